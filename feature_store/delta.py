@@ -1,0 +1,341 @@
+"""Reading and writing of Delta tables: the only module that does either.
+
+A commit carries a JSON document in its user metadata: a token that finds the version again,
+the transaction it was, and details that the caller wants to find after a crash. Delta skips
+silently a transaction that landed before, so every write looks for its own token afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import deltalake
+from delta.tables import DeltaTable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from feature_store import hooks
+from feature_store.errors import ConflictError, ContractError, TableNotFound
+from feature_store.names import Warehouse, parse_table, quote
+from feature_store.records import Snapshot
+
+__all__ = ["FORMAT_VERSION", "Commit", "Tables", "Transaction"]
+
+FORMAT_VERSION = 1
+_FORMAT = "sparkml_ops.format"
+_ATTEMPTS = 4
+_HISTORY = 50
+_CONFLICT = re.compile(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
+_EXISTS = re.compile(r"DELTA_PATH_EXISTS|DELTA_TABLE_ALREADY_EXISTS|TABLE_OR_VIEW_ALREADY_EXISTS|already exists")
+_PARTITION_VALUE = re.compile(r"[A-Za-z0-9:._-]{1,128}")
+# Session settings are the only door for MERGE; left set they would swallow the next write.
+_SESSION = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A write that must land once.
+
+    Args:
+        app: Names the unit of work: target, window, slot, generation.
+        version: Above the last landed one of the same `app`, else Delta skips the write.
+    """
+
+    app: str
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A landed commit.
+
+    Args:
+        snapshot: The version that it made.
+        details: What its writer recorded in it.
+        fresh: False where the transaction had landed before and this call wrote nothing.
+    """
+
+    snapshot: Snapshot
+    details: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = True
+
+
+class Tables:
+    """Delta tables of one warehouse, addressed by logical name.
+
+    Args:
+        spark: The session that reads and writes.
+        warehouse: Where the tables lie.
+    """
+
+    def __init__(self, spark: SparkSession, warehouse: Warehouse) -> None:
+        self.spark, self.warehouse = spark, warehouse
+
+    def exists(self, name: str) -> bool:
+        """Whether the table is there."""
+        if self.warehouse.catalog is not None:
+            return self.spark.catalog.tableExists(self.warehouse.qualified(name))
+        return deltalake.DeltaTable.is_deltatable(self.warehouse.path(name))
+
+    def location(self, name: str) -> str:
+        """Where the table's files lie, as Python reads it: a local path or an address.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        if self.warehouse.catalog is None:
+            path = self.warehouse.path(name)
+            if not deltalake.DeltaTable.is_deltatable(path):
+                raise TableNotFound(f"no table `{name}` under {self.warehouse.root}", mend="build it first, or correct its name")
+            return path
+        if not self.exists(name):
+            raise TableNotFound(f"no table `{name}` in {self.warehouse.catalog}", mend="build it first, or correct its name")
+        row = self.spark.sql(f"DESCRIBE DETAIL {self.warehouse.qualified(name)}").select("location").first()
+        assert row is not None
+        url = urlparse(row["location"])
+        return unquote(url.path) if url.scheme in ("", "file") else str(row["location"])
+
+    def newest(self, name: str) -> Snapshot:
+        """The newest version.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        return Snapshot(name, self._log(name).version())
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The rows of a version; of the newest one, resolved now, without `version`.
+
+        Raises:
+            TableNotFound: No such table, or the version is no longer (or not yet) there.
+        """
+        log = self._log(name)
+        found = log.version()
+        if version is not None and not 0 <= version <= found:
+            raise TableNotFound(f"version {version} of `{name}` asked for", expected=f"0 to {found}", mend="read a version that exists")
+        self._check_format(name, log)
+        reader = self.spark.read.format("delta").option("versionAsOf", str(found if version is None else version))
+        return reader.load(self.warehouse.path(name)) if self.warehouse.catalog is None else reader.table(self.warehouse.qualified(name))
+
+    def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
+        filters = [(column, "=", value) for column, value in (where or {}).items()]
+        log = self._log(name)
+        self._check_format(name, log)
+        return list(log.to_pyarrow_table(filters=filters or None).to_pylist())
+
+    def ensure(self, name: str, schema: StructType, *, partition_by: Sequence[str] = ()) -> None:
+        """Create one of our own tables, empty, marked with the format version, unless it is there."""
+        if self.exists(name):
+            return
+        writer = self.spark.createDataFrame([], schema).writeTo(self.warehouse.qualified(name)).using("delta")
+        if partition_by:
+            first, *rest = (F.col(quote(column)) for column in partition_by)
+            writer = writer.partitionedBy(first, *rest)
+        try:
+            with hooks.passing(f"delta.create.{parse_table(name)}"):
+                writer.tableProperty(_FORMAT, str(FORMAT_VERSION)).create()
+        except Exception as error:
+            if not (_EXISTS.search(str(error)) or _CONFLICT.search(str(error))) or not self.exists(name):
+                raise
+
+    def append(self, name: str, frame: DataFrame, *, transaction: Transaction | None = None, details: Mapping[str, Any] | None = None) -> Commit:
+        """Add rows."""
+        return self._write(name, frame, "append", {}, transaction, details)
+
+    def overwrite(
+        self,
+        name: str,
+        frame: DataFrame,
+        *,
+        partition_by: Sequence[str] = (),
+        transaction: Transaction | None = None,
+        details: Mapping[str, Any] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> Commit:
+        """Replace all rows, and the schema with them.
+
+        Args:
+            settings: Session settings that hold during this write only.
+        """
+        options = {"overwriteSchema": "true"}
+        return self._write(name, frame, "overwrite", options, transaction, details, partition_by=partition_by, settings=settings)
+
+    def replace(
+        self,
+        name: str,
+        frame: DataFrame,
+        where: Mapping[str, str],
+        *,
+        transaction: Transaction | None = None,
+        details: Mapping[str, Any] | None = None,
+        partition_by: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> Commit:
+        """Replace exactly the rows of some partition values; an empty frame deletes them.
+
+        Args:
+            where: Partition column to value; values are labels (letters, digits, `:._-`).
+        """
+        for value in where.values():
+            if not _PARTITION_VALUE.fullmatch(value):
+                raise ContractError(f"the partition value {value!r}", expected="letters, digits and :._- only", mend="use such a label")
+        predicate = " AND ".join(f"{quote(column)} = '{value}'" for column, value in where.items())
+        partitions = partition_by or tuple(where)
+        return self._write(name, frame, "overwrite", {"replaceWhere": predicate}, transaction, details, partition_by=partitions, settings=settings)
+
+    def merge(self, name: str, frame: DataFrame, keys: Sequence[str], *, details: Mapping[str, Any] | None = None) -> Commit:
+        """Insert rows with new keys and update rows whose other columns differ; equal rows stay untouched.
+
+        Keys compare null-safe. The frame must hold each key once.
+        """
+
+        def write(token: str) -> None:
+            same = _all(_same(key) for key in keys)
+            differs = ~_all(_same(column) for column in frame.columns if column not in keys)
+            merge = self._table(name).alias("target").merge(frame.alias("source"), same)
+            with self._session({"spark.databricks.delta.commitInfo.userMetadata": token}):
+                merge.whenMatchedUpdateAll(condition=differs).whenNotMatchedInsertAll().execute()
+
+        return self._commit(name, write, None, details)
+
+    def landed(self, name: str, transaction: Transaction) -> Commit | None:
+        """The commit of a transaction, or None where it never landed.
+
+        Raises:
+            ContractError: A later version of the same application id has landed: Delta would skip this one.
+        """
+        if not self.exists(name):
+            return None
+        log = self._log(name)
+        last = log.transaction_version(transaction.app)
+        if last is None or last < transaction.version:
+            return None
+        if last > transaction.version:
+            raise ContractError(
+                f"transaction {transaction.app} at version {last}", expected=f"at most {transaction.version}", mend="use a higher generation"
+            )
+        for version, note in _notes(log, limit=None):
+            if note.get("transaction") == [transaction.app, transaction.version]:
+                return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
+        return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def _write(
+        self,
+        name: str,
+        frame: DataFrame,
+        mode: str,
+        options: Mapping[str, str],
+        transaction: Transaction | None,
+        details: Mapping[str, Any] | None,
+        *,
+        partition_by: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> Commit:
+        def write(token: str) -> None:
+            writer = frame.write.format("delta").mode(mode).options(**options).option("userMetadata", token)
+            if transaction is not None:
+                writer = writer.option("txnAppId", transaction.app).option("txnVersion", str(transaction.version))
+            if partition_by:
+                writer = writer.partitionBy(*partition_by)
+            with self._session(settings or {}):
+                if self.warehouse.catalog is None:
+                    writer.save(self.warehouse.path(name))
+                else:
+                    writer.saveAsTable(self.warehouse.qualified(name))
+
+        return self._commit(name, write, transaction, details)
+
+    def _commit(self, name: str, write: Callable[[str], None], transaction: Transaction | None, details: Mapping[str, Any] | None) -> Commit:
+        """Write with a bounded number of fresh attempts, then find the version that this call made."""
+        if transaction is not None and (landed := self.landed(name, transaction)):
+            return landed
+        token = uuid.uuid4().hex
+        note = {"token": token, "transaction": [transaction.app, transaction.version] if transaction else None, "details": dict(details or {})}
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with hooks.passing(f"delta.commit.{parse_table(name)}"):
+                    write(json.dumps(note, default=str))
+            except Exception as error:
+                # The reply may be lost while the commit landed: look before trying again.
+                if found := self._find(name, token) or (self.landed(name, transaction) if transaction else None):
+                    return found
+                if not (_CONFLICT.search(str(error)) or _EXISTS.search(str(error))):
+                    raise
+                if attempt == _ATTEMPTS:
+                    raise ConflictError(f"{attempt} concurrent writes to `{name}`", mend="run the verb again") from error
+            else:
+                break
+        if found := self._find(name, token):
+            return found
+        if transaction is not None and (landed := self.landed(name, transaction)):
+            return landed
+        raise ConflictError(f"no commit of this write in the log of `{name}`", mend="run the verb again; the table is unchanged by it")
+
+    def _find(self, name: str, token: str) -> Commit | None:
+        if not self.exists(name):
+            return None
+        for version, note in _notes(self._log(name), limit=_HISTORY):
+            if note.get("token") == token:
+                return Commit(Snapshot(name, version), note["details"])
+        return None
+
+    def _table(self, name: str) -> DeltaTable:
+        if self.warehouse.catalog is None:
+            return DeltaTable.forPath(self.spark, self.warehouse.path(name))
+        return DeltaTable.forName(self.spark, self.warehouse.qualified(name))
+
+    @contextmanager
+    def _session(self, settings: Mapping[str, str]) -> Iterator[None]:
+        if not settings:
+            yield
+            return
+        with _SESSION:
+            before = {key: self.spark.conf.get(key, None) for key in settings}
+            try:
+                for key, value in settings.items():
+                    self.spark.conf.set(key, value)
+                yield
+            finally:
+                for key, previous in before.items():
+                    if previous is None:
+                        self.spark.conf.unset(key)
+                    else:
+                        self.spark.conf.set(key, previous)
+
+    def _log(self, name: str) -> deltalake.DeltaTable:
+        return deltalake.DeltaTable(self.location(name))
+
+    def _check_format(self, name: str, log: deltalake.DeltaTable) -> None:
+        found = int(log.metadata().configuration.get(_FORMAT) or 0)
+        if found > FORMAT_VERSION:
+            raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
+
+
+def _same(column: str) -> Column:
+    return F.col(f"target.{quote(column)}").eqNullSafe(F.col(f"source.{quote(column)}"))
+
+
+def _all(conditions: Iterable[Column]) -> Column:
+    return reduce(lambda left, right: left & right, conditions, F.lit(True))
+
+
+def _notes(log: deltalake.DeltaTable, *, limit: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Versions with our notes, newest first."""
+    for entry in log.history(limit):
+        try:
+            note = json.loads(entry.get("userMetadata") or "null")
+        except ValueError:
+            continue
+        if isinstance(note, dict) and "token" in note:
+            yield int(entry["version"]), note

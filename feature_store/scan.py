@@ -1,0 +1,110 @@
+"""The live files of a Delta snapshot, as data: the only module that reads a table's file list.
+
+Training, scoring and statistics read the same way: the driver pins a version and lists its
+files here, and Python tasks on the executors read them with pyarrow, columns only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_store.delta import Tables
+from feature_store.errors import ContractError
+from feature_store.records import Snapshot
+
+__all__ = ["Scan", "ScanFile", "plan_scan"]
+
+_READABLE_FEATURES = frozenset({"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """One live Parquet file.
+
+    Args:
+        path: Absolute path or address, readable by pyarrow on the executors.
+        rows: Number of rows, from the log.
+        size: Bytes.
+        partition: Values of the partition columns; None is null.
+        row_groups: Rows of each row group; empty unless asked for.
+    """
+
+    path: str
+    rows: int
+    size: int
+    partition: Mapping[str, str | None]
+    row_groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A pinned snapshot and its files in a fixed order (by path).
+
+    Args:
+        snapshot: What is read.
+        schema: Arrow schema of the table, partition columns included.
+        files: The live files that match.
+    """
+
+    snapshot: Snapshot
+    schema: pa.Schema
+    files: tuple[ScanFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all files."""
+        return sum(file.rows for file in self.files)
+
+
+def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | None = None, row_groups: bool = False) -> Scan | None:
+    """List the files of a snapshot, or None where Python cannot read them as they are.
+
+    None means deletion vectors, column mapping, type widening or another reader feature: use
+    `DataFrame.mapInArrow` on `tables.read(...)`, with the identical result.
+
+    Args:
+        where: Partition column to value; other files are left out.
+        row_groups: Read each file's footer for its row groups too.
+
+    Raises:
+        TableNotFound: No such table.
+        ContractError: `where` names a column that is no partition column.
+    """
+    table = deltalake.DeltaTable(tables.location(snapshot.table), version=snapshot.version)
+    if not _readable(table):
+        return None
+    partitions = table.metadata().partition_columns
+    if unknown := sorted(set(where or {}) - set(partitions)):
+        raise ContractError(f"{unknown} in a filter on files of `{snapshot.table}`", expected=f"partition columns {partitions}", mend="filter rows instead")
+    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    files = [_file(table.table_uri, action, partitions, row_groups) for action in sorted(actions, key=lambda action: str(action["path"])) if _matches(action, where)]
+    return Scan(snapshot, pa.schema(table.schema().to_arrow()), tuple(files))
+
+
+def _readable(table: deltalake.DeltaTable) -> bool:
+    protocol, settings = table.protocol(), table.metadata().configuration
+    if settings.get("delta.columnMapping.mode", "none") != "none" or settings.get("delta.enableDeletionVectors") == "true":
+        return False
+    return protocol.min_reader_version < 3 or set(protocol.reader_features or ()) <= _READABLE_FEATURES
+
+
+def _matches(action: Mapping[str, Any], where: Mapping[str, str] | None) -> bool:
+    return all(str(action[f"partition.{column}"]) == value for column, value in (where or {}).items())
+
+
+def _file(root: str, action: Mapping[str, Any], partitions: list[str], row_groups: bool) -> ScanFile:
+    path = str(action["path"])
+    if "://" not in path and not path.startswith("/"):
+        path = f"{root.removeprefix('file://').rstrip('/')}/{path}"
+    groups: tuple[int, ...] = ()
+    if row_groups:
+        footer = pq.read_metadata(path)
+        groups = tuple(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
+    values = {column: None if (value := action[f"partition.{column}"]) is None else str(value) for column in partitions}
+    return ScanFile(path, int(action["num_records"]), int(action["size_bytes"]), values, groups)

@@ -1,0 +1,25 @@
+"""Errors that a verb ends with, and the exit code of each."""
+
+from __future__ import annotations
+
+from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+
+__all__ = ["ConfigurationError", "ConflictError", "ContractError", "GateRefused", "OpsError", "RetryableError", "TableNotFound"]
+
+
+class ConfigurationError(OpsError, ValueError):
+    """The configuration says something that cannot be meant (exit code 2)."""
+
+    exit_code = 2
+
+
+class GateRefused(OpsError):
+    """A release gate did not pass, or had no evidence (exit code 3)."""
+
+    exit_code = 3
+
+
+class RetryableError(OpsError):
+    """The same call may succeed later: too few free slots, a store that is away (exit code 4)."""
+
+    exit_code = 4

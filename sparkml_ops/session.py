@@ -1,0 +1,86 @@
+"""The Spark session: given > active > spark-submit's > built here, and the only builder."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from pyspark.sql import SparkSession
+
+from sparkml_ops.config.spark import SparkSection
+from sparkml_ops.errors import ConfigurationError
+
+__all__ = ["DELTA_PACKAGE", "SparkSection", "build", "find"]
+
+DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
+_DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+
+
+def find(settings: SparkSection, given: SparkSession | None = None) -> SparkSession:
+    """The session to use: the given one, the active one, spark-submit's, or a new one.
+
+    Raises:
+        ConfigurationError: `spark.master` differs from the submitted one, or Delta's classes are missing.
+    """
+    session = given or SparkSession.getActiveSession()
+    if session is None and _submitted():
+        # spark-submit has set master, packages and the rest; ours would be ignored or fight with them.
+        session = SparkSession.builder.appName(settings.app_name).getOrCreate()
+        found = session.conf.get("spark.master", "")
+        if "master" in settings.model_fields_set and found and found != settings.master:
+            raise ConfigurationError(
+                f"spark.master={settings.master!r} in the configuration and {found!r} from spark-submit",
+                expected="the same master",
+                mend=f"submit with --master {settings.master}, or run with --set spark.master={found}",
+            )
+    if session is None:
+        return build(settings)
+    _check_delta(session)
+    return session
+
+
+def build(settings: SparkSection) -> SparkSession:
+    """Build a session with Delta, its jars fetched on first use and taken from the cache afterwards."""
+    builder = SparkSession.builder.appName(settings.app_name).master(settings.master)
+    for key, value in {**_defaults(settings), **settings.conf}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _defaults(settings: SparkSection) -> dict[str, str]:
+    return {
+        **_DELTA,
+        "spark.jars.packages": DELTA_PACKAGE,
+        "spark.driver.memory": settings.driver_memory,
+        "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+        "spark.databricks.delta.snapshotPartitions": str(settings.snapshot_partitions),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.log.level": "ERROR",
+        # A local session listens on loopback only; on a cluster the executors must reach the driver.
+        **({"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"} if settings.master.startswith("local") else {}),
+    }
+
+
+def _submitted() -> bool:
+    # spark-submit hands its Python program the address of the JVM that it started.
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def _check_delta(session: SparkSession) -> None:
+    wanted = _DELTA["spark.sql.extensions"]
+    if wanted in session.conf.get("spark.sql.extensions", ""):
+        return
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return
+    flags = " ".join(f"--conf {key}={value}" for key, value in _DELTA.items())
+    raise ConfigurationError(
+        "a Spark session without Delta's classes",
+        expected=f"Delta {metadata.version('delta-spark')}",
+        mend=f"submit with --packages {DELTA_PACKAGE} {flags}",
+    )

@@ -1,0 +1,129 @@
+"""Objects that outlive a process and are no tables: artifacts, checkpoints, progress.
+
+Nothing here appends or relies on an atomic rename of an object store: an object is put whole,
+and a group of objects counts when its last one, a manifest, is there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import fsspec
+
+from feature_store import hooks
+from sparkml_ops.errors import ContractError
+
+__all__ = ["Storage"]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder, or a prefix of an object store, that the driver and the executors share.
+
+    Args:
+        root: Local path or fsspec address (`s3://bucket/prefix`).
+
+    >>> import tempfile
+    >>> storage = Storage(tempfile.mkdtemp())
+    >>> _ = storage.publish("runs/1/done.json", b"{}", kind="manifest")
+    >>> storage.read("runs/1/done.json"), storage.list("runs")
+    (b'{}', ['runs/1/done.json'])
+    """
+
+    root: str
+
+    def path(self, name: str) -> str:
+        """Absolute address of an object.
+
+        Raises:
+            ContractError: The name is empty, absolute or climbs out of the root.
+        """
+        parts = PurePosixPath(name)
+        if not name or parts.is_absolute() or ".." in parts.parts:
+            raise ContractError(f"the object name {name!r}", expected="a relative name without ..", mend="use a name below storage.root")
+        return f"{self.root.rstrip('/')}/{parts}"
+
+    def publish(self, name: str, data: bytes, *, kind: str) -> str:
+        """Put a whole object; readers see all of it or none.
+
+        Args:
+            kind: Names the hook `storage.publish.<kind>`; stable, without ids.
+        """
+        address = self.path(name)
+        with hooks.passing(f"storage.publish.{kind}"):
+            if self._local:
+                partial = Path(f"{address}.{uuid.uuid4().hex}.partial")
+                partial.parent.mkdir(parents=True, exist_ok=True)
+                partial.write_bytes(data)
+                os.replace(partial, address)
+            else:
+                with self._open(address, "wb") as target:
+                    target.write(data)
+        return address
+
+    def publish_file(self, name: str, source: Path, *, kind: str) -> str:
+        """Put a local file as one whole object."""
+        address = self.path(name)
+        with hooks.passing(f"storage.publish.{kind}"):
+            if self._local:
+                partial = Path(f"{address}.{uuid.uuid4().hex}.partial")
+                partial.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, partial)
+                os.replace(partial, address)
+            else:
+                with source.open("rb") as data, self._open(address, "wb") as target:
+                    shutil.copyfileobj(data, target)
+        return address
+
+    def read(self, name: str) -> bytes:
+        """All bytes of an object; FileNotFoundError where there is none."""
+        with self._open(self.path(name), "rb") as source:
+            return bytes(source.read())
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy an object to a local file, whole or not at all."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+        with self._open(self.path(name), "rb") as source, partial.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+        partial.replace(target)
+
+    def exists(self, name: str) -> bool:
+        """Whether the object is there."""
+        address = self.path(name)
+        return Path(address).is_file() if self._local else bool(fsspec.url_to_fs(address)[0].exists(address))
+
+    def list(self, prefix: str) -> list[str]:
+        """Names of the whole objects under a prefix, sorted."""
+        address = self.path(prefix)
+        if self._local:
+            base = Path(self.root)
+            found = (path.relative_to(base).as_posix() for path in Path(address).rglob("*") if path.is_file())
+        else:
+            files, start = fsspec.url_to_fs(address)
+            files.invalidate_cache()
+            head = start.removesuffix(str(PurePosixPath(prefix)))
+            found = (str(name).removeprefix(head) for name in files.find(start))
+        return sorted(name for name in found if not name.endswith(".partial"))
+
+    def remove(self, prefix: str) -> None:
+        """Delete an object, or all objects under a prefix; nothing there is fine."""
+        address = self.path(prefix)
+        if self._local:
+            shutil.rmtree(address, ignore_errors=True) if Path(address).is_dir() else Path(address).unlink(missing_ok=True)
+        else:
+            files, start = fsspec.url_to_fs(address)
+            if files.exists(start):
+                files.rm(start, recursive=True)
+
+    @property
+    def _local(self) -> bool:
+        return "://" not in self.root
+
+    @staticmethod
+    def _open(address: str, mode: str) -> fsspec.core.OpenFile:
+        return fsspec.open(address, mode)
