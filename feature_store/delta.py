@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -33,6 +33,7 @@ __all__ = ["FORMAT_VERSION", "Commit", "Tables", "Transaction"]
 
 FORMAT_VERSION = 1
 _FORMAT = "sparkml_ops.format"
+_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _ATTEMPTS = 4
 _HISTORY = 50
 _CONFLICT = re.compile(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
@@ -74,12 +75,19 @@ class Tables:
     """Delta tables of one warehouse, addressed by logical name.
 
     Args:
-        spark: The session that reads and writes.
+        spark: The session that reads and writes, or a function that gives it when it is first needed:
+            looking up a finished run under a warehouse root needs none.
         warehouse: Where the tables lie.
     """
 
-    def __init__(self, spark: SparkSession, warehouse: Warehouse) -> None:
-        self.spark, self.warehouse = spark, warehouse
+    def __init__(self, spark: SparkSession | Callable[[], SparkSession], warehouse: Warehouse) -> None:
+        self._session_source, self.warehouse = spark, warehouse
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The session that reads and writes."""
+        source = self._session_source
+        return source() if callable(source) else source
 
     def exists(self, name: str) -> bool:
         """Whether the table is there."""
@@ -204,7 +212,7 @@ class Tables:
             same = _all(_same(key) for key in keys)
             differs = ~_all(_same(column) for column in frame.columns if column not in keys)
             merge = self._table(name).alias("target").merge(frame.alias("source"), same)
-            with self._session({"spark.databricks.delta.commitInfo.userMetadata": token}):
+            with self._session({_METADATA: token}):
                 merge.whenMatchedUpdateAll(condition=differs).whenNotMatchedInsertAll().execute()
 
         return self._commit(name, write, None, details)
@@ -248,7 +256,9 @@ class Tables:
                 writer = writer.option("txnAppId", transaction.app).option("txnVersion", str(transaction.version))
             if partition_by:
                 writer = writer.partitionBy(*partition_by)
-            with self._session(settings or {}):
+            # The commit that creates a catalog's table takes its metadata from the session alone.
+            creates = self.warehouse.catalog is not None and not self.exists(name)
+            with self._session({**(settings or {}), **({_METADATA: token} if creates else {})}):
                 if self.warehouse.catalog is None:
                     writer.save(self.warehouse.path(name))
                 else:

@@ -20,7 +20,9 @@ from feature_store.records import Snapshot
 
 __all__ = ["Scan", "ScanFile", "plan_scan"]
 
-_READABLE_FEATURES = frozenset({"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
+_READABLE_FEATURES = frozenset(
+    {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
+)
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,15 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
         return None
     partitions = table.metadata().partition_columns
     if unknown := sorted(set(where or {}) - set(partitions)):
-        raise ContractError(f"{unknown} in a filter on files of `{snapshot.table}`", expected=f"partition columns {partitions}", mend="filter rows instead")
+        raise ContractError(
+            f"{unknown} in a filter on files of `{snapshot.table}`", expected=f"partition columns {partitions}", mend="filter rows instead"
+        )
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    files = [_file(table.table_uri, action, partitions, row_groups) for action in sorted(actions, key=lambda action: str(action["path"])) if _matches(action, where)]
+    files = [
+        _file(table.table_uri, action, partitions, row_groups)
+        for action in sorted(actions, key=lambda action: str(action["path"]))
+        if _matches(action, where)
+    ]
     return Scan(snapshot, pa.schema(table.schema().to_arrow()), tuple(files))
 
 

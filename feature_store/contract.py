@@ -1,0 +1,106 @@
+"""The checks that rows pass before they may stand in a feature table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from feature_store.checks import require_columns, require_instant
+from feature_store.errors import ContractError
+from feature_store.names import quote
+from feature_store.point_in_time import known_micros
+from feature_store.table import FeatureTable
+
+__all__ = ["check_once", "check_rows", "check_schema", "check_times", "check_types", "in_range"]
+
+_EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+_LATEST = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+_SHOWN = 5
+_NO_KEYS = frozenset({"float", "double", "map", "variant"})
+
+
+def check_schema(table: FeatureTable, frame: DataFrame, what: str) -> None:
+    """Refuse rows whose columns are not exactly the declared ones.
+
+    Raises:
+        ContractError: A column is missing, undeclared or of another type; a time is no instant; a key has no equality.
+    """
+    require_columns(frame, table.columns, what)
+    if extra := [name for name in frame.columns if name not in table.columns]:
+        raise ContractError(f"undeclared columns {extra[:_SHOWN]} in {what}", expected=f"{list(table.columns)}", mend="declare them as features, or drop them")
+    check_times(table, frame.schema, what)
+    check_types({feature.name: feature.type for feature in table.features}, frame.schema, what)
+
+
+def check_times(table: FeatureTable, schema: StructType, what: str) -> None:
+    """Refuse keys and times of unusable types."""
+    require_instant(schema, table.event_time, f"the event time of {what},")
+    if isinstance(table.known_time, str):
+        require_instant(schema, table.known_time, f"the known time of {what},")
+    for key in table.keys:
+        if (kind := schema[key].dataType.typeName()) in _NO_KEYS:
+            raise ContractError(f"the key `{key}` of type {kind} in {what}", expected="an integer, string, decimal, date or timestamp", mend="cast it")
+
+
+def check_types(declared: dict[str, str], schema: StructType, what: str) -> None:
+    """Refuse columns of another type than the declared one."""
+    found = {name: schema[name].dataType.simpleString() for name in declared}
+    wrong = [f"`{name}` of type {found[name]} where {kind} is declared" for name, kind in declared.items() if found[name] != kind]
+    if wrong:
+        first = next(name for name, kind in declared.items() if found[name] != kind)
+        mend = f'cast it, as .withColumn("{first}", F.col("{first}").cast("{declared[first]}")), or declare what it is'
+        raise ContractError(f"{', '.join(wrong[:_SHOWN])} in {what}", expected="the declared types", mend=mend)
+
+
+def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
+    """Refuse rows without identity or with impossible times, in one job."""
+    known = table.known_time if isinstance(table.known_time, str) else None
+    identity = (*table.keys, table.event_time, *((known,) if known else ()))
+    event = F.unix_micros(F.col(quote(table.event_time)))
+    counts = {f"null:{name}": F.col(quote(name)).isNull() for name in identity}
+    counts |= {f"range:{name}": ~in_range(name) for name in identity if name == table.event_time or name == known}
+    if known and not table.known_early:
+        counts["early"] = known_micros(event, known) < event
+    found = frame.agg(F.count("*").alias("rows"), *(F.count_if(condition).alias(name) for name, condition in counts.items())).first()
+    assert found is not None
+    _refuse_nulls(found, identity, what)
+    for name in counts:
+        if name.startswith("range:") and found[name]:
+            raise ContractError(f"{found[name]} rows of {what} with `{name[6:]}` outside 1900 to 2200", expected="possible instants", mend="correct or filter them")
+    if known and not table.known_early and found["early"]:
+        raise ContractError(
+            f"{found['early']} rows of {what} with `{known}` before `{table.event_time}`",
+            expected="values known at their event time or later",
+            mend="declare known_early=True if they are a schedule or a forecast, else correct them",
+        )
+
+
+def check_once(table: FeatureTable, frame: DataFrame, what: str) -> None:
+    """Refuse two rows of one (keys, event time, known time)."""
+    columns = [F.col(quote(name)) for name in table.merge_keys]
+    doubled = frame.groupBy(*columns).agg(F.count("*").alias("rows")).where(F.col("rows") > 1).orderBy(*columns).limit(_SHOWN).collect()
+    if doubled:
+        shown = "; ".join(", ".join(f"{name}={row[name]}" for name in table.merge_keys) + f" ({row['rows']} times)" for row in doubled)
+        raise ContractError(
+            f"duplicates of {table.merge_keys} in {what}: {shown}", expected="one row for each", mend="aggregate or drop them before the write"
+        )
+
+
+def in_range(name: str) -> Column:
+    """Whether an instant lies in the years 1900 to 2199; null is no instant to judge."""
+    micros = F.unix_micros(F.col(quote(name)))
+    return F.coalesce(micros.between(_EARLIEST, _LATEST - 1), F.lit(True))
+
+
+def _refuse_nulls(found: Row, identity: Sequence[str], what: str) -> None:
+    nulls = [f"{found[f'null:{name}']} rows with a null `{name}`" for name in identity if found[f"null:{name}"]]
+    if nulls:
+        raise ContractError(
+            f"{', '.join(nulls)} among {found['rows']} rows of {what}",
+            expected="keys and times in every row",
+            mend=f"filter them, as where: {identity[0]} is not null, or fill them",
+        )

@@ -1,0 +1,280 @@
+"""Sources, feature tables and training sets as a project's YAML declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from feature_store.aggregate import Aggregate
+from feature_store.column_type import parse_type
+from feature_store.duration import duration_text, is_duration, parse_duration
+from feature_store.errors import ContractError
+from feature_store.expressions import check, columns_of
+from feature_store.lookup import Lookup
+from feature_store.names import parse_table
+from feature_store.nearest import did_you_mean
+from feature_store.split import Split
+from feature_store.table import Feature, FeatureTable
+from feature_store.transform import Derived
+
+__all__ = [
+    "AggregateDeclaration",
+    "FeatureDeclaration",
+    "FeatureTableDeclaration",
+    "LookupDeclaration",
+    "SourceDeclaration",
+    "SplitDeclaration",
+    "TrainingSetDeclaration",
+]
+
+Duration = Annotated[str, AfterValidator(lambda text: duration_text(parse_duration(text)))]
+Expression = Annotated[str, AfterValidator(check)]
+TypeName = Annotated[str, AfterValidator(parse_type)]
+
+def _table_name(name: str) -> str:
+    parse_table(name)
+    return name
+
+
+TableName = Annotated[str, AfterValidator(_table_name)]
+
+_TYPES = {"count": "bigint", "distinct": "bigint", "mean": "double", "std": "double", "quantile": "double"}
+
+
+class Declaration(BaseModel):
+    """A closed, frozen part of a project's YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class SourceDeclaration(Declaration):
+    """`sources.<name>`: a raw table, made by a builder under that name, or already there."""
+
+    builder: str | None = Field(default=None, description="entry point of group feature_store.builders that makes the rows")
+    table: TableName | None = Field(default=None, description="a table that is already in the warehouse")
+    columns: dict[str, TypeName] = Field(default_factory=dict, description="contract: column to type; other columns may be there too")
+    event_time: str = Field(description="column (timestamp) of the instant from which a row holds")
+    known_time: str | None = Field(default=None, description='column (timestamp) or delay ("1h") of when a row became known; null: at its event time')
+    row_id: tuple[str, ...] = Field(default=(), description="columns that identify a row, so that a corrected one counts once")
+    meaning: str = Field(default="", description="one sentence")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceDeclaration:
+        if (self.builder is None) == (self.table is None):
+            raise ContractError(f"builder={self.builder!r} and table={self.table!r}", expected="exactly one of them", mend="set builder or table")
+        if self.columns:
+            times = [self.event_time, *([self.known_time] if self.known_time and not is_duration(self.known_time) else [])]
+            _require_known((*times, *self.row_id), self.columns, "the source's columns")
+        return self
+
+    def table_name(self, name: str) -> str:
+        """Logical name of the table that holds the rows of the source `name`."""
+        return self.table or name
+
+
+class FeatureDeclaration(Declaration):
+    """`features.<table>.features.<name>`: a column."""
+
+    type: TypeName = Field(description="Spark's short form: double, bigint, string, timestamp, decimal(p,s), array<...>")
+    unit: str | None = Field(default=None, description="unit of the values; null where they have none")
+    meaning: str = Field(default="", description="one sentence")
+
+
+class AggregateDeclaration(Declaration):
+    """One trailing window, and the feature that it makes."""
+
+    function: str = Field(description="sum, count, mean, min, max, std, first, last, last_k, distinct or quantile")
+    column: str | None = Field(default=None, description="what is aggregated; null counts rows")
+    window: Duration = Field(description='length of the window, as "7d" or "90m"')
+    where: Expression | None = Field(default=None, description="SQL condition on the rows that count")
+    q: float | None = Field(default=None, ge=0, le=1, description="which quantile, 0 to 1")
+    k: int | None = Field(default=None, ge=1, description="how many values last_k keeps")
+    name: str | None = Field(default=None, description="name of the feature; null: <column>_<function>_<window>")
+    type: TypeName | None = Field(default=None, description="type of the feature; null for count, distinct, mean, std and quantile")
+    unit: str | None = Field(default=None, description="unit of the feature")
+    meaning: str = Field(default="", description="one sentence")
+
+    def aggregate(self) -> Aggregate:
+        """The aggregate."""
+        return Aggregate(self.function, self.column, self.window, where=self.where, q=self.q, k=self.k, name=self.name)
+
+    def feature(self) -> Feature:
+        """The feature that it makes.
+
+        Raises:
+            ContractError: Its type does not follow from the function and is not given.
+        """
+        name, kind = self.aggregate().output, self.type or _TYPES.get(self.function)
+        if kind is None:
+            raise ContractError(f"the aggregate `{name}` without a type", expected=f"type: the type of {self.function}({self.column})", mend="add it")
+        return Feature(name, kind, self.unit, self.meaning)
+
+
+class FeatureTableDeclaration(Declaration):
+    """`features.<name>`: a feature table; each field as in `FeatureTable`."""
+
+    keys: tuple[str, ...] = Field(min_length=1, description="columns that identify the entity")
+    event_time: str | None = Field(default=None, description="column of the event time; null: the source's")
+    features: dict[str, FeatureDeclaration | TypeName] = Field(default_factory=dict, description="column to {type, unit, meaning}, or to its type")
+    source: str | None = Field(default=None, description="name of a source or of a table; null: written with store.write")
+    transform: tuple[dict[str, Expression], ...] | str | None = Field(default=None, description="derived columns {name: SQL}, or the name of a builder")
+    where: Expression | None = Field(default=None, description="SQL condition on the source rows that are used")
+    aggregates: tuple[AggregateDeclaration, ...] = Field(default=(), description="trailing windows; each makes a feature")
+    slide: Duration | None = Field(default=None, description="step of the grid on which windows are evaluated")
+    closed: Literal["right", "left"] = Field(default="right", description="which end of a window belongs to it")
+    known_time: str | None = Field(default=None, description='column or delay ("1h"); null: the source\'s')
+    known_early: bool = Field(default=False, description="whether values may be known before their event time")
+    row_id: tuple[str, ...] | None = Field(default=None, description="columns that identify a source row; null: the source's")
+    ttl: Duration | None = Field(default=None, description="age beyond which a lookup takes no value; null: never")
+    version: int = Field(default=1, ge=1, description="raise it when values get another meaning")
+    owner: str | None = Field(default=None, description="who answers for the table")
+    meaning: str = Field(default="", description="one sentence")
+    tags: tuple[str, ...] = Field(default=(), description="words to find it by")
+    pii: tuple[str, ...] = Field(default=(), description="columns that hold personal data")
+    expectations: tuple[str, ...] = Field(default=(), description="names of rules about the rows")
+    retention: Duration | None = Field(default=None, description="how long rows are kept; null: for ever")
+    freshness: Duration | None = Field(default=None, description="age of the newest row beyond which the table is stale")
+
+    def table(self, name: str, sources: Mapping[str, SourceDeclaration] | None = None) -> FeatureTable:
+        """The feature table: the same object as its Python form.
+
+        Args:
+            name: Its logical name, the key in the YAML.
+            sources: The project's sources; times and row identity that are not set here are theirs.
+
+        Raises:
+            ContractError: A column that the source's contract does not know, or what `FeatureTable` refuses.
+        """
+        source = (sources or {}).get(self.source or "")
+        inherited = {} if source is None else {"event_time": source.event_time, "known_time": source.known_time}
+        if source is not None and self.aggregates:
+            inherited["row_id"] = source.row_id or None  # type: ignore[assignment]
+        given = self.model_dump(exclude={"features", "aggregates", "transform", "where", "source"})
+        given.update({key: value for key, value in inherited.items() if given[key] is None})
+        if given["event_time"] is None:
+            raise ContractError(f"table `{name}` without an event time", expected="event_time, or a source that declares one", mend="add event_time")
+        table = FeatureTable(
+            name,
+            features=self._features(),
+            source=source.table_name(self.source or "") if source else self.source,
+            transform=self._transform(name),
+            aggregates=tuple(item.aggregate() for item in self.aggregates),
+            **given,
+        )
+        if source is not None and source.columns:
+            _check_columns(table, source)
+        return table
+
+    def _features(self) -> tuple[Feature, ...]:
+        plain = {name: item if isinstance(item, FeatureDeclaration) else FeatureDeclaration(type=item) for name, item in self.features.items()}
+        declared = {name: Feature(name, item.type, item.unit, item.meaning) for name, item in plain.items()}
+        made = (item.feature() for item in self.aggregates if item.aggregate().output not in declared)
+        return (*declared.values(), *made)
+
+    def _transform(self, name: str) -> Derived | str | None:
+        if isinstance(self.transform, str):
+            if self.where is not None:
+                raise ContractError(f"where beside the builder `{self.transform}` in table `{name}`", expected="one of them", mend="filter in the builder")
+            return self.transform
+        return Derived(self.transform or (), self.where) if self.transform or self.where else None
+
+
+class LookupDeclaration(Declaration):
+    """One lookup of a training set."""
+
+    table: TableName = Field(description="a feature table")
+    keys: tuple[str, ...] | dict[str, str] = Field(description="columns of both, or {spine column: table column}")
+    features: tuple[str, ...] | None = Field(default=None, description="what to take; null: all")
+    event_time: str | None = Field(default=None, description="only for a table that is not registered")
+    known_time: str | None = Field(default=None, description="only for a table that is not registered")
+    ttl: Duration | None = Field(default=None, description="overrides the table's")
+    exact_match: bool = Field(default=True, description="whether a value of the spine time itself counts")
+    tie_break: tuple[str, ...] = Field(default=(), description="columns that decide between equal times")
+    prefix: str = Field(default="", description="set before the names of the features")
+
+    def lookup(self) -> Lookup:
+        """The lookup."""
+        known = parse_duration(self.known_time) if self.known_time and is_duration(self.known_time) else self.known_time
+        ttl = parse_duration(self.ttl) if self.ttl else None
+        return Lookup(**{**{name: getattr(self, name) for name in type(self).model_fields}, "known_time": known, "ttl": ttl})
+
+
+class SplitDeclaration(Declaration):
+    """Parts of a training set relative to the day until which it trains."""
+
+    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys that is held out; 0: none")
+    evaluation: Duration = Field(description='length of the evaluation part after `until`, as "31d"')
+
+    def at(self, until: datetime, seed: int = 0) -> Split:
+        """The split that trains on rows before `until`."""
+        boundaries = {"train": until, "evaluation": until + parse_duration(self.evaluation)}
+        return Split(boundaries, ("validation", self.validation) if self.validation else None, seed)
+
+
+class TrainingSetDeclaration(Declaration):
+    """`training_set`: examples from a spine and the lookups at each row's time."""
+
+    spine: TableName = Field(description="table with a row for each example")
+    time: str = Field(description="its column (timestamp) of the instant of prediction")
+    row_key: tuple[str, ...] = Field(min_length=1, description="columns that identify an example")
+    label: str = Field(description="column of the label; null is pending")
+    label_known_time: str | None = Field(default=None, description="column (timestamp) of when the label became known")
+    columns: tuple[str, ...] = Field(default=(), description="further columns of the spine to carry")
+    where: Expression | None = Field(default=None, description="SQL condition on the spine's rows")
+    lookups: tuple[LookupDeclaration, ...] = Field(default=(), description="features to join")
+    split: SplitDeclaration | None = Field(default=None, description="null: every row is for training")
+    maturity: Duration = Field(default="0d", description="age that an example needs before its label counts")
+    seed: int = Field(default=0, description="seed of order and split")
+
+    def options(self, until: datetime | None = None) -> dict[str, Any]:
+        """Keyword arguments for `FeatureStore.training_set`, but for `name` and `as_of`.
+
+        Args:
+            until: End of the training part; needed where a split is declared.
+
+        Raises:
+            ContractError: A split without `until`.
+        """
+        if self.split is not None and until is None:
+            raise ContractError("a declared split without an instant", expected="until", mend="say until when the model trains")
+        return {
+            "spine": self.spine,
+            "lookups": tuple(item.lookup() for item in self.lookups),
+            "spine_time": self.time,
+            "label": self.label,
+            "label_known_time": self.label_known_time,
+            "row_key": self.row_key,
+            "columns": self.columns,
+            "where": self.where,
+            "split": self.split.at(until, self.seed) if self.split is not None and until is not None else None,
+            "maturity": parse_duration(self.maturity),
+            "seed": self.seed,
+        }
+
+
+def _require_known(names: Iterable[str], known: Mapping[str, str] | Iterable[str], where: str) -> None:
+    columns = list(known)
+    if missing := [name for name in dict.fromkeys(names) if name not in columns]:
+        hints = ", ".join(f"`{name}`{did_you_mean(name, columns)}" for name in missing[:5])
+        raise ContractError(f"the column {hints}", expected=f"one of {where}: {sorted(columns)}", mend="correct the name, or add it to the source's columns")
+
+
+def _check_columns(table: FeatureTable, source: SourceDeclaration) -> None:
+    """Find a wrong column name before Spark starts, as far as expressions tell."""
+    known, where = dict(source.columns), f"the columns of `{table.source}` and `{table.name}`"
+    if isinstance(table.transform, Derived):
+        for name, expression in table.transform.pairs:
+            _require_known(columns_of(expression), known, where)
+            known[name] = ""
+        _require_known(columns_of(table.transform.where) if table.transform.where else (), known, where)
+    elif table.transform is not None:
+        return
+    known_time = (table.known_time,) if isinstance(table.known_time, str) else ()
+    _require_known((*table.keys, table.event_time, *known_time, *(table.row_id or ())), known, where)
+    if not table.aggregates:
+        _require_known((feature.name for feature in table.features), known, where)
+    for item in table.aggregates:
+        _require_known((*((item.column,) if item.column else ()), *(columns_of(item.where) if item.where else ())), known, where)

@@ -1,0 +1,87 @@
+"""Which rows of a training set are for what: by time, with a share of keys held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from feature_store.errors import ContractError
+
+__all__ = ["Split"]
+
+_PARTS = 1_000_000  # a share is cut to a millionth
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ordered parts by spine time, and a share of the first one's keys as another part.
+
+    Args:
+        boundaries: Name of a part to its exclusive upper UTC instant, in ascending order; rows beyond the last are left out.
+        holdout: Name of a part, and the share (0 to 1, exclusive) of the first part's row keys that go to it.
+        seed: Seed of the hash that chooses them.
+
+    Raises:
+        ContractError: No parts, instants that do not ascend or have no zone, or a share outside 0 to 1.
+
+    >>> until, end = datetime(2013, 7, 1, tzinfo=UTC), datetime(2013, 8, 1, tzinfo=UTC)
+    >>> Split({"train": until, "evaluation": end}, ("validation", 0.1)).parts
+    ('train', 'evaluation', 'validation')
+    """
+
+    boundaries: Mapping[str, datetime]
+    holdout: tuple[str, float] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boundaries", dict(self.boundaries))
+        instants = list(self.boundaries.values())
+        if any(not isinstance(instant, datetime) or instant.tzinfo is None for instant in instants):
+            raise ContractError(f"split boundaries {self.boundaries}", expected="datetimes with a zone", mend="add tzinfo=UTC")
+        if not instants or any(later <= earlier for earlier, later in zip(instants, instants[1:], strict=False)):
+            raise ContractError(f"split boundaries {self.boundaries}", expected="one or more instants, ascending", mend="order them by time")
+        if self.holdout is not None:
+            name, share = self.holdout
+            if not 0 < share < 1 or name in self.boundaries:
+                raise ContractError(f"the holdout {self.holdout}", expected="a name of its own and a share between 0 and 1", mend="correct it")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All names that the column `split` can hold."""
+        return (*self.boundaries, *((self.holdout[0],) if self.holdout else ()))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON types."""
+        instants = [[name, instant.astimezone(UTC).isoformat()] for name, instant in self.boundaries.items()]
+        return {"boundaries": instants, "holdout": list(self.holdout) if self.holdout else None, "seed": self.seed}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Split:
+        """The split of a stored document."""
+        boundaries = {name: datetime.fromisoformat(instant) for name, instant in document["boundaries"]}
+        return cls(boundaries, tuple(document["holdout"]) if document["holdout"] else None, document["seed"])
+
+    def column(self, spine_time: Column, key_hash: Column) -> Column:
+        """The part of a row, null beyond the last boundary.
+
+        Args:
+            spine_time: The row's instant (timestamp).
+            key_hash: 64-bit hash of the row's key under this split's seed; equal keys go to one part.
+        """
+        part = F.lit(None).cast("string")
+        for number, (name, instant) in reversed(list(enumerate(self.boundaries.items()))):
+            value = F.lit(name)
+            if number == 0 and self.holdout is not None:
+                held, share = self.holdout
+                value = F.when(F.pmod(key_hash, F.lit(_PARTS)) < round(share * _PARTS), F.lit(held)).otherwise(value)
+            part = F.when(F.unix_micros(spine_time) < _micros(instant), value).otherwise(part)
+        return part
+
+
+def _micros(instant: datetime) -> int:
+    return round((instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)

@@ -1,0 +1,6 @@
+"""`build-features` under spark-submit: same options as `sparkml-ops build-features`, its record as one JSON line."""
+
+from sparkml_ops.cli import job
+
+if __name__ == "__main__":
+    job("build-features")

@@ -1,0 +1,6 @@
+"""`drift` under spark-submit: same options as `sparkml-ops drift`, its record as one JSON line."""
+
+from sparkml_ops.cli import job
+
+if __name__ == "__main__":
+    job("drift")

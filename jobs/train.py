@@ -1,0 +1,6 @@
+"""`train` under spark-submit: same options as `sparkml-ops train`, its record as one JSON line."""
+
+from sparkml_ops.cli import job
+
+if __name__ == "__main__":
+    job("train")

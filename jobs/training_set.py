@@ -1,0 +1,6 @@
+"""`training-set` under spark-submit: same options as `sparkml-ops training-set`, its record as one JSON line."""
+
+from sparkml_ops.cli import job
+
+if __name__ == "__main__":
+    job("training-set")

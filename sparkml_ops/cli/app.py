@@ -1,0 +1,22 @@
+"""All commands of `sparkml-ops`."""
+
+from __future__ import annotations
+
+import typer
+
+from sparkml_ops.cli import configuration, doctor, ledger, scaffold, verbs
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="From raw tables to monitored predictions on Spark.",
+    epilog="Exit codes: 0 done or already done, 2 configuration or contract error, 3 gate refused, 4 try again later, 5 fatal.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals may hold rows or secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+verbs.add_to(app)
+app.add_typer(ledger.app, name="runs")
+app.add_typer(configuration.app, name="config")
+app.command("doctor")(doctor.doctor)
+app.command("init")(scaffold.init)

@@ -1,0 +1,76 @@
+"""The whole configuration of a project, closed and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from feature_store.declaration import FeatureTableDeclaration, SourceDeclaration, TrainingSetDeclaration
+from sparkml_ops.config.drift import DriftSection
+from sparkml_ops.config.merge import leaves
+from sparkml_ops.config.places import MlflowSection, StorageSection, WarehouseSection
+from sparkml_ops.config.release import ReleaseSection
+from sparkml_ops.config.scoring import ScoringSection
+from sparkml_ops.config.section import Section
+from sparkml_ops.config.spark import SparkSection
+from sparkml_ops.config.training import TrainingSection
+
+__all__ = ["Config", "Sections"]
+
+# How a training is run, not what it computes: its result does not depend on these.
+_OPERATIONAL = {"training": {"workers", "backend", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}}
+
+
+class Sections(Section):
+    """Every section that a configuration file may hold."""
+
+    spark: SparkSection = Field(default_factory=SparkSection)
+    storage: StorageSection = Field(default_factory=StorageSection)
+    warehouse: WarehouseSection
+    mlflow: MlflowSection = Field(default_factory=MlflowSection)
+    sources: dict[str, SourceDeclaration] = Field(default_factory=dict)
+    features: dict[str, FeatureTableDeclaration] = Field(default_factory=dict)
+    training_set: TrainingSetDeclaration | None = None
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    release: ReleaseSection = Field(default_factory=ReleaseSection)
+    scoring: ScoringSection = Field(default_factory=ScoringSection)
+    drift: DriftSection = Field(default_factory=DriftSection)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A project's configuration and where each key came from.
+
+    Args:
+        sections: The checked values.
+        project: Name of the project.
+        env: Name of the environment.
+        base: Folder that holds `conf/`; relative folders are relative to it.
+        origins: Dotted key to file or `--set`; a key that is not there is a default.
+    """
+
+    sections: Sections
+    project: str
+    env: str
+    base: Path
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def hash(self, *names: str) -> str:
+        """Digest of what some sections declare, 16 hexadecimal digits; how a verb is run does not count."""
+        declared = {name: self.sections.model_dump(mode="json", include={name}, exclude={name: _OPERATIONAL.get(name, set())}) for name in names}
+        return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """Every key with its value and origin."""
+        values = self.sections.model_dump(mode="json", by_alias=True)
+        return [(".".join(path), value, self._origin(path)) for path, value in leaves(values)]
+
+    def _origin(self, path: tuple[str, ...]) -> str:
+        found = (self.origins.get(".".join(path[:length])) for length in range(len(path), 0, -1))
+        return next((origin for origin in found if origin), "default")

@@ -1,0 +1,130 @@
+"""Checks of the machine and the stores, each with the mend for its fault."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+import psutil
+
+from sparkml_ops import session
+from sparkml_ops.errors import OpsError
+from sparkml_ops.verbs.work import Work
+
+__all__ = ["Finding", "examine"]
+
+_MEMORY_GIB, _DISK_GIB = 6, 2
+_SETUP = "run `make setup`"
+# Native libraries can end a process that loads them wrongly: each is tried in one of its own.
+_HOROVOD = "import horovod.torch as h; print(h.gloo_built(), h.nccl_built(), h.mpi_built())"
+_TORCH = "import torch; print(torch.__version__, torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Args:
+        check: What was looked at.
+        healthy: Whether it will do.
+        found: What is there.
+        mend: What to do about a fault.
+    """
+
+    check: str
+    healthy: bool
+    found: str
+    mend: str = ""
+
+
+def examine(work: Work) -> Iterator[Finding]:
+    """Run all checks, quick ones first; a check that fails in an unknown way is a fault with its message."""
+    checks: tuple[tuple[str, Callable[[Work], Finding]], ...] = (
+        ("Python", _python),
+        ("Java", _java),
+        ("memory", _memory),
+        ("disk", _disk),
+        ("torch", _torch),
+        ("Horovod", _horovod),
+        ("MLflow store", _mlflow),
+        ("Spark and Delta", _spark),
+    )
+    for name, check in checks:
+        try:
+            yield check(work)
+        except OpsError as error:
+            yield Finding(name, False, error.found, error.mend or str(error))
+        except Exception as error:  # a doctor reports every fault instead of falling over the first
+            yield Finding(name, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", _SETUP)
+
+
+def _python(work: Work) -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Finding("Python", sys.version_info[:2] in ((3, 11), (3, 12)), version, "use Python 3.11 or 3.12")
+
+
+def _java(work: Work) -> Finding:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    mend = "install Java 17 or later (Debian: openjdk-17-jre-headless) or set JAVA_HOME"
+    if not java or not Path(java).exists():
+        return Finding("Java", False, "none", mend)
+    text = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60).stderr
+    found = re.search(r'version "(\d+)[^"]*"', text)
+    major = int(found.group(1)) if found else 0
+    return Finding("Java", major >= 17, found.group(0).removeprefix("version ").strip('"') if found else "an unknown version", mend)
+
+
+def _memory(work: Work) -> Finding:
+    available = psutil.virtual_memory().available / 2**30
+    mend = "end other programs, or lower spark.driver_memory and training.workers"
+    return Finding("memory", available >= _MEMORY_GIB, f"{available:.1f} GiB available, {_MEMORY_GIB} wanted", mend)
+
+
+def _disk(work: Work) -> Finding:
+    root = work.sections.storage.root
+    place = Path(root) if "://" not in root else Path.cwd()
+    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(nearest).free / 2**30
+    return Finding("disk", free >= _DISK_GIB, f"{free:.1f} GiB free, {_DISK_GIB} wanted", "free space, or move storage.root and warehouse.root")
+
+
+def _torch(work: Work) -> Finding:
+    if util.find_spec("torch") is None:
+        return Finding("torch", False, "not installed", f"{_SETUP}, or install the extra `torch`")
+    version, devices = _in_own_process(_TORCH).split()
+    return Finding("torch", True, f"{version}, {devices} CUDA devices" if devices != "0" else f"{version}, CPU only")
+
+
+def _horovod(work: Work) -> Finding:
+    if util.find_spec("horovod") is None:
+        return Finding("Horovod", work.sections.training.backend != "horovod", "not installed", f"{_SETUP}, or --set training.backend=ddp")
+    gloo, nccl, mpi = (word not in ("False", "0") for word in _in_own_process(_HOROVOD).split())
+    built = [name for name, there in (("Gloo", gloo), ("NCCL", nccl), ("MPI", mpi)) if there]
+    return Finding("Horovod", gloo, f"{metadata.version('horovod')} with {', '.join(built) or 'no transport'}", "build it with HOROVOD_WITH_GLOO=1")
+
+
+def _mlflow(work: Work) -> Finding:
+    return Finding("MLflow store", True, work.tracking.check())
+
+
+def _spark(work: Work) -> Finding:
+    spark = work.spark
+    spark.sql("SELECT 1").count()
+    found = f"Spark {spark.version}, Delta {metadata.version('delta-spark')}"
+    delta = spark.conf.get("spark.sql.extensions", "") or ""
+    return Finding("Spark and Delta", "DeltaSparkSessionExtension" in delta, found, f"submit with --packages {session.DELTA_PACKAGE}")
+
+
+def _in_own_process(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise OpsError(f"a failing import ({done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode})", mend=_SETUP)
+    return done.stdout.strip().splitlines()[-1]

@@ -1,0 +1,104 @@
+"""The ledger `runs`: one append-only row for each finished run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql.types import IntegerType, StringType, StructField, StructType, TimestampType
+
+from feature_store.delta import Tables, Transaction
+from sparkml_ops.records import to_document
+from sparkml_ops.runkey import RunKey
+
+__all__ = ["FinishedRun", "Ledger"]
+
+TABLE = "runs"
+_SCHEMA = StructType(
+    [
+        StructField("run_id", StringType(), nullable=False),
+        *(StructField(name, StringType(), nullable=False) for name in ("verb", "project", "target", "window", "slot")),
+        StructField("generation", IntegerType(), nullable=False),
+        StructField("config_hash", StringType(), nullable=False),
+        StructField("code_version", StringType(), nullable=False),
+        *(StructField(name, TimestampType(), nullable=False) for name in ("as_of", "started_at", "finished_at")),
+        StructField("record", StringType(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One row of the ledger.
+
+    Args:
+        run_id: Identity of this run of the work, for logs and lineage.
+        key: Identity of the work.
+        record: What the verb handed on, as plain JSON types.
+        config_hash: Digest of the configuration that the verb declares.
+        code_version: Version of this package.
+        as_of: The clock of the run.
+        started_at: Wall clock, UTC.
+        finished_at: Wall clock, UTC.
+    """
+
+    run_id: str
+    key: RunKey
+    record: Mapping[str, Any]
+    config_hash: str
+    code_version: str
+    as_of: datetime
+    started_at: datetime
+    finished_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took."""
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+class Ledger:
+    """Finished runs of one warehouse."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def find(self, key: RunKey) -> FinishedRun | None:
+        """The finished run of a key, or None. Needs no Spark where the warehouse is a folder."""
+        where = {"verb": key.verb, "project": key.project, "target": key.target}
+        return next((run for run in self.runs(where) if run.key == key), None)
+
+    def newest(self, verb: str, project: str) -> FinishedRun | None:
+        """The run of a verb that finished last."""
+        runs = self.runs({"verb": verb, "project": project})
+        return max(runs, key=lambda run: (run.finished_at, run.run_id), default=None)
+
+    def runs(self, where: Mapping[str, str] | None = None) -> list[FinishedRun]:
+        """Finished runs in the order in which they finished."""
+        if not self._tables.exists(TABLE):
+            return []
+        return sorted((_run(row) for row in self._tables.rows(TABLE, where)), key=lambda run: (run.finished_at, run.run_id))
+
+    def append(self, run: FinishedRun) -> None:
+        """Add a row; a second driver that finished the same work leaves the first one's row."""
+        self._tables.ensure(TABLE, _SCHEMA)
+        row = {
+            **{name: getattr(run.key, name) for name in ("verb", "project", "target", "window", "slot", "generation")},
+            **{name: getattr(run, name) for name in ("run_id", "config_hash", "code_version", "as_of", "started_at", "finished_at")},
+            "record": json.dumps(to_document(run.record), sort_keys=True, default=str),
+        }
+        frame = self._tables.spark.createDataFrame([tuple(row[name] for name in _SCHEMA.names)], _SCHEMA)
+        self._tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{run.key.text}/{run.run_id}"))
+
+
+def _run(row: Mapping[str, Any]) -> FinishedRun:
+    key = RunKey(row["verb"], row["project"], row["target"], row["window"], row["slot"], int(row["generation"]))
+    times = {name: _utc(row[name]) for name in ("as_of", "started_at", "finished_at")}
+    return FinishedRun(row["run_id"], key, json.loads(row["record"]), row["config_hash"], row["code_version"], **times)
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,0 +1,8 @@
+"""The model that training makes and scoring applies: description, preprocessing, weights, predictions."""
+
+from __future__ import annotations
+
+from sparkml_ops.model.artifact import digest, load, save
+from sparkml_ops.model.spec import CategoricalInput, ModelSpec, NumericInput
+
+__all__ = ["CategoricalInput", "ModelSpec", "NumericInput", "digest", "load", "save"]

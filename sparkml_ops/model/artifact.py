@@ -1,0 +1,79 @@
+"""A model on disk: `weights.safetensors` and `model.json`, nothing else, and no pickle.
+
+torch is imported where weights are touched, so that a digest costs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from sparkml_ops.model.predictor import Predictor
+
+__all__ = ["DESCRIPTION", "WEIGHTS", "digest", "load", "save"]
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
+    """Write a model into a new or empty folder; the same model gives the same bytes.
+
+    Raises:
+        ContractError: The folder holds something, or the weights are not finite or not those of the description.
+    """
+    import safetensors.torch
+    import torch
+
+    from sparkml_ops.model.predictor import Predictor
+
+    Predictor(spec, state)
+    if broken := [name for name, value in state.items() if not bool(torch.isfinite(value).all())]:
+        raise ContractError(f"weights that are not finite in {broken[:5]}", expected="finite numbers", mend="train with a lower learning rate")
+    folder.mkdir(parents=True, exist_ok=True)
+    if found := sorted(path.name for path in folder.iterdir()):
+        raise ContractError(f"{found[:5]} in {folder}", expected="an empty folder", mend="save into a new one")
+    safetensors.torch.save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, folder / WEIGHTS)
+    (folder / DESCRIPTION).write_text(spec.to_json(), encoding="utf-8")
+
+
+def load(folder: Path) -> Predictor:
+    """Read a model; nothing in the folder is executed.
+
+    Raises:
+        ContractError: A file is missing or unexpected, of a newer format, or the two do not fit.
+    """
+    import safetensors.torch
+
+    from sparkml_ops.model.predictor import Predictor
+
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if missing := {WEIGHTS, DESCRIPTION} - set(found):
+        raise ContractError(f"{found} in {folder}", expected=f"{sorted(missing)} too", mend="fetch the whole artifact")
+    spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    return Predictor(spec, safetensors.torch.load_file(folder / WEIGHTS))
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the relative name and bytes of each file, in order of the names.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a").write_bytes(b"1")
+    >>> digest(folder)[:12]
+    '0e9c3156ac69'
+    """
+    total = hashlib.sha256()
+    for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix()):
+        name, data = path.relative_to(folder).as_posix().encode(), path.read_bytes()
+        # Lengths first, so that no name can pass for content.
+        total.update(len(name).to_bytes(8, "big") + name + len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()

@@ -1,0 +1,141 @@
+"""Columns of a batch to the numbers that the network sees, the same in training and scoring.
+
+No torch here: the logistic baseline and the driver encode too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model.spec import ModelSpec
+
+__all__ = ["Columns", "Encoded", "Encoder"]
+
+_ARROW = {
+    "tinyint": pa.int8(),
+    "smallint": pa.int16(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "string": pa.string(),
+}
+Columns = pa.RecordBatch | pa.Table | pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as numbers.
+
+    Args:
+        numeric: [rows, spec.numeric_width] standardised values, then missing-indicators.
+        categories: [rows, categorical inputs] int32 positions; 0 is unknown or null.
+    """
+
+    numeric: npt.NDArray[Any]
+    categories: npt.NDArray[np.int32]
+
+
+class Encoder:
+    """Applies the preprocessing of a model to batches; a row's numbers do not depend on its batch.
+
+    Args:
+        spec: The model's description.
+
+    >>> from sparkml_ops.model.spec import CategoricalInput, NumericInput
+    >>> spec = ModelSpec("linear", (NumericInput("x", "double", 2.0, 2.0, 4.0, True),), (CategoricalInput("c", "string", ("a",)),))
+    >>> encoded = Encoder(spec).encode(pa.table({"x": [6.0, None], "c": ["a", "b"]}))
+    >>> encoded.numeric.tolist(), encoded.categories.tolist()
+    ([[1.0, 0.0], [0.0, 1.0]], [[1], [0]])
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._vocabularies = [pa.array(column.vocabulary, pa.string()) for column in spec.categorical]
+
+    def encode(self, columns: Columns, dtype: npt.DTypeLike = np.float64) -> Encoded:
+        """Encode a batch; columns are found by name, others are left alone.
+
+        Args:
+            columns: Arrow or pandas rows.
+            dtype: Of the numeric part; statistics are applied in float64 first.
+
+        Raises:
+            ContractError: A column is missing, or its type is another than the model was trained on.
+        """
+        found = columns.columns.tolist() if isinstance(columns, pd.DataFrame) else columns.schema.names
+        if missing := [name for name, _ in self.spec.inputs if name not in found]:
+            raise ContractError(f"a batch without {missing[:5]}", expected=f"the model's {len(self.spec.inputs)} inputs", mend="add the columns")
+        return Encoded(self._numeric(columns, np.dtype(dtype)), self._categories(columns))
+
+    def _numeric(self, columns: Columns, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        encoded = np.empty((len(columns), self.spec.numeric_width), dtype)
+        indicator = len(self.spec.numeric)
+        for index, column in enumerate(self.spec.numeric):
+            values = _numbers(columns, column.name, column.type)
+            absent = np.isnan(values)
+            values[absent] = column.fill
+            encoded[:, index] = (values - column.mean) / column.scale
+            if column.indicator:
+                encoded[:, indicator] = absent
+                indicator += 1
+        return encoded
+
+    def _categories(self, columns: Columns) -> npt.NDArray[np.int32]:
+        encoded = np.empty((len(columns), len(self.spec.categorical)), np.int32)
+        for index, (column, vocabulary) in enumerate(zip(self.spec.categorical, self._vocabularies, strict=True)):
+            known = pc.index_in(_texts(columns, column.name, column.type), value_set=vocabulary)
+            encoded[:, index] = pc.fill_null(known, -1).to_numpy(zero_copy_only=False) + 1
+        return encoded
+
+
+def _numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
+    """A column as float64; null is NaN."""
+    values = _array(columns, name, kind)
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type) or pa.types.is_null(values.type)):
+        raise _another(name, values.type, kind)
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    # A copy: Arrow's own memory is read-only, and gaps are filled in place.
+    return np.array(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), copy=True)
+
+
+def _texts(columns: Columns, name: str, kind: str) -> pa.Array:
+    """A column's values as text, as Spark's cast writes them."""
+    wanted = _ARROW[kind]
+    values = _array(columns, name, kind)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type)
+    if not pa.types.is_null(values.type) and text != pa.types.is_string(wanted):
+        raise _another(name, values.type, kind)
+    try:
+        return values.cast(wanted).cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise _another(name, values.type, kind) from error
+
+
+def _array(columns: Columns, name: str, kind: str) -> pa.Array:
+    """A column as one Arrow array; pandas' stand-ins for null become null."""
+    if isinstance(columns, pd.DataFrame):
+        series = columns[name]
+        try:
+            # Objects have no type of their own; an integer column with gaps is float64 in pandas and is cast back later.
+            return pa.array(series, type=_ARROW[kind] if series.dtype == object else None, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise _another(name, series.dtype, kind) from error
+    values = columns.column(name)
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _another(name: str, found: object, kind: str) -> ContractError:
+    return ContractError(f"column `{name}` of type {found}", expected=f"{kind}, as in training", mend="cast the column")

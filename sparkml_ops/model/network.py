@@ -1,0 +1,70 @@
+"""The network that is trained; predictions are made by `predictor.py` from its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from sparkml_ops.model.spec import ModelSpec
+
+__all__ = ["Network", "build"]
+
+
+class Network(nn.Module):
+    """Embeddings and standardised numbers through hidden layers to one logit a row.
+
+    Args:
+        spec: The model's description.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.linear = spec.kind == "linear"
+        self.embeddings = nn.ModuleList(nn.Embedding(len(column.vocabulary) + 1, column.dimension) for column in spec.categorical)
+        first = spec.numeric_width + (0 if self.linear else sum(column.dimension for column in spec.categorical))
+        widths = (first, *spec.hidden)
+        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False))
+        self.output = nn.Linear(widths[-1], 1)
+
+    def forward(self, numeric: torch.Tensor, categories: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+        """Logits.
+
+        Args:
+            numeric: [rows, spec.numeric_width].
+            categories: [rows, categorical inputs], integers.
+            masks: [rows, width] factors of each hidden layer's units (dropout), or none at all.
+
+        Returns:
+            [rows] logits.
+        """
+        embedded = [embedding(categories[:, index]) for index, embedding in enumerate(self.embeddings)]
+        if self.linear:
+            return torch.stack([self.output(numeric), *embedded]).sum(0).squeeze(1)
+        values = torch.cat([numeric, *embedded], dim=1)
+        for index, layer in enumerate(self.hidden):
+            values = torch.relu(layer(values))
+            if masks:
+                values = values * masks[index]
+        logits: torch.Tensor = self.output(values).squeeze(1)
+        return logits
+
+
+def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> Network:
+    """A network with its first weights, which depend on the seed and the description only."""
+    generator = torch.Generator().manual_seed(seed)
+    network = Network(spec).to(dtype)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.startswith("embeddings."):
+                # The unknown category starts neutral: where training has none, it stays so.
+                draw = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (0.0 if network.linear else 0.1)
+                draw[0] = 0.0
+            elif network.linear or weight.dim() == 1:
+                draw = torch.zeros(weight.shape, dtype=torch.float64)
+            else:
+                # He et al. 2015, for layers followed by a rectifier.
+                draw = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (2.0 / weight.shape[1]) ** 0.5
+            weight.copy_(draw)
+    return network

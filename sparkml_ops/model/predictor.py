@@ -1,0 +1,107 @@
+"""Probabilities from a model's weights, the same to the last bit however rows are cut into batches.
+
+A matrix product's last bits depend on its shape and on how rows lie in memory. Here every product has
+the same number of rows, and its matrices are padded with zeros to whole cache lines, so that a row's
+probability depends on the row alone (checked on MKL in float32 and float64, with one thread and two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import expit
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model.encoder import Columns, Encoded, Encoder
+from sparkml_ops.model.network import Network
+from sparkml_ops.model.spec import ModelSpec
+
+__all__ = ["Predictor"]
+
+_BLOCK = 1024
+_LINE = 16
+
+
+class Predictor:
+    """Applies a model to batches of rows.
+
+    Args:
+        spec: The model's description.
+        state: Weights by name, as `Network.state_dict()` names them.
+
+    Raises:
+        ContractError: The weights are not those of the description.
+    """
+
+    def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
+        wanted = {name: tuple(value.shape) for name, value in Network(spec).state_dict().items()}
+        if (found := {name: tuple(value.shape) for name, value in state.items()}) != wanted:
+            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            raise ContractError(f"weights that differ from the description in {differing[:5]}", expected="the network's shapes", mend="save both again")
+        self.spec = spec
+        self._encoder = Encoder(spec)
+        self._dtype = state["output.weight"].dtype
+        self._embeddings = [state[f"embeddings.{index}.weight"] for index in range(len(spec.categorical))]
+        names = [*(f"hidden.{index}" for index in range(len(spec.hidden))), "output"]
+        self._layers = [_padded(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
+
+    def predict(self, batch: Columns) -> npt.NDArray[np.float64]:
+        """The probability of label 1 of each row.
+
+        Args:
+            batch: Rows with the columns of `spec.inputs`; null and NaN are missing values, other columns are ignored.
+
+        Returns:
+            [rows] float64; NaN for a row with an infinite number, which no model can judge.
+
+        Raises:
+            ContractError: A column is missing or of another type.
+        """
+        return self.predict_encoded(self._encoder.encode(batch, str(self._dtype).removeprefix("torch.")))
+
+    @torch.inference_mode()
+    def predict_encoded(self, encoded: Encoded) -> npt.NDArray[np.float64]:
+        """The probability of label 1 of each encoded row."""
+        numeric, categories = torch.from_numpy(encoded.numeric).to(self._dtype), torch.from_numpy(encoded.categories)
+        logits = np.empty(len(numeric), np.float64)
+        for start in range(0, len(numeric), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            logits[part] = self._block(numeric[part], categories[part])
+        logits[~np.isfinite(encoded.numeric).all(axis=1)] = np.nan
+        return np.asarray(expit(logits), np.float64)
+
+    def _block(self, numeric: torch.Tensor, categories: torch.Tensor) -> npt.NDArray[np.float64]:
+        rows, width = numeric.shape
+        values = torch.zeros(_BLOCK, self._layers[0][0].shape[1], dtype=self._dtype)
+        values[:rows, :width] = numeric
+        embedded = [weights.index_select(0, categories[:, index]) for index, weights in enumerate(self._embeddings)]
+        if self.spec.kind == "mlp":
+            for vectors in embedded:
+                values[:rows, width : width + vectors.shape[1]] = vectors
+                width += vectors.shape[1]
+        for index, (weight, bias) in enumerate(self._layers):
+            values = torch.nn.functional.linear(values, weight, bias)
+            if index < len(self._layers) - 1:
+                values.relu_()
+        logits = values[:rows, 0].double()
+        if self.spec.kind == "linear":
+            for vectors in embedded:
+                logits = logits + vectors[:, 0].double()
+        return logits.numpy()
+
+
+def _padded(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A layer widened with zeros to a multiple of a cache line, inputs and outputs."""
+    outputs, inputs = weight.shape
+    wide = torch.zeros(_up(outputs), _up(inputs), dtype=weight.dtype)
+    wide[:outputs, :inputs] = weight
+    offset = torch.zeros(_up(outputs), dtype=weight.dtype)
+    offset[:outputs] = bias
+    return wide, offset
+
+
+def _up(width: int) -> int:
+    return max(_LINE, -(-width // _LINE) * _LINE)

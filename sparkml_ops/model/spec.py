@@ -1,0 +1,141 @@
+"""What a model is made of, as data: inputs with their preprocessing, layers, output."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sparkml_ops.errors import ContractError
+
+__all__ = ["FORMAT", "SUPPORTED_TYPES", "CategoricalInput", "ModelSpec", "NumericInput"]
+
+FORMAT = 1
+SUPPORTED_TYPES = {
+    "numeric": frozenset({"tinyint", "smallint", "int", "bigint", "float", "double", "boolean"}),
+    "categorical": frozenset({"string", "boolean", "tinyint", "smallint", "int", "bigint"}),
+}
+
+
+@dataclass(frozen=True)
+class NumericInput:
+    """A number, standardised: null and NaN become `fill`, then (value - mean) / scale.
+
+    Args:
+        name: Column.
+        type: Spark's simple type name, as `double` or `bigint`.
+        fill: Stands for null and NaN, in the column's unit.
+        mean: Of the train split, in the column's unit.
+        scale: Standard deviation of the train split; 1 for a constant column.
+        indicator: Whether the model also sees 1 where the value was missing, 0 elsewhere.
+    """
+
+    name: str
+    type: str
+    fill: float
+    mean: float
+    scale: float
+    indicator: bool = False
+
+
+@dataclass(frozen=True)
+class CategoricalInput:
+    """A category, as a number: position in the vocabulary plus one; 0 for null and for values outside it.
+
+    Args:
+        name: Column.
+        type: Spark's simple type name; values are compared as text.
+        vocabulary: Known values, the most frequent first.
+        dimension: Width of the embedding.
+    """
+
+    name: str
+    type: str
+    vocabulary: tuple[str, ...]
+    dimension: int = 1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A binary classifier of table rows.
+
+    Args:
+        kind: `mlp`, or `linear` (one weight a numeric input, one a category).
+        numeric: Standardised inputs, in order.
+        categorical: Embedded inputs, in order.
+        hidden: Widths of the hidden layers; empty for `linear`.
+        dropout: Share of hidden units that are left out in training.
+        output: Column of the predicted probability.
+
+    Raises:
+        ContractError: The parts do not fit together.
+
+    >>> spec = ModelSpec("linear", (NumericInput("distance", "double", 0.0, 0.0, 1.0),), (CategoricalInput("carrier", "string", ("AA", "UA")),))
+    >>> spec.inputs
+    (('distance', 'double'), ('carrier', 'string'))
+    >>> ModelSpec.from_json(spec.to_json()) == spec
+    True
+    """
+
+    kind: Literal["mlp", "linear"]
+    numeric: tuple[NumericInput, ...]
+    categorical: tuple[CategoricalInput, ...]
+    hidden: tuple[int, ...] = ()
+    dropout: float = 0.0
+    output: str = "probability"
+
+    def __post_init__(self) -> None:
+        for found, expected in _faults(self):
+            raise ContractError(found, expected=expected, mend="correct the model's description")
+
+    @property
+    def inputs(self) -> tuple[tuple[str, str], ...]:
+        """The signature: (name, Spark's simple type) of each input, in order."""
+        return tuple((column.name, column.type) for column in (*self.numeric, *self.categorical))
+
+    @property
+    def numeric_width(self) -> int:
+        """Number of numbers that the network sees: values, then missing-indicators."""
+        return len(self.numeric) + sum(column.indicator for column in self.numeric)
+
+    def to_json(self) -> str:
+        """A document that `from_json` reads back exactly."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read a description.
+
+        Raises:
+            ContractError: It is none, or of a newer format.
+        """
+        document: dict[str, Any] = json.loads(text)
+        found = document.pop("format", None)
+        if found != FORMAT:
+            raise ContractError(f"a model description of format {found!r}", expected=f"format {FORMAT}", mend="upgrade sparkml-ops, or train again")
+        document["numeric"] = tuple(NumericInput(**column) for column in document["numeric"])
+        document["categorical"] = tuple(CategoricalInput(**{**column, "vocabulary": tuple(column["vocabulary"])}) for column in document["categorical"])
+        return cls(**{**document, "hidden": tuple(document["hidden"])})
+
+
+def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
+    """What does not fit together: (found, expected) of each fault."""
+    names = [name for name, _ in spec.inputs]
+    types = [(column.name, column.type, "numeric") for column in spec.numeric] + [(column.name, column.type, "categorical") for column in spec.categorical]
+    checks = [
+        (spec.kind in ("mlp", "linear"), f"the kind {spec.kind!r}", "mlp or linear"),
+        (bool(names), "a model without inputs", "at least one numeric or categorical input"),
+        (len(set(names)) == len(names), f"the inputs {names}", "each column once"),
+        (bool(spec.hidden) == (spec.kind == "mlp"), f"hidden={spec.hidden} in a model of kind {spec.kind}", "widths for mlp, none for linear"),
+        (all(width > 0 for width in spec.hidden), f"hidden={spec.hidden}", "widths above 0"),
+        (0 <= spec.dropout < 1, f"dropout={spec.dropout}", "at least 0 and below 1"),
+        (all(column.dimension > 0 for column in spec.categorical), "an embedding of width 0", "widths above 0"),
+        (spec.kind == "mlp" or all(column.dimension == 1 for column in spec.categorical), "embeddings wider than 1 in a linear model", "width 1"),
+    ]
+    checks += [(kind in SUPPORTED_TYPES[role], f"{role} input `{name}` of type {kind}", f"{sorted(SUPPORTED_TYPES[role])}") for name, kind, role in types]
+    checks += [
+        (all(map(math.isfinite, (column.fill, column.mean, column.scale))) and column.scale > 0, f"the statistics {column}", "finite ones, scale above 0")
+        for column in spec.numeric
+    ]
+    return [(found, expected) for fine, found, expected in checks if not fine]

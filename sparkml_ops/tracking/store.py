@@ -1,0 +1,134 @@
+"""The connection to an MLflow store, and what its failures mean."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from feature_store import hooks
+from sparkml_ops.errors import ContractError, RetryableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["calling", "connect", "default_uri", "is_code"]
+
+_ANSWER_SECONDS = 10.0
+_AWAY = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
+
+
+def default_uri() -> str:
+    """Where MLflow itself would look: a notebook's setting, or MLFLOW_TRACKING_URI."""
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
+def connect(uri: str, *, create: bool = False) -> MlflowClient:
+    """A client of a store that has answered.
+
+    Looked at first by ourselves: MLflow tries an unusable database or a dead server again for minutes.
+
+    Args:
+        create: Whether to make a SQLite store that is not there; who only reads or plans must not.
+
+    Raises:
+        ContractError: The store cannot be opened or written, or is no MLflow store, or is not there.
+        RetryableError: A server does not answer.
+    """
+    url = urlsplit(uri)
+    if url.scheme == "sqlite":
+        _check_sqlite(url, create=create)
+    elif url.scheme in ("http", "https"):
+        _check_server(url)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.telemetry import set_telemetry_client
+
+    # Where MLflow was imported before us its telemetry client is alive: the variables are read again here.
+    set_telemetry_client()  # type: ignore[no-untyped-call]
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        with calling(uri):
+            client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise ContractError(
+            f"the MLflow store {_shown(uri)} ({_first_line(error)})", expected="a store of this MLflow", mend="correct mlflow.tracking_uri"
+        ) from error
+    return client
+
+
+@contextmanager
+def calling(uri: str, hook: str = "") -> Iterator[None]:
+    """Call MLflow; a store that went away is an error that may pass.
+
+    Args:
+        hook: The named point to pass, where the call writes.
+
+    Raises:
+        RetryableError: The store does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        with hooks.passing(hook) if hook else nullcontext():
+            yield
+    except MlflowException as error:
+        if error.error_code in _AWAY or isinstance(error.__cause__ or error.__context__, RequestException):
+            raise RetryableError(f"no answer from the MLflow store {_shown(uri)} ({_first_line(error)})", mend="run again when it is back") from error
+        raise
+
+
+def is_code(error: Exception, *codes: str) -> bool:
+    """Whether MLflow says one of these: RESOURCE_DOES_NOT_EXIST, RESOURCE_ALREADY_EXISTS, ..."""
+    return getattr(error, "error_code", None) in codes
+
+
+def _check_sqlite(url: SplitResult, *, create: bool) -> None:
+    path = Path(unquote(url.path).removeprefix("/"))
+    if not create and not path.exists():
+        raise ContractError(
+            f"no MLflow store {path}", expected="the store of an earlier run", mend="train and register first, or correct mlflow.tracking_uri"
+        )
+    fault: Exception | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=_ANSWER_SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise RetryableError(f"the MLflow store {path}, locked by another process", mend="run again when it is done") from error
+        fault = error
+    except (sqlite3.DatabaseError, OSError) as error:
+        fault = error
+    if fault is not None:
+        raise ContractError(
+            f"the MLflow store {path} ({fault})", expected="a SQLite file that can be written", mend="correct mlflow.tracking_uri, or the rights"
+        ) from fault
+
+
+def _check_server(url: SplitResult) -> None:
+    address = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+    try:
+        socket.create_connection(address, timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise RetryableError(
+            f"no MLflow server at {address[0]}:{address[1]} ({error})", expected="a running server", mend="start it, or correct mlflow.tracking_uri"
+        ) from error
+
+
+def _shown(uri: str) -> str:
+    """The address without user and password."""
+    url = urlsplit(uri)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

@@ -1,0 +1,152 @@
+"""One attempt: one barrier stage, watched from the driver."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sparkml_ops.errors import ConfigurationError
+from sparkml_ops.training.launch.errors import RankFailed, StartTimeout
+from sparkml_ops.training.launch.outcome import SCHEMA, Outcome
+from sparkml_ops.training.launch.reports import ReportReader
+from sparkml_ops.training.launch.stage import Plan, run_task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import SparkSession
+
+__all__ = ["run_attempt", "total_slots"]
+
+_POLL = 0.5  # seconds between two looks at the reports
+_PATIENCE = 30.0  # seconds that an interrupted job gets to end
+
+
+def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]], None]) -> list[Outcome]:
+    """Run one attempt and return how each rank ended, by rank.
+
+    Raises:
+        StartTimeout: The ranks did not meet in time; the job is interrupted.
+    """
+    _refuse_if_too_few(spark, plan)
+    reader = ReportReader(plan.storage, plan.folder, say)
+    job = _Job(spark, plan)
+    job.start()
+    limit = time.monotonic() + plan.settings.start_timeout
+    try:
+        met = 0
+        while not job.wait(_POLL):
+            met = max(met, reader.poll())
+            if met < plan.settings.workers and time.monotonic() > limit:
+                raise _start_timeout(spark, plan, f"{met} of {plan.settings.workers} ranks together after {plan.settings.start_timeout:g} s")
+        reader.poll()
+    except BaseException:
+        plan.storage.publish(plan.folder.ended, b"{}", kind="ended")
+        job.interrupt()
+        raise
+    return job.outcomes()
+
+
+class _Job:
+    """The Spark job of an attempt, in a thread of its own: a tag is a thread's, and the caller watches meanwhile."""
+
+    def __init__(self, spark: SparkSession, plan: Plan) -> None:
+        from pyspark import InheritableThread  # noqa: PLC0415
+
+        self._spark, self._plan = spark, plan
+        self._tag = f"sparkml-ops-{plan.folder.prefix}".replace("/", "-").replace(",", "-")
+        self._outcomes: list[Outcome] = []
+        self._error: Exception | None = None
+        self._done = threading.Event()
+        self._thread = InheritableThread(target=self._run, session=spark, daemon=True, name=self._tag)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        return self._done.wait(seconds)
+
+    def interrupt(self) -> None:
+        """End the job; one that Spark has not begun to run yet goes on waiting, and its tasks then find the attempt ended."""
+        limit = time.monotonic() + _PATIENCE
+        while not self._done.is_set() and time.monotonic() < limit:
+            self._spark.interruptTag(self._tag)
+            self._done.wait(1)
+
+    def outcomes(self) -> list[Outcome]:
+        """How each rank ended.
+
+        Raises:
+            StartTimeout: Spark refused the stage for want of slots.
+            ConfigurationError: Spark refuses barrier stages as it is configured.
+            RankFailed: The tasks cannot even begin on the executors.
+        """
+        if self._error is None:
+            return sorted(self._outcomes, key=lambda outcome: outcome.rank)
+        text = str(self._error)
+        if "SPARK-24819" in text or "requires more slots" in text:
+            raise _start_timeout(self._spark, self._plan, "too few slots in the cluster for a barrier stage") from self._error
+        if "dynamic resource allocation" in text:
+            raise ConfigurationError(
+                "spark.dynamicAllocation.enabled=true", expected="false: Spark runs no barrier stage with it", mend="set it to false for training"
+            ) from self._error
+        if "ModuleNotFoundError" in text or "ImportError" in text:
+            raise RankFailed(
+                "executors that cannot import sparkml_ops",
+                mend="install sparkml-ops[executor] on every executor",
+                type=type(self._error).__name__,
+                message=text.partition("\n")[0],
+                traceback=text,
+            ) from self._error
+        return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {text.partition(chr(10))[0]}", text)]
+
+    def _run(self) -> None:
+        try:
+            self._spark.addTag(self._tag)
+            ranks = self._plan.settings.workers
+            rows = self._spark.range(0, ranks, 1, ranks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
+            self._outcomes = [Outcome.from_row(row.asDict()) for row in rows]
+        except Exception as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+
+def _worker(plan: Plan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    return partial(run_task, plan)
+
+
+def total_slots(master: str, cores_of_a_task: int) -> int | None:
+    """Slots of a local session; None where the master does not say.
+
+    >>> total_slots("local[4]", 1), total_slots("local", 1), total_slots("spark://host:7077", 1)
+    (4, 1, None)
+    """
+    match = re.fullmatch(r"local(?:\[(\d+)(?:,\s*\d+)?\])?", master)
+    return int(match[1] or 1) // cores_of_a_task if match else None
+
+
+def _slots_here(spark: SparkSession) -> tuple[str, int | None]:
+    master = spark.conf.get("spark.master", "") or ""
+    return master, total_slots(master, int(spark.conf.get("spark.task.cpus", "1") or 1))
+
+
+def _refuse_if_too_few(spark: SparkSession, plan: Plan) -> None:
+    # Spark itself would look again forty times, every 15 seconds, before it said so.
+    _, total = _slots_here(spark)
+    if total is not None and total < plan.settings.workers:
+        raise _start_timeout(spark, plan, f"{total} slots in total")
+
+
+def _start_timeout(spark: SparkSession, plan: Plan, found: str) -> StartTimeout:
+    master, total = _slots_here(spark)
+    known = f"; {master} has {total} in total" if total is not None else f" on {master}"
+    return StartTimeout(
+        found,
+        expected=f"{plan.settings.workers} free slots at once, one for each of training.workers={plan.settings.workers}{known}",
+        mend="wait for other jobs, add executors or lower training.workers; if slots are free, raise training.start_timeout "
+        "and see that the executors reach storage.root",
+    )

@@ -1,0 +1,45 @@
+"""What a rank's process is told when it starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from sparkml_ops.training.launch.settings import Backend
+
+__all__ = ["Order"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One rank of one attempt; the task itself follows as bytes.
+
+    Args:
+        storage: Root of the storage.
+        threads: Compute threads.
+        host: Address of rank 0.
+        port: Port of rank 0's store (`ddp`).
+        listener: File descriptor on which rank 0 already listens there; -1 elsewhere.
+        timeout: Seconds that a collective may take; longer than the hang timeout, which speaks first.
+    """
+
+    backend: Backend
+    rank: int
+    size: int
+    attempt: int
+    run: str
+    storage: str
+    threads: int
+    host: str
+    port: int
+    listener: int
+    timeout: float
+
+    def to_json(self) -> bytes:
+        """As one JSON object."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Order:
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(data))

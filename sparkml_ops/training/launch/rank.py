@@ -1,0 +1,134 @@
+"""The program of a rank's process: meet the others, run the task, say how it ended.
+
+Started by `RankProcess` as `python -m sparkml_ops.training.launch.rank <connection> <stacks> <parent>`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any, NoReturn
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.launch.communicator import Communicator
+from sparkml_ops.training.launch.context import RankContext
+from sparkml_ops.training.launch.errors import PeerLost
+from sparkml_ops.training.launch.folder import AttemptFolder
+from sparkml_ops.training.launch.order import Order
+from sparkml_ops.training.launch.reports import ReportWriter
+
+__all__ = ["main"]
+
+
+def main(connection_handle: int, stacks_handle: int, parent: int) -> NoReturn:
+    """Run one rank.
+
+    Args:
+        connection_handle: File descriptor of the two-way connection to the Spark task.
+        stacks_handle: File descriptor that receives all threads' stacks on SIGUSR1.
+        parent: Process id of the Spark task's process.
+    """
+    _die_with(parent)
+    faulthandler.register(signal.SIGUSR1, file=stacks_handle, all_threads=True)
+    link = _Link(Connection(connection_handle))
+    order, payload = Order.from_json(link.connection.recv_bytes()), link.connection.recv_bytes()
+    orphaned = threading.Thread(target=_end_when_orphaned, args=(link.connection,), daemon=True)
+    orphaned.start()
+    try:
+        result = _run(order, payload, link)
+        link.say({"kind": "returned", "type": type(result).__name__}, result)
+    except BaseException as error:
+        link.say(
+            {"kind": "lost" if _lost(error) else "raised", "type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+        )
+        orphaned.join()  # the task first tells the others; gone at once, this rank would look like the cause of what they see
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # past the exit handlers: threads of torch and Gloo that still run abort there now and then
+
+
+class _Link:
+    """The connection to the Spark task, for any thread of the rank."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._lock = threading.Lock()
+
+    def say(self, message: Any, data: bytes | None = None) -> None:
+        with self._lock:
+            self.connection.send_bytes(json.dumps(message).encode())
+            if data is not None:
+                self.connection.send_bytes(data)
+
+
+def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
+    import torch  # noqa: PLC0415 - after the parent's death is guarded against, and within the launch's error handling
+    from pyspark import cloudpickle  # noqa: PLC0415
+
+    torch.set_num_threads(order.threads)
+    communicator = _connect(order)
+    storage, folder = Storage(order.storage), AttemptFolder(order.run, order.attempt)
+    writer = ReportWriter(storage, folder, order.rank)
+    storage.publish(folder.started(order.rank), json.dumps({"pid": os.getpid()}).encode(), kind="started")
+    link.say("sign")
+
+    def publish(report: dict[str, Any]) -> None:
+        writer.publish(report)
+        link.say("sign")
+
+    task = cloudpickle.loads(payload)
+    result = task(RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
+    if result is not None and not isinstance(result, bytes):
+        raise ContractError(
+            f"a task that returned {type(result).__name__}", expected="bytes or None", mend="encode the result, or store it and return its name"
+        )
+    communicator.close()
+    return result
+
+
+def _connect(order: Order) -> Communicator:
+    if order.backend == "horovod":
+        from sparkml_ops.training.launch.horovod import HorovodCommunicator  # noqa: PLC0415 - an extra
+
+        return HorovodCommunicator()
+    from sparkml_ops.training.launch.ddp import DdpCommunicator  # noqa: PLC0415
+
+    return DdpCommunicator(rank=order.rank, size=order.size, host=order.host, port=order.port, listener=order.listener, timeout=order.timeout)
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether a lost peer is behind an exception, wrapped or not."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, PeerLost):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent is gone, even while C code holds the interpreter."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+        ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before the call above
+        os._exit(1)
+
+
+def _end_when_orphaned(connection: Connection) -> NoReturn:
+    """Wait for the end of the connection: the task is gone, or has no more use for this process."""
+    try:
+        connection.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

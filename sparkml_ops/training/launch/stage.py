@@ -1,0 +1,211 @@
+"""What each task of the barrier stage does: give a rank its place, watch its process, return how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.launch.folder import AttemptFolder
+from sparkml_ops.training.launch.order import Order
+from sparkml_ops.training.launch.outcome import Outcome
+from sparkml_ops.training.launch.placement import Interface, Place, choose_interface, place
+from sparkml_ops.training.launch.process import RankProcess
+from sparkml_ops.training.launch.rendezvous import Rendezvous, Watch, note
+from sparkml_ops.training.launch.settings import LaunchSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Plan", "rank_environment", "run_task"]
+
+_TICK = 0.25  # seconds between two questions whether another rank has failed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the driver sends to every task.
+
+    Args:
+        payload: The user's task, pickled by cloudpickle.
+        path: The driver's module search path; where driver and ranks share a host, ranks import what it imports.
+        hooks: The driver's setting of the test hooks, which an executor started earlier does not have.
+    """
+
+    settings: LaunchSettings
+    storage: Storage
+    folder: AttemptFolder
+    payload: bytes
+    path: tuple[str, ...] = ()
+    hooks: Mapping[str, str] | None = None
+
+
+def run_task(plan: Plan, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The body of one barrier task: one row that says how its rank ended; it never raises, since Spark would run the stage again."""
+    for _ in batches:
+        pass  # the row only gives the task its place
+    from pyspark import BarrierTaskContext  # noqa: PLC0415
+
+    context = BarrierTaskContext.get()
+    hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
+    where = place(hosts, context.partitionId())
+    yield _run(plan, where, context).to_batch()
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """Where the ranks meet: made by rank 0's task, told to all."""
+
+    host: str
+    port: int
+    token: str
+    store_port: int
+
+
+def _run(plan: Plan, where: Place, context: Any) -> Outcome:
+    opened = _Opened()
+    try:
+        message = _prepare(plan, where, opened)
+        gathered = [json.loads(text) for text in context.allGather(json.dumps(message))]
+        if refusal := next((found for found in gathered if "refused" in found), None):
+            return Outcome(where.rank, "refused", "RuntimeError", refusal["refused"], refusal.get("traceback", ""))
+        meeting = next(_Meeting(**found["meeting"]) for found in gathered if "meeting" in found)
+        return _run_rank(plan, where, meeting, opened)
+    except Exception as error:
+        return Outcome(where.rank, "raised", type(error).__name__, str(error), traceback.format_exc())
+    finally:
+        opened.close(plan.settings.hang_timeout)
+
+
+class _Opened:
+    """What rank 0's task has open for the others."""
+
+    def __init__(self) -> None:
+        self.rendezvous: Rendezvous | None = None
+        self.listener: socket.socket | None = None
+        self.used = False
+
+    def close(self, patience: float) -> None:
+        if self.rendezvous is not None:
+            if self.used:  # the others ask here whether to go on, until the last has ended
+                self.rendezvous.watch.wait_until_all_ended(patience)
+            self.rendezvous.close()
+        if self.listener is not None:
+            self.listener.close()
+
+
+def _prepare(plan: Plan, where: Place, opened: _Opened) -> dict[str, Any]:
+    """Claim the rank's place in this attempt and, on rank 0, open the meeting place."""
+    try:
+        claim = plan.folder.claimed(where.rank)
+        if plan.storage.exists(plan.folder.ended):
+            return {"refused": "the driver has given this attempt up"}
+        if plan.storage.exists(claim):
+            return {"refused": "Spark ran the stage again after it lost a task; only the launcher starts attempts"}
+        plan.storage.publish(claim, json.dumps({"host": where.host}).encode(), kind="claimed")
+        return {"meeting": _open(plan, where, opened).__dict__} if where.rank == 0 else {}
+    except Exception as error:
+        return {"refused": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+
+
+def _open(plan: Plan, where: Place, opened: _Opened) -> _Meeting:
+    address = choose_interface(where, plan.settings.interface).address
+    opened.rendezvous = Rendezvous(address, Watch(where.size, plan.settings.hang_timeout))
+    if plan.settings.backend == "ddp":
+        opened.listener = socket.create_server((address, 0), backlog=128)
+    store_port = opened.listener.getsockname()[1] if opened.listener else 0
+    return _Meeting(address, opened.rendezvous.port, opened.rendezvous.token, store_port)
+
+
+def _run_rank(plan: Plan, where: Place, meeting: _Meeting, opened: _Opened) -> Outcome:
+    opened.used = True
+    inherited = [opened.listener.fileno()] if opened.listener else []
+    order = Order(
+        backend=plan.settings.backend,
+        rank=where.rank,
+        size=where.size,
+        attempt=plan.folder.attempt,
+        run=plan.folder.run,
+        storage=plan.storage.root,
+        threads=plan.settings.threads,
+        host=meeting.host,
+        port=meeting.store_port,
+        listener=next(iter(inherited), -1),
+        timeout=_collective_timeout(plan.settings),
+    )
+    environment = rank_environment(plan, where, meeting.host, meeting.port, meeting.token)
+    process = RankProcess(order, plan.payload, environment, inherited)
+    outcome = Outcome(where.rank, "lost")
+    try:
+        outcome = _watch(process, where.rank, meeting)
+    finally:
+        state = "ended" if outcome.kind in ("returned", "stopped") else "failed"
+        _tell(meeting, where.rank, state)  # before the process goes: the others must not take its silence for the cause
+        process.kill()
+    return outcome
+
+
+def _watch(process: RankProcess, rank: int, meeting: _Meeting) -> Outcome:
+    signs = 0
+    while True:
+        message = process.receive(_TICK)
+        if isinstance(message, Outcome):
+            return message
+        signs += message == "sign"
+        try:
+            verdict = note(meeting.host, meeting.port, meeting.token, rank, signs=signs)
+        except OSError as error:
+            return Outcome(rank, "lost", type(error).__name__, f"the task of rank 0 is gone: {error}")
+        if verdict == "failed":
+            return Outcome(rank, "stopped", "RuntimeError", "another rank failed")
+        if verdict == "hung":
+            return Outcome(rank, "hung", "TimeoutError", "no rank gave a sign of life within training.hang_timeout", process.stacks())
+
+
+def _tell(meeting: _Meeting, rank: int, state: str) -> None:
+    try:
+        note(meeting.host, meeting.port, meeting.token, rank, signs=0, state=state)
+    except OSError as error:
+        print(f"rank {rank} {state}, and nobody listens any more: {error}", file=sys.stderr)  # noqa: T201 - the executor's log
+
+
+def _collective_timeout(settings: LaunchSettings) -> float:
+    return 2 * max(settings.start_timeout, settings.hang_timeout) + 60
+
+
+def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str) -> dict[str, str]:
+    """The whole environment of a rank's process: this task's, the threads, the search path, Horovod's place and interface."""
+    interface: Interface = choose_interface(where, plan.settings.interface)
+    threads = str(plan.settings.threads)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON_WORKER_FACTORY")}  # holds Spark's secret
+    path = dict.fromkeys(os.path.abspath(entry) for entry in (*sys.path, *plan.path))  # noqa: PTH100 - "" is the working directory
+    return {
+        **own,
+        "PYTHONPATH": os.pathsep.join(path),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "GLOO_SOCKET_IFNAME": interface.name,
+        "HOROVOD_HOSTNAME": where.host,
+        "HOROVOD_RANK": str(where.rank),
+        "HOROVOD_SIZE": str(where.size),
+        "HOROVOD_LOCAL_RANK": str(where.local_rank),
+        "HOROVOD_LOCAL_SIZE": str(where.local_size),
+        "HOROVOD_CROSS_RANK": str(where.cross_rank),
+        "HOROVOD_CROSS_SIZE": str(where.cross_size),
+        "HOROVOD_GLOO_IFACE": interface.name,
+        # Horovod makes http://<addr>:<port>/<scope>/<key> of the two; so every path begins with the token.
+        "HOROVOD_GLOO_RENDEZVOUS_ADDR": f"{host}:{port}/{token}",
+        "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
+        "HOROVOD_GLOO_TIMEOUT_SECONDS": str(round(_collective_timeout(plan.settings))),
+        "HOROVOD_CONTROLLER": "gloo",
+        "HOROVOD_CPU_OPERATIONS": "gloo",
+        **(plan.hooks or {}),
+        **plan.settings.environment,
+    }

@@ -1,0 +1,200 @@
+"""Which row is trained on when, as data: the same for any number of workers and any cut into files.
+
+The usable rows of a split, in order of `row_position`, are numbered 0 to n-1 and cut into a fixed number of
+shards. In each epoch a shard puts its rows into an order of its own, and the rows of all shards are dealt in
+turn: the k-th row of the epoch is row k // shards of shard k % shards, and belongs to step k // batch_size.
+So the rows of a global batch are known without a word between workers, and (epoch, step) is a place to resume.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from feature_store.scan import Scan
+from sparkml_ops.errors import ContractError
+
+__all__ = ["POSITION", "SPLIT", "Block", "Group", "Plan", "Piece", "open_parquet", "plan_groups", "usable"]
+
+SPLIT = "split"
+POSITION = "row_position"
+_BLOCK_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Group:
+    """A Parquet row group.
+
+    Args:
+        path: Its file.
+        index: Its number in the file.
+        rows: Its usable rows of one split.
+    """
+
+    path: str
+    index: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows start to stop of a split: what is shuffled in memory at once."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Usable rows start to stop of one row group."""
+
+    group: Group
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows of a split and their order in each epoch.
+
+    Args:
+        groups: Row groups with usable rows, in order of `row_position`.
+        shards: Logical parts, whatever the number of workers.
+        batch_size: Rows of a global batch; the last one of an epoch may be smaller.
+        seed: Of the order.
+        shuffle: False keeps each shard in order of `row_position` (validation).
+        block_rows: Most rows that are shuffled in memory at once.
+
+    >>> plan = Plan((Group("a", 0, 3), Group("b", 0, 4)), shards=2, batch_size=4, seed=1)
+    >>> plan.rows, plan.steps, [plan.quota(shard, 1) for shard in range(2)]
+    (7, 2, (2, 2))
+    """
+
+    groups: tuple[Group, ...]
+    shards: int
+    batch_size: int
+    seed: int
+    shuffle: bool = True
+    block_rows: int = _BLOCK_ROWS
+
+    @property
+    def rows(self) -> int:
+        """Usable rows of the split."""
+        return sum(group.rows for group in self.groups)
+
+    @property
+    def steps(self) -> int:
+        """Global batches of an epoch."""
+        return -(-self.rows // self.batch_size)
+
+    def batch_rows(self, step: int) -> int:
+        """Rows of a global batch, all workers together."""
+        return min(self.rows, (step + 1) * self.batch_size) - step * self.batch_size
+
+    def shards_of(self, rank: int, size: int) -> range:
+        """The shards that a worker reads."""
+        return range(self.shards * rank // size, self.shards * (rank + 1) // size)
+
+    def shard(self, shard: int) -> Block:
+        """The rows of a shard: a contiguous range, equal in size up to one row."""
+        each, more = divmod(self.rows, self.shards)
+        return Block(shard * each + min(shard, more), (shard + 1) * each + min(shard + 1, more))
+
+    def dealt(self, shard: int, step: int) -> int:
+        """How many rows of a shard lie before a step."""
+        return max(0, min(step * self.batch_size, self.rows) - shard + self.shards - 1) // self.shards
+
+    def quota(self, shard: int, step: int) -> int:
+        """How many rows of a shard are in a step."""
+        return self.dealt(shard, step + 1) - self.dealt(shard, step)
+
+    def blocks(self, shard: int, epoch: int) -> tuple[Block, ...]:
+        """The blocks of a shard in the order of an epoch.
+
+        Rows lie in the order of a hash already: a start that is drawn each epoch, and a new order inside each block,
+        mix them again, while row groups are read one after the other.
+        """
+        whole = self.shard(shard)
+        starts = range(whole.start, whole.stop, self.block_rows)
+        blocks = [Block(start, min(start + self.block_rows, whole.stop)) for start in starts]
+        if not self.shuffle or not blocks:
+            return tuple(blocks)
+        first = int(np.random.default_rng((self.seed, epoch, shard)).integers(len(blocks)))
+        return (*blocks[first:], *blocks[:first])
+
+    def order(self, block: Block, epoch: int) -> npt.NDArray[np.int64]:
+        """The order of a block's rows in an epoch, counted from its start."""
+        if not self.shuffle:
+            return np.arange(block.stop - block.start)
+        return np.random.default_rng((self.seed, epoch, block.start, block.stop)).permutation(block.stop - block.start)
+
+    def pieces(self, block: Block) -> Iterator[Piece]:
+        """The parts of row groups that make up a block, in order."""
+        starts = self._starts
+        for index in range(bisect_right(starts, block.start) - 1, len(self.groups)):
+            first, group = starts[index], self.groups[index]
+            if first >= block.stop:
+                return
+            low, high = max(block.start - first, 0), min(block.stop - first, group.rows)
+            if low < high:
+                yield Piece(group, low, high)
+
+    @property
+    def _starts(self) -> list[int]:
+        return np.cumsum([0, *(group.rows for group in self.groups)])[:-1].tolist()
+
+
+def plan_groups(scan: Scan, *, label: str, splits: Sequence[str]) -> dict[str, tuple[Group, ...]]:
+    """Count the usable rows of each split in each row group, reading the split and the label only.
+
+    Args:
+        scan: The training set's files.
+        label: Column of the label; rows without one are pending and not usable.
+        splits: Splits to count.
+
+    Raises:
+        ContractError: A column is missing, or the files are not in order of `row_position`.
+    """
+    if missing := [column for column in (SPLIT, POSITION, label) if column not in scan.schema.names]:
+        raise ContractError(f"training set `{scan.snapshot.table}` without {missing}", expected="split, row_position and the label", mend="build it anew")
+    found = [measured for file in scan.files for measured in _measure(file.path, label, splits)]
+    found.sort(key=lambda measured: measured[0])
+    for (_, last, *_), (first, _, path, *_) in zip(found, found[1:], strict=False):
+        if first <= last:
+            raise ContractError(f"row_position {first} in {path} after {last}", expected="row groups in order of row_position", mend="build the training set anew")
+    return {split: tuple(Group(path, index, counts[split]) for _, _, path, index, counts in found if counts[split]) for split in splits}
+
+
+def _measure(path: str, label: str, splits: Sequence[str]) -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
+    """First and last position, place and usable rows of each row group of a file."""
+    with open_parquet(path) as file:
+        column = file.schema_arrow.get_field_index(POSITION)
+        for index in range(file.num_row_groups):
+            table = file.read_row_group(index, columns=[SPLIT, label], use_threads=False)
+            statistics = file.metadata.row_group(index).column(column).statistics
+            if not table.num_rows:
+                continue
+            if statistics is None or not statistics.has_min_max:
+                bounds = pc.min_max(file.read_row_group(index, columns=[POSITION]).column(0)).as_py()
+                first, last = bounds["min"], bounds["max"]
+            else:
+                first, last = statistics.min, statistics.max
+            yield int(first), int(last), path, index, {split: int(pc.sum(usable(table, split, label)).as_py() or 0) for split in splits}
+
+
+def usable(table: pa.Table, split: str, label: str) -> pa.ChunkedArray:
+    """Which rows belong to a split and have a label."""
+    return pc.and_(pc.equal(table.column(SPLIT), split), pc.is_valid(table.column(label)))
+
+
+def open_parquet(path: str) -> pq.ParquetFile:
+    """A Parquet file by path or address."""
+    return pq.ParquetFile(fsspec.open(path, "rb").open() if "://" in path else path, pre_buffer=True)

@@ -1,0 +1,86 @@
+"""`promote` and `rollback`: which version is the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from pyspark.sql import SparkSession
+
+from sparkml_ops import release
+from sparkml_ops.config.root import Config
+from sparkml_ops.records import ModelVersion
+from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.newest import newest
+from sparkml_ops.verbs.outcome import Outcome, Plan, Task, outcome
+from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.work import Work
+
+__all__ = ["perform", "perform_rollback", "plan", "plan_rollback", "rollback", "run"]
+
+
+def run(
+    spark: SparkSession | None, config: Config, *, version: ModelVersion | None = None, as_of: datetime | str | None = None, actor: str = ""
+) -> ModelVersion:
+    """Make a version, by default the newest registered one, the champion.
+
+    Raises:
+        GateRefused: It has no passed gate report under this configuration.
+    """
+    return perform(Work(config, spark), version=version, as_of=as_of, actor=actor).record
+
+
+def rollback(spark: SparkSession | None, config: Config, *, as_of: datetime | str | None = None, actor: str = "") -> ModelVersion:
+    """Make the champion before this one the champion again."""
+    return perform_rollback(Work(config, spark), as_of=as_of, actor=actor).record
+
+
+def perform(work: Work, *, version: ModelVersion | None = None, as_of: datetime | str | None = None, actor: str = "") -> Outcome[ModelVersion]:
+    """Run `promote` and say how it ended."""
+    return outcome(work, _promotion(work, version, actor), as_of=as_of)
+
+
+def perform_rollback(work: Work, *, as_of: datetime | str | None = None, actor: str = "") -> Outcome[ModelVersion]:
+    """Run `rollback` and say how it ended."""
+    return outcome(work, _rollback(work, actor), as_of=as_of)
+
+
+def plan(work: Work, *, version: ModelVersion | None = None, as_of: datetime | str | None = None, actor: str = "") -> Plan:
+    """What `promote` would read and write."""
+    chosen = version or newest(work, "register", ModelVersion)
+    writes = [f"alias champion of {chosen.name} to version {chosen.version}", "table model_events"]
+    return make_plan(work, _promotion(work, chosen, actor), reads=["table gate_reports"], writes=writes)
+
+
+def plan_rollback(work: Work, *, as_of: datetime | str | None = None, actor: str = "") -> Plan:
+    """What `rollback` would read and write."""
+    return make_plan(
+        work, _rollback(work, actor), reads=["table model_events"], writes=[f"alias champion of {work.sections.release.model}", "table model_events"]
+    )
+
+
+def _promotion(work: Work, given: ModelVersion | None, actor: str) -> Task[ModelVersion]:
+    chosen = given or newest(work, "register", ModelVersion)
+
+    def body(run_id: str, now: datetime) -> ModelVersion:
+        return release.promote(work.tables, work.tracking, work.sections.release, chosen, work.config.hash("release"), now, actor)
+
+    return _task(work, "promote", f"v{chosen.version}", body)
+
+
+def _rollback(work: Work, actor: str) -> Task[ModelVersion]:
+    def body(run_id: str, now: datetime) -> ModelVersion:
+        return release.rollback(work.tables, work.tracking, work.sections.release, now, actor)
+
+    return _task(work, "rollback", "", body)
+
+
+def _task(work: Work, verb: str, window: str, body: Callable[[str, datetime], ModelVersion]) -> Task[ModelVersion]:
+    """A move of the alias: it counts as work only where an event was added."""
+    before = release.history(work.tables, work.sections.release.model)
+    key = RunKey(verb, work.config.project, work.sections.release.model, window=window)
+
+    def wrote() -> bool:
+        return len(release.history(work.tables, work.sections.release.model)) > len(before)
+
+    return Task(key, ModelVersion, ("release",), body, repeatable=False, wrote=wrote)

@@ -1,0 +1,78 @@
+"""`train`: data-parallel training on Spark executors, one MLflow run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pyspark.sql import SparkSession
+
+from sparkml_ops import training
+from sparkml_ops.config.root import Config
+from sparkml_ops.progress import track
+from sparkml_ops.records import TrainingResult, TrainingSet
+from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.newest import newest
+from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
+from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.work import Work
+
+__all__ = ["perform", "plan", "run"]
+
+
+def run(
+    spark: SparkSession | None,
+    config: Config,
+    *,
+    training_set: TrainingSet | None = None,
+    as_of: datetime | str | None = None,
+    generation: Generation = 0,
+) -> TrainingResult:
+    """Train on a training set, by default the project's newest, and evaluate on its evaluation split."""
+    return perform(Work(config, spark), training_set=training_set, as_of=as_of, generation=generation).record
+
+
+def perform(
+    work: Work, *, training_set: TrainingSet | None = None, as_of: datetime | str | None = None, generation: Generation = 0
+) -> Outcome[TrainingResult]:
+    """Run the verb and say how it ended."""
+    return outcome(work, _task(work, training_set, generation), as_of=as_of)
+
+
+def plan(work: Work, *, training_set: TrainingSet | None = None, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
+    """What the verb would read and write."""
+    chosen = training_set or newest(work, "training-set", TrainingSet)
+    settings = work.sections.training
+    notes = [f"{settings.workers} workers by {settings.backend}, {settings.epochs} epochs of {chosen.rows} rows (all splits)"]
+    writes = [f"MLflow run in {work.sections.mlflow.experiment or work.config.project}", f"objects under {work.sections.storage.root}/training"]
+    return make_plan(
+        work, _task(work, chosen, generation), reads=[f"table {chosen.snapshot.table}@{chosen.snapshot.version}"], writes=writes, notes=notes
+    )
+
+
+def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[TrainingResult]:
+    chosen = given or newest(work, "training-set", TrainingSet)
+    key = generation(work, RunKey("train", work.config.project, chosen.id), wanted)
+
+    def body(run_id: str, now: datetime) -> TrainingResult:
+        settings = work.sections.training
+        run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
+        with track("train", settings.epochs) as advance:
+            trained = training.train(
+                work.spark,
+                work.tables,
+                work.storage,
+                chosen,
+                settings,
+                run_log,
+                run=work.config.hash("training") + "-" + key.text.replace("/", "-"),
+                on_report=lambda report: advance(int(report.get("epoch", 0)), _state(report)),
+            )
+        run_log.finish("FINISHED")
+        return TrainingResult(run_log.run_id, chosen, trained.metrics, trained.artifact)
+
+    return Task(key, TrainingResult, ("training",), body)
+
+
+def _state(report: dict[str, object]) -> str:
+    losses = (f"{name} {report[name]:.4f}" for name in ("train_loss", "validation_loss") if isinstance(report.get(name), float))
+    return ", ".join(losses)

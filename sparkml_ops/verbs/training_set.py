@@ -1,0 +1,65 @@
+"""`training-set`: spine and point-in-time features as one immutable table."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pyspark.sql import SparkSession
+
+from feature_store.declaration import TrainingSetDeclaration
+from sparkml_ops.config.root import Config
+from sparkml_ops.errors import ConfigurationError
+from sparkml_ops.records import TrainingSet
+from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
+from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.work import Work
+from sparkml_ops.window import instant
+
+__all__ = ["declaration", "perform", "plan", "run"]
+
+
+def run(
+    spark: SparkSession | None, config: Config, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0
+) -> TrainingSet:
+    """Materialise the training set whose training rows end before `until`.
+
+    Args:
+        until: Exclusive end of the training rows' spine time, UTC.
+        as_of: Only labels known then enter.
+    """
+    return perform(Work(config, spark), until=until, as_of=as_of, generation=generation).record
+
+
+def perform(work: Work, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0) -> Outcome[TrainingSet]:
+    """Run the verb and say how it ended."""
+    return outcome(work, _task(work, until, generation), as_of=as_of)
+
+
+def plan(work: Work, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
+    """What the verb would read and write."""
+    declared = declaration(work)
+    reads = [f"spine {declared.spine}", *(f"features {lookup.table}" for lookup in declared.lookups)]
+    return make_plan(work, _task(work, until, generation), reads=reads, writes=[f"table training_set_{work.config.project}_<hash>"])
+
+
+def declaration(work: Work) -> TrainingSetDeclaration:
+    """The project's training set as declared.
+
+    Raises:
+        ConfigurationError: The project declares none.
+    """
+    if work.sections.training_set is None:
+        raise ConfigurationError(f"no section `training_set` in project {work.config.project}", mend="add training.yaml with it")
+    return work.sections.training_set
+
+
+def _task(work: Work, until: datetime | str, wanted: Generation) -> Task[TrainingSet]:
+    declared, end = declaration(work), instant(until)
+    name = work.config.project
+
+    def body(run_id: str, now: datetime) -> TrainingSet:
+        return work.store.training_set(**declared.options(end), name=name, as_of=now)
+
+    key = generation(work, RunKey("training-set", work.config.project, name, window=end.isoformat()), wanted)
+    return Task(key, TrainingSet, ("training_set", "features"), body)
