@@ -135,6 +135,22 @@ class Tables:
         reader = self.spark.read.format("delta").option("versionAsOf", str(found if version is None else version))
         return reader.load(self.warehouse.path(name)) if self.warehouse.catalog is None else reader.table(self.warehouse.qualified(name))
 
+    def details(self, name: str) -> Commit:
+        """The newest commit that was made through this class; the newest of all, without details, where none was.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        log = self._log(name)
+        for version, note in _notes(log, limit=None):
+            return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
+        return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def columns(self, name: str) -> dict[str, str]:
+        """Names and types (Spark's short form) of the newest version's columns, from the log."""
+        schema = StructType.fromJson(json.loads(self._log(name).schema().to_json()))
+        return {field.name: field.dataType.simpleString() for field in schema}
+
     def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
         filters = [(column, "=", value) for column, value in (where or {}).items()]

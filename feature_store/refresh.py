@@ -55,7 +55,7 @@ class Refresh:
         if recorded and not force and self._covers(recorded):
             return self.tables.newest(self.table.table_name)
         used, last = self._known_bounds()
-        inputs = {**self._inputs(), "used_until": _text(used)}
+        inputs = {**self._inputs(), "used_until": used}
         if recorded and not force and all(recorded.get(key) == value for key, value in inputs.items()):
             return self.tables.newest(self.table.table_name)
         details = {"kind": "refresh", **inputs, "complete": used == last, "as_of": _text(self.as_of)}
@@ -64,7 +64,7 @@ class Refresh:
     def backfill(self, start: datetime, end: datetime) -> Snapshot:
         """Replace the rows with event time in [start, end) in one commit; the others stay as they are."""
         used, _ = self._known_bounds()
-        details = {"kind": "backfill", **self._inputs(), "used_until": _text(used), "range": [_text(start), _text(end)]}
+        details = {"kind": "backfill", **self._inputs(), "used_until": used, "range": [_text(start), _text(end)]}
         name = self.table.table_name
         if not self.tables.exists(name):
             return self.tables.overwrite(name, self.frame().where(self._between(start, end)), details=details).snapshot
@@ -130,16 +130,16 @@ class Refresh:
     def _known(self) -> Column:
         return known_micros(F.unix_micros(F.col(quote(self.table.event_time))), self.table.known_time)  # type: ignore[arg-type]
 
-    def _known_bounds(self) -> tuple[datetime | None, datetime | None]:
-        """The last known time by `as_of`, and the last of all: what tells whether a later `as_of` sees more."""
+    def _known_bounds(self) -> tuple[int | None, int | None]:
+        """The last known time by `as_of` and the last of all, in microseconds: they tell whether a later `as_of` sees more."""
         source = self._source()
         timed = source if self._has_times(source) else self._transformed(source)
         if not self._has_times(timed):
-            return self.as_of, None
+            return _micros(self.as_of), None
         known = self._known()
         found = timed.agg(F.max(F.when(known <= _micros(self.as_of), known)).alias("used"), F.max(known).alias("last")).first()
         assert found is not None
-        return _instant(found["used"]), _instant(found["last"])
+        return found["used"], found["last"]
 
     def _inputs(self) -> dict[str, Any]:
         transform = self.table.transform
@@ -157,7 +157,7 @@ class Refresh:
         """Whether the recorded refresh used every row of this source version, all known by this `as_of`."""
         same = all(recorded.get(key) == value for key, value in self._inputs().items())
         until = recorded.get("used_until")
-        return same and bool(recorded.get("complete")) and (until is None or datetime.fromisoformat(until) <= self.as_of)
+        return same and bool(recorded.get("complete")) and (until is None or until <= _micros(self.as_of))
 
     def _between(self, start: datetime, end: datetime) -> Column:
         if end <= start:
@@ -170,9 +170,5 @@ def _micros(instant: datetime) -> int:
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else _EPOCH + timedelta(microseconds=micros)
-
-
-def _text(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.astimezone(UTC).isoformat()
+def _text(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import metadata
 
 from pyspark.sql import SparkSession
@@ -44,6 +45,9 @@ def find(settings: SparkSection, given: SparkSession | None = None) -> SparkSess
 
 def build(settings: SparkSection) -> SparkSession:
     """Build a session with Delta, its jars fetched on first use and taken from the cache afterwards."""
+    if settings.master.startswith("local"):
+        # PySpark would start `python3` of the PATH for its workers, which need not have our packages.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(settings.app_name).master(settings.master)
     for key, value in {**_defaults(settings), **settings.conf}.items():
         builder = builder.config(key, value)

@@ -6,7 +6,8 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from sparkml_ops.records import to_document, to_json
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["AsOf", "Common", "GenerationOption", "PlanOption", "command", "parse_generation", "show"]
+__all__ = ["AsOf", "Common", "GenerationOption", "PlanOption", "command", "parse_generation", "refusing", "show"]
 
 _PANEL = "Project"
 AsOf = Annotated[str | None, typer.Option(help="The clock, UTC: only what was known then counts. Default: now.")]
@@ -54,16 +55,25 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def wrapper(**given: Any) -> None:
         common = Common(**{name: given.pop(name) for name in names})
         logs.configure(human=False if common.json else None)
-        try:
+        with _errors(as_json=common.json):
             function(common, **given)
-        except OpsError as error:
-            _fail(error, as_json=common.json)
-            raise typer.Exit(error.exit_code) from None
 
     rest = [item for item in own.parameters.values() if item.name != "common"]
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*shared.parameters.values(), *rest)]
     wrapper.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
+    return wrapper
+
+
+def refusing(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn the errors of a command without the shared options into one line and an exit code."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **given: Any) -> None:
+        logs.configure()
+        with _errors(as_json=False):
+            function(*args, **given)
+
     return wrapper
 
 
@@ -92,6 +102,15 @@ def _show_plan(plan: Plan) -> None:
     for title, items in (("reads", plan.reads), ("writes", plan.writes), ("note", plan.notes)):
         for item in items:
             console.print(f"  {title:7}{item}", markup=False)
+
+
+@contextmanager
+def _errors(*, as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except OpsError as error:
+        _fail(error, as_json=as_json)
+        raise typer.Exit(error.exit_code) from None
 
 
 def _fail(error: OpsError, *, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from feature_store.nearest import did_you_mean
 from sparkml_ops.config.document import parse_value, read_document
 from sparkml_ops.config.merge import Merged
 from sparkml_ops.config.root import Config, Sections
@@ -57,8 +57,8 @@ def _files(folder: Path, project: str, env: str) -> list[Path]:
         (own, "project", sorted(item.name for item in (folder / "projects").glob("*") if item.is_dir())),
     ):
         if not path.exists():
-            near = _nearest(path.stem if kind == "environment" else path.name, known)
-            raise ConfigurationError(f"no {kind} {path.stem!r} under {path.parent}", expected=f"one of {known}", mend=near or f"create {path.name}")
+            hint = did_you_mean(path.stem, known)
+            raise ConfigurationError(f"no {kind} {path.stem!r}{hint} under {path.parent}", expected=f"one of {known}", mend=f"correct it, or create {path.name}")
     return [base, environment, *sorted(own.glob("*.yaml"))]
 
 
@@ -108,8 +108,7 @@ def _fault(detail: ErrorDetails, merged: Merged) -> str:
     path = tuple(str(part) for part in detail["loc"])
     where = f"{merged.origin(path)}: {'.'.join(path)}"
     if detail["type"] == "extra_forbidden":
-        near = _nearest(path[-1], _known(path[:-1]))
-        return f"the unknown key {where}{f' ({near})' if near else ''}"
+        return f"the unknown key {where}{did_you_mean(path[-1], _known(path[:-1]))}"
     cause = detail.get("ctx", {}).get("error")
     text = str(cause) if isinstance(cause, OpsError | ValueError) else detail["msg"]
     shown = "" if detail["type"] == "missing" else f" = {hide_passwords(repr(detail['input'])):.80}"
@@ -142,8 +141,3 @@ def _inner(annotation: Any) -> Any:
 
 def _is_model(schema: Any) -> bool:
     return isinstance(schema, type) and issubclass(schema, BaseModel)
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean `{near[0]}`?" if near else ""

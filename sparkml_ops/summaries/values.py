@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from sparkml_ops.summaries.order import Floats
 
-__all__ = ["Kind", "Tally", "kind_of", "labels", "numbers"]
+__all__ = ["Kind", "Tally", "group_labels", "kind_of", "labels", "numbers"]
 
 Kind = Literal["number", "category"]
 
@@ -91,12 +91,12 @@ def numbers(array: pa.Array) -> tuple[Tally, Floats]:
     nulls = array.null_count
     present = _to_float(array.drop_null() if nulls else array)
     present.sort()
-    # Sorted: -inf first, then the finite values, +inf, NaN last. -0.0 becomes 0.0.
-    first, last, end = np.searchsorted(present, [-np.inf, np.inf, np.nan], side="right")
-    positive = int(end - np.searchsorted(present, np.inf, side="left"))
-    del last
-    finite = present[first : end - positive]
-    return Tally(len(array), nulls, len(present) - int(end), int(first), positive), finite + 0.0
+    # Sorted: -inf first, then the finite values, +inf, and NaN last.
+    negative = int(np.searchsorted(present, -np.inf, side="right"))
+    last = int(np.searchsorted(present, np.inf, side="left"))
+    end = int(np.searchsorted(present, np.inf, side="right"))
+    tally = Tally(len(array), nulls, len(present) - end, negative, end - last)
+    return tally, present[negative:last] + 0.0
 
 
 def labels(array: pa.Array) -> tuple[Tally, pa.Array]:

@@ -23,7 +23,7 @@ OWN_DATA = "data/artifact"
 
 _MLMODEL = "MLmodel"
 _MAX_BYTES = 1 << 20
-# All that write_package makes; MLflow adds the last one while it downloads.
+# All that write_package makes.
 _OWN_ROOT = frozenset(
     {
         _MLMODEL,
@@ -33,7 +33,6 @@ _OWN_ROOT = frozenset(
         "requirements.txt",
         "input_example.json",
         "serving_input_example.json",
-        "registered_model_meta",
     }
 )
 _OWN_KEYS = frozenset({"loader_module", "data", "env", "python_version", "code", "config", "streamable"})

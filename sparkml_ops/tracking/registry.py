@@ -90,12 +90,13 @@ class Registry:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
-            verified = self._verify(registered, self._download(registered.name, registered.version, scratch), loaders)
+            downloaded = self._download(registered.name, registered.version, scratch)
+            verified = self._verify(registered, downloaded, loaders)
             try:
-                scratch.rename(folder)
+                downloaded.rename(folder)
             except OSError:  # another process was first
                 return self._verify(registered, folder, loaders)
-            return folder / verified.relative_to(scratch)
+            return folder / verified.relative_to(downloaded)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -174,13 +175,13 @@ class Registry:
                 # A Databricks registry hands out its files under the model's own address only.
                 hosted = self.uri.startswith("databricks")
                 source = f"models:/{name}/{version}" if hosted else client.get_model_version_download_uri(name, str(version))
-                mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(target), tracking_uri=self.uri)
+                folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(target), tracking_uri=self.uri))
         except (MlflowException, OSError) as error:
             raise ContractError(
                 f"no files of version {version} of `{name}` ({error})", expected="its artifacts", mend="restore them, or use another version"
             ) from error
-        (target / "registered_model_meta").unlink(missing_ok=True)
-        return target
+        (folder / "registered_model_meta").unlink(missing_ok=True)
+        return folder
 
     def _version(self, name: str, which: int | str) -> ModelVersion:
         from mlflow.exceptions import MlflowException

@@ -76,7 +76,8 @@ class Run:
             path: The file.
         """
         source = Path(path)
-        target = _artifact(name if PurePosixPath(name).suffix else f"{name}{source.suffix}")
+        target = _artifact(name)
+        target = target if target.suffix else target.with_name(f"{target.name}{source.suffix}")
         with TemporaryDirectory() as scratch:
             copy = shutil.copyfile(source, Path(scratch) / target.name)
             with calling(self._uri, "mlflow.log_artifact"):
@@ -84,7 +85,8 @@ class Run:
 
     def log_document(self, name: str, document: Any) -> None:
         """Put a record or plain JSON types under the run as `<name>.json`."""
-        target = _artifact(name if name.endswith(".json") else f"{name}.json")
+        target = _artifact(name)
+        target = target if target.suffix == ".json" else target.with_name(f"{target.name}.json")
         text = json.dumps(to_document(document), indent=2, sort_keys=True, default=str)
         with calling(self._uri, "mlflow.log_artifact"):
             self._client.log_text(self.run_id, text, str(target))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import fsspec
@@ -110,7 +111,7 @@ class Plan:
 
     def dealt(self, shard: int, step: int) -> int:
         """How many rows of a shard lie before a step."""
-        return max(0, min(step * self.batch_size, self.rows) - shard + self.shards - 1) // self.shards
+        return (min(step * self.batch_size, self.rows) - shard + self.shards - 1) // self.shards
 
     def quota(self, shard: int, step: int) -> int:
         """How many rows of a shard are in a step."""
@@ -176,18 +177,21 @@ def plan_groups(scan: Scan, *, label: str, splits: Sequence[str]) -> dict[str, t
 def _measure(path: str, label: str, splits: Sequence[str]) -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
     """First and last position, place and usable rows of each row group of a file."""
     with open_parquet(path) as file:
-        column = file.schema_arrow.get_field_index(POSITION)
         for index in range(file.num_row_groups):
             table = file.read_row_group(index, columns=[SPLIT, label], use_threads=False)
-            statistics = file.metadata.row_group(index).column(column).statistics
-            if not table.num_rows:
-                continue
-            if statistics is None or not statistics.has_min_max:
-                bounds = pc.min_max(file.read_row_group(index, columns=[POSITION]).column(0)).as_py()
-                first, last = bounds["min"], bounds["max"]
-            else:
-                first, last = statistics.min, statistics.max
-            yield int(first), int(last), path, index, {split: int(pc.sum(usable(table, split, label)).as_py() or 0) for split in splits}
+            if table.num_rows:
+                counts = {split: int(pc.sum(usable(table, split, label)).as_py() or 0) for split in splits}
+                yield (*_bounds(file, index), path, index, counts)
+
+
+def _bounds(file: pq.ParquetFile, index: int) -> tuple[int, int]:
+    """First and last position of a row group: from the footer, or from the column where the writer left them out."""
+    group = file.metadata.row_group(index)
+    chunk = next(column for column in map(group.column, range(group.num_columns)) if column.path_in_schema == POSITION)
+    if chunk.statistics is not None and chunk.statistics.has_min_max:
+        return int(chunk.statistics.min), int(chunk.statistics.max)
+    bounds = pc.min_max(file.read_row_group(index, columns=[POSITION], use_threads=False).column(0)).as_py()
+    return int(bounds["min"]), int(bounds["max"])
 
 
 def usable(table: pa.Table, split: str, label: str) -> pa.ChunkedArray:
@@ -195,6 +199,12 @@ def usable(table: pa.Table, split: str, label: str) -> pa.ChunkedArray:
     return pc.and_(pc.equal(table.column(SPLIT), split), pc.is_valid(table.column(label)))
 
 
-def open_parquet(path: str) -> pq.ParquetFile:
+@contextmanager
+def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file by path or address."""
-    return pq.ParquetFile(fsspec.open(path, "rb").open() if "://" in path else path, pre_buffer=True)
+    if "://" not in path:
+        with pq.ParquetFile(path, pre_buffer=True) as file:
+            yield file
+        return
+    with fsspec.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=True) as file:
+        yield file

@@ -79,6 +79,7 @@ def scoring_set(work: Work, window: Window, generation: int = 0) -> Snapshot:
         generation=generation,
         spine_time=declared.time,
         row_key=declared.row_key,
+        allow_empty=settings.allow_empty,
     )
 
 

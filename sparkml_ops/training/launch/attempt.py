@@ -54,7 +54,7 @@ class _Job:
     """The Spark job of an attempt, in a thread of its own: a tag is a thread's, and the caller watches meanwhile."""
 
     def __init__(self, spark: SparkSession, plan: Plan) -> None:
-        from pyspark import InheritableThread  # noqa: PLC0415
+        from pyspark import InheritableThread
 
         self._spark, self._plan = spark, plan
         self._tag = f"sparkml-ops-{plan.folder.prefix}".replace("/", "-").replace(",", "-")

@@ -32,7 +32,7 @@ class DdpCommunicator:
         limit = timedelta(seconds=timeout)
         with _peers():
             # A socket bound beforehand: the store itself would listen on every interface, and its port could be taken in between.
-            store = distributed.TCPStore(
+            store = distributed.TCPStore(  # type: ignore[attr-defined]
                 host, port, size, is_master=rank == 0, timeout=limit, wait_for_workers=False, master_listen_fd=listener if rank == 0 else None
             )
             distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)

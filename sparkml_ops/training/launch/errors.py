@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sparkml_ops.errors import OpsError, RetryableError
 
 __all__ = ["PeerLost", "RankFailed", "StartTimeout"]
@@ -25,11 +27,7 @@ class RankFailed(OpsError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the way between processes, all fields included."""
-        return (_rank_failed, (self.found, self.expected, self.mend, self.rank, self.type, self.message, self.traceback))
-
-
-def _rank_failed(found: str, expected: str, mend: str, rank: int, type: str, message: str, traceback: str) -> RankFailed:
-    return RankFailed(found, expected=expected, mend=mend, rank=rank, type=type, message=message, traceback=traceback)
+        return (partial(type(self), self.found, **{name: value for name, value in vars(self).items() if name != "found"}), ())
 
 
 class StartTimeout(RetryableError, TimeoutError):

@@ -46,7 +46,7 @@ class GradientSum:
         self._synchronized = False
         for bucket in self._buckets:
             for index, parameter in enumerate(bucket.parameters):
-                parameter.register_post_accumulate_grad_hook(partial(self._arrived, bucket, index))
+                parameter.register_post_accumulate_grad_hook(partial(self._arrived, bucket, index))  # type: ignore[no-untyped-call]
         optimizer.register_step_pre_hook(self._before_step)
         optimizer.register_step_post_hook(self._after_step)
 
@@ -85,7 +85,7 @@ class GradientSum:
         if not self._synchronized:
             self.synchronize()
 
-    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _after_step(self, *_: Any) -> None:
         self._synchronized = False
 
 
@@ -96,7 +96,7 @@ class _Bucket:
         self.parameters = tuple(parameters)
         sizes = [parameter.numel() for parameter in parameters]
         self.buffer = torch.zeros(sum(sizes) + len(sizes), dtype=dtype, device=parameters[0].device)
-        *values, self._flags = self.buffer.split([*sizes, len(sizes)])
+        *values, self._flags = torch.split(self.buffer, [*sizes, len(sizes)])
         self._values = [value.view_as(parameter) for value, parameter in zip(values, parameters, strict=True)]
         self._arrived: set[int] = set()
         self.wait: Callable[[], None] | None = None

@@ -24,7 +24,7 @@ def load() -> Any:
         ConfigurationError: Horovod is not installed, or was built without torch.
     """
     try:
-        import horovod.torch as hvd  # noqa: PLC0415 - an extra
+        import horovod.torch as hvd
     except ImportError as error:
         raise ConfigurationError(
             f"training.backend=horovod and no usable Horovod ({error})",
@@ -97,7 +97,7 @@ class HorovodCommunicator:
 @contextmanager
 def _peers() -> Iterator[None]:
     """Tell a lost peer from a fault of this rank."""
-    from horovod.common.exceptions import HorovodInternalError  # noqa: PLC0415 - an extra
+    from horovod.common.exceptions import HorovodInternalError
 
     try:
         yield

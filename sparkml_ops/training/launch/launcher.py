@@ -64,20 +64,20 @@ def launch(
             f"training.backend={settings.backend} without a Spark session", expected="a session", mend="pass spark, or use the backend local"
         )
     payload = _pickle(task)
-    for number in range(first, first + settings.attempts):
-        plan = Plan(settings, storage, AttemptFolder(run, number), payload, tuple(sys.path), _hooks())
-        outcomes = run_attempt(spark, plan, say)
-        cause = root_cause(outcomes)
-        if cause is None:
-            return [outcome.result for outcome in outcomes]
+
+    def attempt(number: int) -> list[Outcome]:
+        return run_attempt(spark, Plan(settings, storage, AttemptFolder(run, number), payload, tuple(sys.path), _hooks()), say)
+
+    number = first
+    while cause := root_cause(outcomes := attempt(number)):
         _log.warning("attempt %d of run %s: rank %d %s: %s: %s", number, run, cause.rank, cause.kind, cause.type, cause.message)
+        number += 1
         if cause.kind == "raised":
             raise _failure(cause, f"rank {cause.rank} raised {cause.type}: {cause.message}", "mend the task")
-    raise _failure(
-        cause,
-        f"{settings.attempts} attempts that all failed, the last because rank {cause.rank} {cause.kind} ({cause.type}: {cause.message})",
-        "see its last words; training.attempts allows more",
-    )
+        if number == first + settings.attempts:
+            last = f"the last because rank {cause.rank} {cause.kind} ({cause.type}: {cause.message})"
+            raise _failure(cause, f"{settings.attempts} attempts that failed, {last}", "see its last words; training.attempts allows more")
+    return [outcome.result for outcome in outcomes]
 
 
 def _failure(cause: Outcome, found: str, mend: str) -> RankFailed:
@@ -92,7 +92,7 @@ def _failure(cause: Outcome, found: str, mend: str) -> RankFailed:
 
 
 def _run_here(task: Task, storage: Storage, folder: AttemptFolder, say: Callable[[dict[str, Any]], None]) -> bytes | None:
-    from sparkml_ops.training.launch.local import LocalCommunicator  # noqa: PLC0415 - imports torch
+    from sparkml_ops.training.launch.local import LocalCommunicator
 
     writer = ReportWriter(storage, folder, 0)
 
@@ -108,10 +108,10 @@ def _run_here(task: Task, storage: Storage, folder: AttemptFolder, say: Callable
 
 
 def _pickle(task: Task) -> bytes:
-    from pyspark import cloudpickle  # noqa: PLC0415 - an extra
+    from pyspark import cloudpickle
 
     try:
-        return bytes(cloudpickle.dumps(task))
+        return bytes(cloudpickle.dumps(task))  # type: ignore[no-untyped-call]
     except Exception as error:
         raise ContractError(
             f"a training task that cannot be shipped ({type(error).__name__}: {error})",

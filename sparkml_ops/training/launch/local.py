@@ -23,14 +23,14 @@ class LocalCommunicator:
         """A copy: the sum of one."""
         return tensor.detach().clone()
 
-    def broadcast(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
+    def broadcast(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:  # noqa: ARG002 - the contract's
         """A copy: the root is here."""
         return tensor.detach().clone()
 
     def barrier(self) -> None:
         """Return: everyone is here."""
 
-    def wrap(self, model: nn.Module, optimizer: Optimizer) -> Optimizer:
+    def wrap(self, model: nn.Module, optimizer: Optimizer) -> Optimizer:  # noqa: ARG002 - the contract's
         """The optimiser itself."""
         return optimizer
 

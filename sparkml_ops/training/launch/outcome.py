@@ -40,7 +40,7 @@ class Outcome:
 
     def to_batch(self) -> pa.RecordBatch:
         """The one row of `SCHEMA`."""
-        import pyarrow as pa  # noqa: PLC0415 - the rank's process does without
+        import pyarrow as pa
 
         types = {"rank": pa.int32(), "result": pa.binary()}
         values = asdict(self)

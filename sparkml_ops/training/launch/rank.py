@@ -70,8 +70,8 @@ class _Link:
 
 
 def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
-    import torch  # noqa: PLC0415 - after the parent's death is guarded against, and within the launch's error handling
-    from pyspark import cloudpickle  # noqa: PLC0415
+    import torch
+    from pyspark import cloudpickle
 
     torch.set_num_threads(order.threads)
     communicator = _connect(order)
@@ -96,10 +96,10 @@ def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
 
 def _connect(order: Order) -> Communicator:
     if order.backend == "horovod":
-        from sparkml_ops.training.launch.horovod import HorovodCommunicator  # noqa: PLC0415 - an extra
+        from sparkml_ops.training.launch.horovod import HorovodCommunicator
 
         return HorovodCommunicator()
-    from sparkml_ops.training.launch.ddp import DdpCommunicator  # noqa: PLC0415
+    from sparkml_ops.training.launch.ddp import DdpCommunicator
 
     return DdpCommunicator(rank=order.rank, size=order.size, host=order.host, port=order.port, listener=order.listener, timeout=order.timeout)
 

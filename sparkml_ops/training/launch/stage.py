@@ -50,7 +50,7 @@ def run_task(plan: Plan, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Recor
     """The body of one barrier task: one row that says how its rank ended; it never raises, since Spark would run the stage again."""
     for _ in batches:
         pass  # the row only gives the task its place
-    from pyspark import BarrierTaskContext  # noqa: PLC0415
+    from pyspark import BarrierTaskContext
 
     context = BarrierTaskContext.get()
     hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
@@ -172,7 +172,7 @@ def _tell(meeting: _Meeting, rank: int, state: str) -> None:
     try:
         note(meeting.host, meeting.port, meeting.token, rank, signs=0, state=state)
     except OSError as error:
-        print(f"rank {rank} {state}, and nobody listens any more: {error}", file=sys.stderr)  # noqa: T201 - the executor's log
+        print(f"rank {rank} {state}, and nobody listens any more: {error}", file=sys.stderr)
 
 
 def _collective_timeout(settings: LaunchSettings) -> float:

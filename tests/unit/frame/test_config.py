@@ -67,7 +67,7 @@ class TestLoad:
 
     def test_an_unknown_project_names_the_known_ones(self, conf: Path) -> None:
         """A wrong project ends before anything else."""
-        with pytest.raises(ConfigurationError, match=r"no project 'shup'.*\['shop'\].*did you mean `shop`"):
+        with pytest.raises(ConfigurationError, match=r"no project 'shup' \(did you mean `shop`\?\).*\['shop'\]"):
             load(conf, "shup")
 
     def test_an_override_without_equals_is_refused(self, conf: Path) -> None:

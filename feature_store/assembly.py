@@ -1,0 +1,170 @@
+"""Spine and lookups brought together at pinned versions: for training sets and for scoring sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from feature_store.checks import require_columns, require_instant
+from feature_store.content import measure
+from feature_store.delta import Tables
+from feature_store.duration import duration_text, is_duration, parse_duration
+from feature_store.errors import ContractError
+from feature_store.expressions import check
+from feature_store.lookup import Lookup
+from feature_store.names import quote
+from feature_store.nearest import did_you_mean
+from feature_store.point_in_time import point_in_time_join
+from feature_store.registry import Registry
+from feature_store.table import FeatureTable
+
+__all__ = ["Assembly", "lookup_document", "lookup_of"]
+
+_LOCAL = "<frame>"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A spine and what is joined to it, resolved and pinned once.
+
+    Args:
+        tables: Where the named tables lie.
+        spine: The rows at their pinned version, filtered and cut to the carried columns.
+        spine_name: Logical name of the spine's table; None where the spine was given as a frame.
+        lookups: With every setting filled in; a frame stays a frame.
+        spine_time: The spine's column of the instant of prediction.
+        inputs: Version of each table that is read.
+    """
+
+    tables: Tables
+    spine: DataFrame
+    spine_name: str | None
+    lookups: tuple[Lookup, ...]
+    spine_time: str
+    inputs: Mapping[str, int]
+
+    @classmethod
+    def resolve(
+        cls,
+        tables: Tables,
+        registry: Registry,
+        spine: str | DataFrame,
+        lookups: Sequence[Lookup],
+        *,
+        spine_time: str,
+        needed: Iterable[str] = (),
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> Assembly:
+        """Pin the newest version of every table, and check names and types before any job.
+
+        Args:
+            needed: Columns of the spine that are carried whatever `columns` says.
+            columns: Further columns to carry; None carries all.
+            where: SQL condition on the spine's rows.
+        """
+        resolved = tuple(_resolved(lookup, registry) for lookup in lookups)
+        spine_name = _table_name(spine, registry) if isinstance(spine, str) else None
+        named = [lookup.table for lookup in resolved if isinstance(lookup.table, str)]
+        inputs = {name: tables.newest(name).version for name in dict.fromkeys([*([spine_name] if spine_name else []), *named])}
+        frame = tables.read(spine_name, inputs[spine_name]) if spine_name else spine
+        assert isinstance(frame, DataFrame)
+        what = f"the spine `{spine_name}`" if spine_name else "the spine"
+        keys = [left for lookup in resolved for left, _ in lookup.pairs]
+        wanted = frame.columns if columns is None else list(dict.fromkeys((*needed, spine_time, *keys, *columns)))
+        require_columns(frame, (*needed, spine_time, *keys, *wanted), what)
+        require_instant(frame.schema, spine_time, "spine_time")
+        filtered = frame if where is None else frame.where(F.expr(check(where)))
+        return cls(tables, filtered.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs)
+
+    def join(self, spine: DataFrame) -> DataFrame:
+        """The point-in-time join of rows of this spine; lazy."""
+        frames = {name: self.tables.read(name, self.inputs[name]) for name in {lookup.table for lookup in self.lookups if isinstance(lookup.table, str)}}
+        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=frames)
+
+    def document(self) -> dict[str, Any]:
+        """What is joined, as JSON types; frames stand with the hash of their content, which takes a job each."""
+        return {"spine": self.spine_name, "spine_columns": self.spine.columns, "lookups": [lookup_document(lookup) for lookup in self.lookups]}
+
+
+def lookup_document(lookup: Lookup) -> dict[str, Any]:
+    """A lookup as JSON types."""
+    document = {item.name: _plain(getattr(lookup, item.name)) for item in fields(lookup)}
+    if not isinstance(lookup.table, str):
+        document |= {"table": _LOCAL, "content": measure(lookup.table).digest}
+    return {**document, "keys": [list(pair) for pair in lookup.pairs]}
+
+
+def lookup_of(document: Mapping[str, Any]) -> Lookup:
+    """The lookup of a stored document.
+
+    Raises:
+        ContractError: It was a frame, of which nothing is kept.
+    """
+    if document["table"] == _LOCAL:
+        raise ContractError(
+            "a lookup that was given as a DataFrame",
+            expected="tables, whose versions can be read again",
+            mend="write the frame to a table and name that in the lookup",
+        )
+    known, ttl = document["known_time"], document["ttl"]
+    times = {"known_time": parse_duration(known) if is_duration(known) else known, "ttl": None if ttl is None else parse_duration(ttl)}
+    return Lookup(**{**document, **times, "keys": dict(map(tuple, document["keys"]))})
+
+
+def _resolved(lookup: Lookup, registry: Registry) -> Lookup:
+    if not isinstance(lookup.table, str):
+        return lookup
+    table = registry.find(lookup.table)
+    if table is None:
+        if lookup.event_time is None:
+            known = [item.name for item in registry.all()]
+            raise ContractError(
+                f"the lookup of `{lookup.table}`, which is not registered{did_you_mean(lookup.table, known)}",
+                expected="a registered feature table, or an event_time",
+                mend="register it, correct the name, or set event_time",
+            )
+        return lookup
+    _check_lookup(lookup, table)
+    return replace(
+        lookup,
+        table=table.table_name,
+        features=lookup.features or tuple(feature.name for feature in table.features),
+        event_time=table.event_time,
+        known_time=None if table.aggregates else table.known_time,
+        ttl=lookup.ttl or table.ttl,
+    )
+
+
+def _check_lookup(lookup: Lookup, table: FeatureTable) -> None:
+    theirs = {right for _, right in lookup.pairs}
+    if theirs != set(table.keys):
+        raise ContractError(
+            f"the keys {sorted(theirs)} in a lookup of `{table.name}`",
+            expected=f"its keys {list(table.keys)}",
+            mend="name all of them, as {spine column: table column} where the names differ",
+        )
+    for name in ("event_time", "known_time"):
+        given, declared = getattr(lookup, name), getattr(table, name)
+        if given is not None and given != declared:
+            raise ContractError(f"{name}={given!r} in a lookup of `{table.name}`", expected=f"{declared!r}, as it declares", mend=f"leave out {name}")
+    known = table.columns
+    if missing := [name for name in (*(lookup.features or ()), *lookup.tie_break) if name not in known]:
+        hints = ", ".join(f"`{name}`{did_you_mean(name, known)}" for name in missing[:5])
+        raise ContractError(f"no column {hints} in `{table.name}`", expected=f"one of {list(known)}", mend="correct the name")
+
+
+def _table_name(name: str, registry: Registry) -> str:
+    table = registry.find(name)
+    return table.table_name if table else name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,48 @@
+"""Options of drift statistics."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from sparkml_ops.config.section import Section
+
+__all__ = ["DriftSection", "Thresholds"]
+
+
+class Thresholds(Section):
+    """`drift.thresholds`: the smallest effects that count as drift; null means that the statistic has no verdict."""
+
+    ks: float | None = Field(default=0.1, ge=0, le=1, description="Kolmogorov-Smirnov distance of a numeric column")
+    wasserstein: float | None = Field(default=None, ge=0, description="Wasserstein-1 distance, in the column's unit")
+    psi: float | None = Field(default=0.2, ge=0, description="population stability index over the declared bins")
+    jensen_shannon: float | None = Field(default=None, ge=0, le=1, description="Jensen-Shannon distance over the declared bins, base e")
+    hellinger: float | None = Field(default=None, ge=0, le=1, description="Hellinger distance over the declared bins")
+    total_variation: float | None = Field(default=0.1, ge=0, le=1, description="total variation between the categories; not judged for numbers, where ks is")
+    missing: float | None = Field(default=0.1, ge=0, le=1, description="rise of the share of null and NaN; beyond it the column is a fault")
+
+
+class DriftSection(Section):
+    """`drift`: what is compared, by which measure, and when it counts."""
+
+    columns: tuple[str, ...] | None = Field(default=None, description="columns to compare; null means all that the model takes, or all of a known type")
+    segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
+    blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
+    exact: bool = Field(default=False, description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes")
+    exact_budget: int = Field(default=2_000_000, ge=1, description="most values that come to the driver to make a statistic exact")
+    thresholds: Thresholds = Field(default=Thresholds(), description="minimum effects")
+    level: float = Field(default=0.05, gt=0, lt=0.5, description="false discovery rate of a report, and 1 - confidence of its intervals")
+    minimum_rows: int = Field(default=100, ge=2, description="fewest values on each side for a verdict; below it the verdict is undecided")
+    minimum_blocks: int = Field(default=20, ge=2, description="fewest blocks of both sides together for inference by blocks")
+    permutations: int = Field(default=999, ge=99, description="random exchanges of whole blocks")
+    seed: int = Field(default=0, ge=0, description="seed of these exchanges")
+    cells: int = Field(default=2000, ge=1020, le=4090, description="equally deep cells of a numeric column, a multiple of ten")
+    categories: int = Field(default=10_000, ge=10, description="categories with exact counts; beyond it the most frequent ones, the rest together")
+    top_categories: int = Field(default=1000, ge=1, description="categories that are declared where there are too many for exact counts")
+    max_segments: int = Field(default=200, ge=1, description="most values of a segment column")
+
+    @field_validator("cells")
+    @classmethod
+    def _deciles_are_edges(cls, value: int) -> int:
+        if value % 10:
+            raise ValueError("cells must be a multiple of ten")
+        return value

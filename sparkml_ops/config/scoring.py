@@ -1,0 +1,47 @@
+"""Options of scoring."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from feature_store.names import parse_table
+from sparkml_ops.config.section import Section
+
+__all__ = ["CheckSection", "ScoringSection"]
+
+
+class CheckSection(Section):
+    """`scoring.checks.<column>`: a row that fails is quarantined, not scored."""
+
+    minimum: float | None = Field(default=None, description="smallest value, in the column's unit; null: none")
+    maximum: float | None = Field(default=None, description="largest value, in the column's unit; null: none")
+    allow_null: bool = Field(default=True, description="whether the column may be null")
+    allow_nan: bool = Field(default=True, description="whether the column may be NaN")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+
+class ScoringSection(Section):
+    """`scoring`: how a window is scored and where its predictions go."""
+
+    engine: Literal["auto", "pandas", "arrow"] = Field(default="auto", description="how rows reach the model; `auto` is `arrow`, the faster one")
+    target: str = Field(
+        default="scores", description="table of the predictions, of this project alone; its scoring sets go to `<target>_scoring_set`"
+    )
+    max_quarantine_share: float = Field(default=0.01, ge=0, le=1, description="share of a window's rows above which nothing is written; 0 to 1")
+    allow_empty: bool = Field(default=False, description="whether a window without rows is a result (it deletes the slot's rows) or refused")
+    allowed_loaders: tuple[str, ...] = Field(default=(), description="modules that may load models of other kinds, as mlflow.sklearn; they run code")
+    checks: dict[str, CheckSection] = Field(default_factory=dict, description="rules by column of the scoring set")
+
+    @field_validator("target")
+    @classmethod
+    def _table(cls, value: str) -> str:
+        # The scoring set's name is derived from it and must be a table's name too.
+        parse_table(f"{value}_scoring_set")
+        return value

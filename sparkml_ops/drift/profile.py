@@ -1,0 +1,254 @@
+"""The profile of a table: the summaries of its columns on fixed edges, by segment and block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from feature_store.scan import Scan
+from sparkml_ops.config.drift import DriftSection
+from sparkml_ops.drift.anchors import chosen_types, fix_edges
+from sparkml_ops.drift.source import Source, as_source, run
+from sparkml_ops.errors import ContractError
+from sparkml_ops.summaries import CategoryEdges, CategoryMaker, CategorySummary, CellMaker, ColumnEdges, Edges, Maker, NumberEdges, NumberSummary, Summary
+from sparkml_ops.summaries.order import Floats, Integers
+from sparkml_ops.summaries.survey import Group, Survey
+
+__all__ = ["ColumnProfile", "Profile", "makers_of", "merge", "profile", "profiles"]
+
+WHOLE: Group = (None, None)
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnProfile:
+    """What is known of one column in one group of rows.
+
+    Args:
+        edges: Its cells or categories.
+        state: The summary on them.
+    """
+
+    edges: ColumnEdges
+    state: NumberSummary | CategorySummary
+
+    @property
+    def n(self) -> int:
+        """All rows, the missing ones included."""
+        return self.state.tally.n
+
+    @property
+    def nulls(self) -> int:
+        """Rows with null."""
+        return self.state.tally.nulls
+
+    @property
+    def nan(self) -> int:
+        """Rows with NaN."""
+        return self.state.tally.nan
+
+    @property
+    def infinite(self) -> tuple[int, int]:
+        """Rows with -infinity and with +infinity."""
+        return self.state.tally.negative, self.state.tally.positive
+
+    @property
+    def missing(self) -> float | None:
+        """Share of null and NaN; None without rows."""
+        return self.state.tally.missing / self.n if self.n else None
+
+    @property
+    def min(self) -> float | None:
+        """Smallest finite value; None without one, or for a category."""
+        return self.state.lowest if isinstance(self.state, NumberSummary) and self.state.tally.finite else None
+
+    @property
+    def max(self) -> float | None:
+        """Largest finite value; None without one, or for a category."""
+        return self.state.highest if isinstance(self.state, NumberSummary) and self.state.tally.finite else None
+
+    @property
+    def counts(self) -> Integers | dict[str, int]:
+        """Values in each cell, or rows of each category that occurs."""
+        return self.state.counts if isinstance(self.state, NumberSummary) else self.state.counts(_anchors(self.edges))
+
+    @property
+    def sums(self) -> Floats | None:
+        """Sum of (value - left edge) in each cell; None for a category."""
+        return self.state.sums if isinstance(self.state, NumberSummary) else None
+
+    @property
+    def sum(self) -> float | None:
+        """Sum of the finite values; None for a category."""
+        return self.state.total(self.edges) if isinstance(self.state, NumberSummary) and isinstance(self.edges, NumberEdges) else None
+
+    @property
+    def sum_of_squares(self) -> float | None:
+        """Sum of the squares of the finite values; None for a category."""
+        return self.state.total_squares(self.edges) if isinstance(self.state, NumberSummary) and isinstance(self.edges, NumberEdges) else None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the finite values; None without one, or for a category."""
+        total = self.sum
+        return None if total is None or not self.state.tally.finite else total / self.state.tally.finite
+
+    @property
+    def distinct(self) -> float | None:
+        """Number of categories, estimated where there are too many; None for a number."""
+        return self.state.distinct if isinstance(self.state, CategorySummary) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Summaries of a table's columns on fixed edges; profiles on the same edges merge exactly.
+
+    Args:
+        edges: Of all columns.
+        groups: By (segment `name=value` or None, block or None) and column. The whole is (None, None);
+            with blocks each segment stands there both by block and together.
+    """
+
+    edges: Edges
+    groups: Mapping[Group, Mapping[str, NumberSummary | CategorySummary]]
+
+    def __getitem__(self, key: str | tuple[str, str | None]) -> ColumnProfile:
+        """The column's profile over all rows, or over a segment: `profile["distance", "origin=JFK"]`."""
+        column, segment = key if isinstance(key, tuple) else (key, None)
+        if column not in self.edges.columns:
+            raise KeyError(f"no column {column!r} in this profile of {sorted(self.edges.columns)[:20]}")
+        if (segment, None) not in self.groups:
+            raise KeyError(f"no segment {segment!r} in this profile of {self.segments[:20]}")
+        return ColumnProfile(self.edges[column], self.groups[segment, None][column])
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.edges.columns)
+
+    @property
+    def segments(self) -> list[str]:
+        """Segments, `name=value`, sorted."""
+        return sorted({segment for segment, _ in self.groups if segment is not None})
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return next((state.tally.n for state in self.groups[WHOLE].values()), 0)
+
+    def blocks(self, segment: str | None = None) -> list[str]:
+        """Blocks of the whole or of a segment, sorted; empty where it was profiled without."""
+        return sorted(block for name, block in self.groups if name == segment and block is not None)
+
+    def merge(self, other: Profile) -> Profile:
+        """The profile of the rows of both.
+
+        Raises:
+            ContractError: They have different edges.
+        """
+        if self.edges.id != other.edges.id:
+            raise ContractError(f"profiles on the edges {self.edges.id} and {other.edges.id}", expected="the same edges", mend="profile the second with edges=first.edges")
+        groups: dict[Group, Mapping[str, Any]] = {}
+        for group in [*self.groups, *(group for group in other.groups if group not in self.groups)]:
+            mine, its = self.groups.get(group), other.groups.get(group)
+            groups[group] = {name: state.merge(its[name]) for name, state in mine.items()} if mine and its else dict(mine or its or {})
+        return Profile(self.edges, groups)
+
+    @classmethod
+    def of_states(cls, edges: Edges, states: Mapping[Group, Mapping[str, Summary]], settings: DriftSection) -> Profile:
+        """Complete what a pass gave: empty states where no row was, and groups over all their blocks."""
+        empty = {name: _empty(column, settings) for name, column in edges.columns.items()}
+        groups: dict[Group, Mapping[str, Any]] = {WHOLE: empty}
+        for segment in {segment for segment, _ in states} | {None}:
+            own = {block: columns for (name, block), columns in states.items() if name == segment}
+            groups |= {(segment, block): {**empty, **columns} for block, columns in sorted(own.items(), key=lambda item: item[0] or "") if block is not None}
+            parts = [{**empty, **columns} for _, columns in sorted(own.items(), key=lambda item: item[0] or "")]
+            if parts:
+                groups[segment, None] = {name: reduce(lambda left, right: left.merge(right), (part[name] for part in parts)) for name in empty}
+        return cls(edges, groups)
+
+
+def profile(
+    table_or_frame: DataFrame | Scan | Source | str,
+    edges: Edges | None = None,
+    *,
+    columns: Iterable[str] | None = None,
+    segments: Iterable[str] = (),
+    blocks: str | None = None,
+    settings: DriftSection | None = None,
+) -> Profile:
+    """Profile the columns of a table in distributed passes; only summaries come to the driver.
+
+    Args:
+        table_or_frame: A DataFrame, a pinned scan (read from its files), or a table's name in the session's catalog.
+        edges: Edges of an earlier profile, for comparing or merging with it; by default fixed from these rows.
+        columns: By default those of `edges`, else all of a known type.
+        segments: Columns each of whose values is profiled beside the whole.
+        blocks: Column whose rows stay together in inference.
+        settings: Numbers of cells and categories.
+
+    Raises:
+        ContractError: A column is missing, of another type than the edges were fixed for, or of a type without statistics.
+    """
+    settings = settings or DriftSection()
+    source = as_source(SparkSession.active().table(table_or_frame) if isinstance(table_or_frame, str) else table_or_frame)
+    aside = (blocks,) if blocks else ()
+    if edges is None:
+        edges = fix_edges(source, chosen_types(source.types, None if columns is None else tuple(columns), aside), settings)
+    elif columns is not None:
+        chosen = tuple(columns)
+        edges = Edges({name: edges[name] for name in chosen}, {name: edges.types[name] for name in chosen})
+    check_types(edges.types, source.types)
+    return profiles({"rows": source}, edges, tuple(segments), blocks, settings)["rows"]
+
+
+def merge(first: Profile, second: Profile) -> Profile:
+    """The profile of the rows of both; counts and sums are those of one pass over all rows, bit for bit.
+
+    Raises:
+        ContractError: They have different edges.
+    """
+    return first.merge(second)
+
+
+def profiles(sources: Mapping[str, Source], edges: Edges, segments: tuple[str, ...], blocks: str | None, settings: DriftSection) -> dict[str, Profile]:
+    """Profile some sources on the same edges in one job."""
+    makers = makers_of(edges, settings)
+    surveys = [(source, Survey(name, makers, segments, blocks, settings.max_segments)) for name, source in sources.items()]
+    for source in sources.values():
+        chosen_types(source.types, (*segments, *([blocks] if blocks else [])))
+    states = run(surveys) if makers else {name: {} for name in sources}
+    return {name: Profile.of_states(edges, states[name], settings) for name in sources}
+
+
+def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker]:
+    """What makes the states of each column."""
+    return {name: CellMaker(column) if isinstance(column, NumberEdges) else CategoryMaker(column, settings.categories) for name, column in edges.columns.items()}
+
+
+def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Refuse columns that are missing or have another type.
+
+    Raises:
+        ContractError: Naming the column and both types.
+    """
+    if absent := [name for name in expected if name not in found]:
+        raise ContractError(
+            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows", expected="the reference's columns", mend="restore the column, or leave it out"
+        )
+    if odd := [name for name in expected if found[name] != expected[name]]:
+        names = "; ".join(f"`{name}` is {expected[name]} in the reference and {found[name]} in the current rows" for name in odd[:5])
+        raise ContractError(f"a change of type: {names}", expected="the same types on both sides", mend="cast the column, or leave it out")
+
+
+def _empty(edges: ColumnEdges, settings: DriftSection) -> NumberSummary | CategorySummary:
+    return NumberSummary.empty(edges) if isinstance(edges, NumberEdges) else CategorySummary.empty(edges, settings.categories)
+
+
+def _anchors(edges: ColumnEdges) -> CategoryEdges:
+    assert isinstance(edges, CategoryEdges)
+    return edges
+

@@ -1,0 +1,135 @@
+"""Where rows come from: a DataFrame, or the files of a pinned Delta snapshot, with the same states from both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Protocol
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from feature_store.names import quote
+from feature_store.scan import Scan
+from sparkml_ops.drift.files import FileReader, tasks_of
+from sparkml_ops.errors import ContractError
+from sparkml_ops.summaries import Summary, unpack_summary
+from sparkml_ops.summaries.survey import SCHEMA, Group, Survey, merge_states
+
+__all__ = ["FileSource", "FrameSource", "Source", "as_source", "run"]
+
+
+class Source(Protocol):
+    """Rows that a survey can pass over."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session that runs the pass."""
+        ...
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """Spark type of each column, as text."""
+        ...
+
+    def surveyed(self, survey: Survey) -> DataFrame:
+        """The survey's states by partition, not computed yet."""
+        ...
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """The rows of a DataFrame, through `mapInArrow`.
+
+    Args:
+        frame: Any DataFrame.
+        where: Only rows with these values.
+    """
+
+    frame: DataFrame
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The frame's session."""
+        return self.frame.sparkSession
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """Spark type of each column."""
+        return {column.name: column.dataType.simpleString() for column in self.frame.schema.fields}
+
+    def surveyed(self, survey: Survey) -> DataFrame:
+        """The survey's states by partition."""
+        conditions = [F.col(quote(name)) == value for name, value in self.where.items()]
+        rows = reduce(lambda frame, condition: frame.where(condition), conditions, self.frame)
+        return rows.select([F.col(quote(name)) for name in survey.columns]).mapInArrow(survey, SCHEMA)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """The rows of a pinned snapshot, read from its files by Python on the executors.
+
+    Args:
+        scan: The files.
+        session: Runs the pass.
+        where: Only rows with these values.
+    """
+
+    scan: Scan
+    session: SparkSession
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session."""
+        return self.session
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """Spark type of each column."""
+        return {column.name: column.dataType.simpleString() for column in from_arrow_schema(self.scan.schema, prefer_timestamp_ntz=True).fields}
+
+    def surveyed(self, survey: Survey) -> DataFrame:
+        """The survey's states by partition; a task reads whole row groups."""
+        reader = FileReader(self.scan.schema, tuple(survey.columns), dict(self.where))
+        tasks = tasks_of(self.scan, self.where)
+
+        def passed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            return survey(rows for batch in batches for rows in reader(batch))
+
+        return self.session.createDataFrame(tasks).mapInArrow(passed, SCHEMA)
+
+
+def as_source(data: DataFrame | Scan | Source, where: Mapping[str, str] | None = None) -> Source:
+    """The source of what a user hands in; a scan uses the active session."""
+    if isinstance(data, DataFrame):
+        return FrameSource(data, where or {})
+    if isinstance(data, Scan):
+        return FileSource(data, SparkSession.active(), where or {})
+    return data
+
+
+def run(passes: Sequence[tuple[Source, Survey]]) -> dict[str, dict[Group, dict[str, Summary]]]:
+    """Run some surveys in one job and merge their states where they are: by side, group and column.
+
+    Only merged states come to the driver, one for each side, group and column.
+
+    Raises:
+        ContractError: A segment column has too many values.
+    """
+    states = reduce(lambda left, right: left.unionAll(right), (source.surveyed(survey) for source, survey in passes))
+    merged = states.groupBy("side", "segment", "block", "column").applyInArrow(merge_states, SCHEMA).toArrow()
+    result: dict[str, dict[Group, dict[str, Summary]]] = {survey.side: {} for _, survey in passes}
+    for row in merged.to_pylist():
+        if not row["column"]:
+            raise ContractError(
+                f"more values than {passes[0][1].most_groups} in the segment column `{row['segment']}`",
+                expected="a column with few values",
+                mend="segment by a coarser column, or raise drift.max_segments",
+            )
+        result[row["side"]].setdefault((row["segment"], row["block"]), {})[row["column"]] = unpack_summary(row["state"])
+    return result

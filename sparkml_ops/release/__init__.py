@@ -1,0 +1,24 @@
+"""Release: registration, gates, and which version is the champion."""
+
+from __future__ import annotations
+
+from sparkml_ops.release.events import CHAMPION, ModelEvent, champion_at, history
+from sparkml_ops.release.gates import evaluate_gates
+from sparkml_ops.release.promotion import promote, reconcile, rollback
+from sparkml_ops.release.registration import register
+from sparkml_ops.release.reports import StoredReport, newest_report, store_report
+
+__all__ = [
+    "CHAMPION",
+    "ModelEvent",
+    "StoredReport",
+    "champion_at",
+    "evaluate_gates",
+    "history",
+    "newest_report",
+    "promote",
+    "reconcile",
+    "register",
+    "rollback",
+    "store_report",
+]

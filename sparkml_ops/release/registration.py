@@ -1,0 +1,72 @@
+"""From a training result to a registered version and its gate report."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from feature_store.delta import Tables
+from sparkml_ops.config.release import ReleaseSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model.artifact import DESCRIPTION
+from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.records import GateReport, ModelVersion, TrainingResult
+from sparkml_ops.release.gates import evaluate_gates
+from sparkml_ops.release.reports import report_id, store_report
+from sparkml_ops.storage import Storage
+from sparkml_ops.tracking import Tracking
+
+__all__ = ["register"]
+
+
+def register(  # noqa: PLR0917  (the verbs hand on what they opened, in one order)
+    tables: Tables, tracking: Tracking, storage: Storage, result: TrainingResult, settings: ReleaseSection, config_hash: str, as_of: datetime
+) -> tuple[ModelVersion, GateReport]:
+    """Register the artifact of a training and judge it by the gates; the same again gives the same version and report.
+
+    A version that no gate passed is registered too: its report says why it cannot be promoted.
+
+    Args:
+        result: What training handed on; `checkpoint` is the artifact's folder under storage.root.
+        config_hash: Of the configuration that holds the gates.
+        as_of: Clock of the evaluation, UTC.
+
+    Raises:
+        ContractError: The artifact is not there, or is no model.
+    """
+    with TemporaryDirectory() as scratch:
+        folder = _fetch(storage, result.checkpoint, Path(scratch) / "artifact")
+        spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        number = tracking.register(
+            result.run_id,
+            folder,
+            name=settings.model,
+            training_set=result.training_set,
+            inputs=spec.inputs,
+            outputs=((spec.output, "double"),),
+            card=_card(spec, result),
+        )
+    version = tracking.resolve(settings.model, number).record
+    report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash)
+    tracking.existing(result.run_id).log_document(f"gates/{report_id(report)}.json", report)
+    store_report(tables, report, run_id=result.run_id, at=as_of)
+    return version, report
+
+
+def _fetch(storage: Storage, prefix: str, folder: Path) -> Path:
+    names = storage.list(prefix)
+    if f"{prefix.rstrip('/')}/{DESCRIPTION}" not in names:
+        raise ContractError(f"no {DESCRIPTION} under {storage.path(prefix)}", expected="the artifact of a finished training", mend="train again")
+    for name in names:
+        storage.fetch(name, folder / Path(name).relative_to(prefix))
+    return folder
+
+
+def _card(spec: ModelSpec, result: TrainingResult) -> dict[str, str]:
+    """What a reader of the registry wants to know first."""
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(result.metrics.items()) if name.startswith("evaluation_"))
+    return {
+        "Model": f"{spec.kind}; {len(spec.numeric)} numeric and {len(spec.categorical)} categorical inputs; column `{spec.output}`",
+        "Evaluation": metrics or "no metrics",
+    }

@@ -1,0 +1,84 @@
+"""The table `gate_reports`: what each gate said of a model version, append-only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField, StructType, TimestampType
+
+from feature_store.delta import Tables, Transaction
+from sparkml_ops.records import GateReport, GateResult, to_json
+
+__all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "store_report"]
+
+TABLE = "gate_reports"
+_SCHEMA = StructType(
+    [
+        StructField("report_id", StringType(), nullable=False),
+        StructField("model", StringType(), nullable=False),
+        StructField("version", IntegerType(), nullable=False),
+        *(StructField(name, StringType(), nullable=False) for name in ("digest", "evaluation_hash", "config_hash")),
+        StructField("passed", BooleanType(), nullable=False),
+        StructField("results", StringType(), nullable=False),
+        StructField("run_id", StringType(), nullable=False),
+        StructField("at", TimestampType(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class StoredReport:
+    """A report with its identity.
+
+    Args:
+        id: Digest of the report's content, 16 hexadecimal digits.
+        at: Clock of the evaluation, UTC.
+    """
+
+    id: str
+    at: datetime
+    report: GateReport
+
+
+def report_id(report: GateReport) -> str:
+    """Identity of a report: the same verdicts on the same binding are the same report."""
+    return hashlib.sha256(to_json(report).encode()).hexdigest()[:16]
+
+
+def store_report(tables: Tables, report: GateReport, *, run_id: str, at: datetime) -> str:
+    """Add a report, once.
+
+    Args:
+        run_id: MLflow run whose metrics were judged.
+        at: Clock of the evaluation, UTC.
+
+    Returns:
+        The report's id.
+    """
+    identity = report_id(report)
+    tables.ensure(TABLE, _SCHEMA)
+    bound = (report.model, report.version, report.digest, report.evaluation_hash, report.config_hash, report.passed)
+    frame = tables.spark.createDataFrame([(identity, *bound, to_json(report.results), run_id, at)], _SCHEMA)
+    tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{identity}"))
+    return identity
+
+
+def newest_report(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> StoredReport | None:
+    """The last report bound to exactly these; of two of the same instant the one that refused."""
+    if not tables.exists(TABLE):
+        return None
+    where = {"model": model, "digest": digest, "evaluation_hash": evaluation_hash, "config_hash": config_hash}
+    found = [_report(row) for row in tables.rows(TABLE, where)]
+    return max(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id), default=None)
+
+
+def _report(row: Mapping[str, Any]) -> StoredReport:
+    results = tuple(GateResult(**result) for result in json.loads(row["results"]))
+    bound = {name: row[name] for name in ("model", "version", "digest", "evaluation_hash", "config_hash", "passed")}
+    at = row["at"].replace(tzinfo=UTC) if row["at"].tzinfo is None else row["at"].astimezone(UTC)
+    return StoredReport(row["report_id"], at, GateReport(**bound, results=results))

@@ -1,0 +1,24 @@
+"""Batch scoring: each row of a window once, as a prediction or in quarantine with a reason, in one commit."""
+
+from __future__ import annotations
+
+from sparkml_ops.scoring.model import ScoringModel, load
+from sparkml_ops.scoring.reason import Reason
+from sparkml_ops.scoring.scoring_set import materialise, scoring_set_table
+from sparkml_ops.scoring.target import finished, predictions, quarantine
+from sparkml_ops.scoring.udf import activate, predict_udf
+from sparkml_ops.scoring.window_pass import score
+
+__all__ = [
+    "Reason",
+    "ScoringModel",
+    "activate",
+    "finished",
+    "load",
+    "materialise",
+    "predict_udf",
+    "predictions",
+    "quarantine",
+    "score",
+    "scoring_set_table",
+]

@@ -1,0 +1,130 @@
+"""One batch through a model: every row gets a prediction or a reason, and one bad row costs no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkml_ops.scoring.features import ARROW_TYPES
+from sparkml_ops.scoring.reason import Reason, RowReasons
+from sparkml_ops.scoring.signature import Field
+
+__all__ = ["Budget", "LoadedModel", "Scored", "score_rows"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in this process.
+
+    Args:
+        inputs: Fields that `predict` reads.
+        outputs: Fields that it gives.
+        predict: Table of rows to one array an output.
+    """
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    predict: Callable[[pa.Table], Sequence[pa.Array]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Outputs, null where there is a reason, and reasons, null where there is a prediction."""
+
+    outputs: tuple[pa.Array, ...]
+    reasons: pa.Array
+
+
+@dataclass
+class Budget:
+    """Rows of a task at which the model may fail before it is clear that the whole pass will be refused.
+
+    Until then a failing batch is halved down to the rows at fault, k log n calls for k of n rows. A model that
+    fails at every row would cost two calls a row; the pass is refused whatever the other rows are.
+
+    Args:
+        rows: Left; None: no end.
+    """
+
+    rows: int | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether looking closer changes nothing."""
+        return self.rows is not None and self.rows < 0
+
+    def spend(self, rows: int) -> None:
+        """Count failed rows."""
+        if self.rows is not None:
+            self.rows -= rows
+
+
+def score_rows(model: LoadedModel, features: pa.Table, reasons: RowReasons, budget: Budget) -> Scored:
+    """Score the rows that have no reason yet.
+
+    Args:
+        model: The model.
+        features: Its inputs.
+        reasons: Reasons found before; those found here are added.
+        budget: Of this task.
+    """
+    for field in model.inputs:
+        if field.type in ("float", "double") and field.name in features.column_names:
+            reasons.add(np.isinf(features[field.name].to_numpy()), Reason.INFINITE_FEATURE.of(field.name))
+    rows = np.flatnonzero(reasons.open)
+    part = features if len(rows) == len(reasons) else features.take(pa.array(rows))
+    pieces: list[list[pa.Array]] = [[pa.nulls(0, ARROW_TYPES[field.type])] for field in model.outputs]
+    for start, count, result in _isolate(model, part, budget):
+        if isinstance(result, str):
+            reasons.add_at(rows[start : start + count], result)
+        for index, field in enumerate(model.outputs):
+            pieces[index].append(pa.nulls(count, ARROW_TYPES[field.type]) if isinstance(result, str) else result[index])
+    columns = [pa.concat_arrays(arrays) for arrays in pieces]
+    for field, column in zip(model.outputs, columns, strict=True):
+        reasons.add_at(rows[_not_finite(column)], Reason.NON_FINITE.of(field.name))
+    return Scored(tuple(_spread(column, rows, reasons) for column in columns), reasons.to_arrow())
+
+
+def _isolate(model: LoadedModel, rows: pa.Table, budget: Budget, start: int = 0) -> list[tuple[int, int, Sequence[pa.Array] | str]]:
+    """Pieces (start, count, outputs or reason): a batch that fails is halved until the rows at fault stand alone."""
+    count = rows.num_rows
+    if not count:
+        return []
+    result = _attempt(model, rows)
+    if not isinstance(result, str):
+        return [(start, count, result)]
+    if count == 1 or budget.spent:
+        budget.spend(count)
+        return [(start, count, result)]
+    half = count // 2
+    return _isolate(model, rows.slice(0, half), budget, start) + _isolate(model, rows.slice(half), budget, start + half)
+
+
+def _attempt(model: LoadedModel, rows: pa.Table) -> Sequence[pa.Array] | str:
+    """Outputs, one value a row each, or the reason why there are none."""
+    try:
+        outputs = model.predict(rows)
+    except Exception as error:
+        return Reason.MODEL_ERROR.of(f"{type(error).__name__}: {error}")
+    wrong = next((len(output) for output in outputs if len(output) != rows.num_rows), None)
+    return outputs if wrong is None else Reason.WRONG_LENGTH.of(f"{wrong} for {rows.num_rows} rows")
+
+
+def _not_finite(column: pa.Array) -> npt.NDArray[np.bool_]:
+    finite = pc.is_finite(column) if pa.types.is_floating(column.type) else pc.is_valid(column)
+    return ~np.asarray(pc.fill_null(finite, pa.scalar(value=False)), bool)
+
+
+def _spread(column: pa.Array, rows: npt.NDArray[np.int64], reasons: RowReasons) -> pa.Array:
+    """Values back at their rows' places; null at rows with a reason."""
+    scored = reasons.open
+    if scored.all():
+        return column
+    places = np.full(len(reasons), -1, np.int64)
+    places[rows] = np.arange(len(rows))
+    return column.take(pa.array(places, mask=~scored))

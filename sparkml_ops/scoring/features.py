@@ -1,0 +1,144 @@
+"""Rows on their way to a model as one Arrow table, from either engine, with equal values.
+
+Null becomes NaN where a number may be NaN; a timestamp is microseconds since 1970 in UTC. pandas holds
+whole numbers with gaps as doubles and an unknown kind as objects: here they get their declared type back,
+and a value that did not survive is refused instead of changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring.reason import Reason, RowReasons
+from sparkml_ops.scoring.signature import Field
+
+__all__ = ["ARROW_TYPES", "from_arrow", "from_pandas", "to_pandas"]
+
+ARROW_TYPES = {
+    "tinyint": pa.int8(),
+    "smallint": pa.int16(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "boolean": pa.bool_(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("us", "UTC"),
+}
+
+_EXACT = {"float": 2**24, "double": 2**53}
+
+
+def from_arrow(columns: Sequence[pa.Array], fields: Sequence[Field]) -> pa.Table:
+    """Columns of the `arrow` engine, in the order of the fields, cast by Spark already."""
+    return pa.table({field.name: _filled(column.cast(ARROW_TYPES[field.type]), field) for column, field in zip(columns, fields, strict=True)})
+
+
+def from_pandas(frame: pd.DataFrame, fields: Sequence[Field], reasons: RowReasons, *, cast: bool) -> pa.Table:
+    """Columns of a pandas UDF, by name.
+
+    Args:
+        frame: Rows; other columns are ignored.
+        fields: What the model reads.
+        reasons: Gets a reason where a value cannot be given to the model.
+        cast: Whether Spark has cast the columns (the `pandas` engine); a user's own struct is checked.
+
+    Raises:
+        ContractError: A column is missing, or of a type that has no lossless cast.
+    """
+    arrays: dict[str, pa.Array] = {}
+    for field in fields:
+        if field.name in frame.columns:
+            arrays[field.name] = _filled(_column(frame[field.name], field, reasons, cast=cast), field)
+        elif not field.optional:
+            raise ContractError(
+                f"a struct without `{field.name}` ({', '.join(map(str, frame.columns[:5]))}, ...)",
+                expected="the model's inputs",
+                mend="add it to the struct",
+            )
+    return pa.table(arrays)
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Rows as an MLflow model expects them: timestamps are naive UTC nanoseconds."""
+    frame: pd.DataFrame = table.to_pandas()
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+            frame[name] = frame[name].dt.tz_convert(None).astype("datetime64[ns]")
+    return frame
+
+
+def _filled(array: pa.Array, field: Field) -> pa.Array:
+    return pc.fill_null(array, float("nan")) if field.type in ("float", "double") else array
+
+
+def _column(series: pd.Series[Any], field: Field, reasons: RowReasons, *, cast: bool) -> pa.Array:
+    wanted = ARROW_TYPES[field.type]
+    if series.isna().all():
+        array = pa.nulls(len(series), wanted)
+    elif field.type == "timestamp":
+        array = _instants(series, field, cast=cast)
+    elif field.type in ("string", "boolean"):
+        array = _same_kind(series, field)
+    elif series.dtype == object and cast:
+        array = pa.array(series, pa.string(), from_pandas=True).cast(wanted)
+    elif series.dtype.kind not in "iuf":
+        raise _wrong(series, field)
+    else:
+        array = _number(series, field, reasons)
+    if not field.nullable:
+        reasons.add(series.isna().to_numpy(), Reason.MISSING.of(f"{field.name}, {field.type} in the model's signature"))
+        array = pc.fill_null(array, pa.scalar(0).cast(wanted))
+    return array
+
+
+def _number(series: pd.Series[Any], field: Field, reasons: RowReasons) -> pa.Array:
+    values, wanted = series.to_numpy(), ARROW_TYPES[field.type]
+    outside = np.zeros(len(values), bool)
+    if pa.types.is_integer(wanted):
+        limits = np.iinfo(wanted.to_pandas_dtype())
+        outside = (values < limits.min) | (values > limits.max)
+    bound = 2**field.bits if field.bits else _EXACT.get(field.type)
+    if values.dtype.kind == "f":
+        if pa.types.is_integer(wanted):
+            # Beyond 2^53 a double may have been another whole number before pandas made it one.
+            outside |= (np.abs(values) >= 2**53) | (np.trunc(values) != values) & ~np.isnan(values)
+        elif wanted == pa.float32():
+            with np.errstate(over="ignore"):
+                outside |= (values.astype(np.float32) != values) & ~np.isnan(values)
+    elif bound is not None:
+        outside |= (values > bound) | (values < -bound)
+    reasons.add(outside, Reason.UNCASTABLE.of(f"{field.name} as {field.type}"))
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    kept = np.where(outside | missing, 0, values).astype(wanted.to_pandas_dtype())
+    return pa.array(kept, wanted, mask=outside | missing)
+
+
+def _instants(series: pd.Series[Any], field: Field, *, cast: bool) -> pa.Array:
+    if cast:
+        text = pa.array(series, pa.string(), from_pandas=True) if series.dtype == object else pa.array(series, from_pandas=True)
+        return text.cast(pa.int64()).cast(ARROW_TYPES["timestamp"])
+    if series.dtype.kind != "M":
+        raise _wrong(series, field)
+    return pa.array(series, pa.timestamp("us"), from_pandas=True).cast(pa.int64()).cast(ARROW_TYPES["timestamp"])
+
+
+def _same_kind(series: pd.Series[Any], field: Field) -> pa.Array:
+    if series.dtype != object and not (field.type == "boolean" and series.dtype.kind == "b"):
+        raise _wrong(series, field)
+    try:
+        return pa.array(series, ARROW_TYPES[field.type], from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise _wrong(series, field) from error
+
+
+def _wrong(series: pd.Series[Any], field: Field) -> ContractError:
+    kind = type(series.dropna().iloc[0]).__name__ if series.dtype == object else str(series.dtype)
+    return ContractError(f"`{field.name}` of type {kind} where the model reads {field.type}", expected=field.type, mend="cast the column")

@@ -1,0 +1,56 @@
+"""The model of a pass: resolved once, verified, published to the executors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sparkml_ops.config.scoring import ScoringSection
+from sparkml_ops.records import ModelVersion
+from sparkml_ops.scoring.published import PublishedModel, publish
+from sparkml_ops.scoring.signature import Signature
+from sparkml_ops.storage import Storage
+from sparkml_ops.tracking import OWN_LOADER, Registry
+
+__all__ = ["ScoringModel", "load", "publish_version"]
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """A model version, ready to score.
+
+    Args:
+        record: Which one; an alias has been resolved to it.
+        published: Its files and signature.
+    """
+
+    record: ModelVersion
+    published: PublishedModel
+
+
+def load(tracking: Registry, storage: Storage, name: str, which: int | str, settings: ScoringSection) -> ScoringModel:
+    """Resolve an alias or number once, verify the files and publish them to the executors.
+
+    Args:
+        name: Registered name.
+        which: Alias (a slot's name) or version.
+
+    Raises:
+        ContractError: No such version, changed files, a loader that the configuration does not allow, or no usable signature.
+    """
+    return publish_version(tracking, storage, name, which, loaders=settings.allowed_loaders)
+
+
+def publish_version(tracking: Registry, storage: Storage, name: str, which: int | str, *, loaders: Collection[str]) -> ScoringModel:
+    """As `load`, with the loaders that are allowed besides ours."""
+    registered = tracking.resolve(name, which)
+    with TemporaryDirectory() as scratch:
+        folder = tracking.fetch(registered, Path(scratch) / "model", loaders=loaders)
+        signature = Signature.of_artifact(folder) if registered.loader == OWN_LOADER else Signature.of_mlmodel(folder)
+        published = PublishedModel(
+            storage, registered.digest, registered.loader, tuple(sorted(registered.files.items())), signature.inputs, signature.outputs
+        )
+        publish(published, folder)
+    return ScoringModel(registered.record, published)

@@ -1,0 +1,119 @@
+"""What a model reads and gives: names and types, from its own description.
+
+Types are Spark's simple names. Our models describe themselves in model.json; others in the signature
+of their MLmodel file, which is plain YAML (nothing of a model is loaded here).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model.artifact import DESCRIPTION
+from sparkml_ops.model.spec import ModelSpec
+
+__all__ = ["Field", "Signature"]
+
+# Whole numbers up to 2^53 are exact in the doubles that our models compute with.
+_EXACT_BITS = 53
+_COLUMN_TYPES = {
+    "double": "double",
+    "float": "float",
+    "long": "bigint",
+    "integer": "int",
+    "boolean": "boolean",
+    "string": "string",
+    "datetime": "timestamp",
+}
+_TENSOR_TYPES = {"float64": "double", "float32": "float", "int64": "bigint", "int32": "int", "bool": "boolean", "str": "string", "object": "string"}
+_NEVER_NULL = frozenset({"bigint", "int", "boolean"})
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input or output.
+
+    Args:
+        name: Column.
+        type: Spark's simple type name.
+        nullable: Whether a missing value may reach the model. MLflow's whole numbers and booleans have none.
+        optional: Whether the column may be absent.
+        bits: Largest magnitude, as a power of two, of a whole number that the model takes exactly; None: all of the type.
+    """
+
+    name: str
+    type: str
+    nullable: bool = True
+    optional: bool = False
+    bits: int | None = None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs, found by name, and outputs, in order."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+
+    @classmethod
+    def of_artifact(cls, folder: Path) -> Signature:
+        """The signature of one of our models."""
+        spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        categorical = {column.name for column in spec.categorical}
+        inputs = (Field(name, kind, bits=_EXACT_BITS if kind == "bigint" and name not in categorical else None) for name, kind in spec.inputs)
+        return cls(tuple(inputs), (Field(spec.output, "double"),))
+
+    @classmethod
+    def of_mlmodel(cls, folder: Path) -> Signature:
+        """The signature of an MLflow model.
+
+        Raises:
+            ContractError: It has none, or one that a table's columns cannot meet.
+        """
+        document = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        found = document.get("signature") or {}
+        inputs, outputs = (json.loads(found.get(side) or "[]") for side in ("inputs", "outputs"))
+        if not inputs or not outputs:
+            side = "outputs" if inputs else "inputs"
+            raise ContractError(
+                f"a model without a signature of its {side}",
+                expected="columns with types",
+                mend="log it with signature=infer_signature(inputs, outputs)",
+            )
+        return cls(tuple(_input(column) for column in inputs), tuple(_outputs(outputs)))
+
+
+def _input(column: Mapping[str, Any]) -> Field:
+    kind = _COLUMN_TYPES.get(str(column.get("type")))
+    if kind is None or "name" not in column:
+        raise ContractError(
+            f"the model's input {json.dumps(column)[:200]}",
+            expected=f"a named column of {sorted(_COLUMN_TYPES)}",
+            mend="log the model with such a signature",
+        )
+    return Field(column["name"], kind, nullable=kind not in _NEVER_NULL, optional=not column.get("required", True))
+
+
+def _outputs(columns: Sequence[Mapping[str, Any]]) -> list[Field]:
+    """Outputs by name; what has no name is `value`, or `value_0`, `value_1`, ... of a matrix."""
+    if len(columns) == 1 and columns[0].get("type") == "tensor":
+        tensor = columns[0]["tensor-spec"]
+        kind, shape = _TENSOR_TYPES.get(tensor["dtype"]), [int(size) for size in tensor["shape"]]
+        if kind is not None and len(shape) == 1:
+            return [Field("value", kind)]
+        if kind is not None and len(shape) == 2 and shape[1] > 0:
+            return [Field(f"value_{index}", kind) for index in range(shape[1])]
+    kinds = [_COLUMN_TYPES.get(str(column.get("type"))) for column in columns]
+    if all(kinds) and (len(columns) == 1 or all("name" in column for column in columns)):
+        return [Field(column.get("name", "value"), str(kind)) for column, kind in zip(columns, kinds, strict=True)]
+    raise ContractError(
+        f"the model's outputs {json.dumps(columns)[:200]}",
+        expected="a value a row, or named columns of values",
+        mend="log the model with such a signature",
+    )

@@ -1,0 +1,86 @@
+"""A registered model as a function of Spark: for `withColumn`, `select` and SQL."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from sparkml_ops.config.secret import reveal
+from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring.engines import struct_udf
+from sparkml_ops.scoring.model import publish_version
+from sparkml_ops.storage import Storage
+from sparkml_ops.tracking import Registry, parse_uri
+
+__all__ = ["activate", "predict_udf"]
+
+# In the session, because that is what a notebook's cells share, also under Spark Connect.
+_TRACKING = "spark.sparkml_ops.mlflow.tracking_uri"
+_STORAGE = "spark.sparkml_ops.storage.root"
+
+
+def activate(spark: SparkSession, *, tracking_uri: str, storage_root: str) -> None:
+    """Make a project's stores those that `predict_udf` uses in this session.
+
+    Args:
+        spark: The session.
+        tracking_uri: As configured: a reference `secret://...` stays one, and is looked up where it is used.
+        storage_root: Folder or address that the executors read.
+    """
+    spark.conf.set(_TRACKING, tracking_uri)
+    spark.conf.set(_STORAGE, storage_root)
+
+
+def predict_udf(
+    spark: SparkSession, uri: str, *, tracking_uri: str | None = None, storage_root: str | None = None, allowed_loaders: Sequence[str] = ()
+) -> Any:
+    """A model of the registry as an iterator pandas UDF: a struct of its inputs in, a struct of its outputs out.
+
+    The alias is resolved once, now, and the files are verified; columns are found by name. Besides the outputs the
+    struct has `reason`: null, or why the row has no prediction (the outputs are null then); one bad row costs no other.
+
+    Args:
+        spark: The session.
+        uri: `models:/<name>@<alias>` or `models:/<name>/<version>`.
+        tracking_uri: MLflow's store; by default the active project's, then where MLflow itself would look (MLFLOW_TRACKING_URI).
+        storage_root: Folder or address that driver and executors share; by default the active project's, then on a local
+            master a folder of the user's temporary files.
+        allowed_loaders: Modules that may load models of other kinds, as `mlflow.sklearn`; they run code.
+
+    Returns:
+        What `F.pandas_udf` returns; `spark.udf.register` takes it.
+
+    Raises:
+        ContractError: No such model, changed files, a loader that is not allowed, or no storage that executors share.
+
+    Example:
+        ```python
+        predict = predict_udf(spark, "models:/flights@champion")
+        flights.withColumn("scored", predict(F.struct("distance", "carrier"))).select("scored.probability")
+        spark.udf.register("predict", predict)
+        spark.sql("SELECT predict(struct(distance, carrier)).probability FROM flights")
+        ```
+    """
+    address = parse_uri(uri)
+    where = tracking_uri or spark.conf.get(_TRACKING, None)
+    storage = Storage(storage_root or spark.conf.get(_STORAGE, None) or _temporary(spark))
+    registry = Registry(reveal(where) if where else None)
+    model = publish_version(registry, storage, address.name, address.which, loaders=allowed_loaders).published
+    zone = spark.conf.get("spark.sql.session.timeZone", "UTC")
+    if zone not in ("UTC", "Etc/UTC", "Z") and (times := [field.name for field in model.inputs if field.type == "timestamp"]):
+        # pandas UDFs get timestamps as wall clock of the session's zone, in which an hour of autumn is two.
+        raise ContractError(f"timestamps {times[:5]} in a session of zone {zone}", expected="UTC", mend="set spark.sql.session.timeZone=UTC")
+    return struct_udf(model, model.inputs, cast=False)
+
+
+def _temporary(spark: SparkSession) -> str:
+    master = spark.conf.get("spark.master", None) or ""
+    if not master.startswith("local"):
+        raise ContractError(
+            f"no storage that the executors of {master or 'this session'} share", expected="storage_root", mend="pass storage_root=..."
+        )
+    return f"{tempfile.gettempdir()}/sparkml_ops-{getpass.getuser()}"

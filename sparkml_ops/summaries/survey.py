@@ -1,0 +1,150 @@
+"""One pass over rows for all columns: by segment and block, in whatever process holds the rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from sparkml_ops.summaries.order import Integers
+from sparkml_ops.summaries.state import Maker, Summary, merge_packed
+from sparkml_ops.summaries.values import group_labels
+
+__all__ = ["SCHEMA", "Group", "Survey", "merge_states"]
+
+Group = tuple[str | None, str | None]
+_Codes = tuple[Integers | None, list[str | None]]
+
+SCHEMA = "side string, segment string, block string, column string, state binary"
+_ARROW = pa.schema([(name, pa.string()) for name in ("side", "segment", "block", "column")] + [("state", pa.binary())])
+# Spark's batches have 10,000 rows; the cost of a batch is spread over more.
+_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass computes.
+
+    Args:
+        side: Names the rows in the result: two sides can share a job.
+        makers: For each column how its values become a state.
+        segments: Columns each of whose values is a group beside the whole.
+        blocks: Column whose rows stay together in inference; each group is split by it. Instants and
+            dates give a block a UTC day; other values fall into 256 key buckets.
+        most_groups: Most groups of one segment column; beyond it a row without column says so.
+    """
+
+    side: str
+    makers: Mapping[str, Maker]
+    segments: tuple[str, ...] = ()
+    blocks: str | None = None
+    most_groups: int = 200
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the pass reads."""
+        return list(dict.fromkeys([*self.makers, *self.segments, *([self.blocks] if self.blocks else [])]))
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The states of all groups and columns over some batches, as one batch of `SCHEMA`."""
+        running = _Running(self)
+        for table in _gathered(batches):
+            running.add(table)
+        yield running.result()
+
+
+def merge_states(states: pa.Table) -> pa.Table:
+    """Merge all rows of one group and column: for `groupBy(...).applyInArrow`."""
+    first = states.slice(0, 1)
+    parts = [part for part in states.column("state").to_pylist() if part]
+    return first.set_column(states.schema.get_field_index("state"), "state", pa.array([merge_packed(parts) if parts else b""], pa.binary()))
+
+
+@dataclass
+class _Running:
+    survey: Survey
+    states: dict[tuple[str | None, str | None, str], Summary] = field(default_factory=dict)
+    overflow: set[str] = field(default_factory=set)
+
+    def add(self, table: pa.Table) -> None:
+        """One pass over each segment column; the whole is the sum of the first one's groups."""
+        survey = self.survey
+        blocks = _block_labels(table.column(survey.blocks).combine_chunks()) if survey.blocks else None
+        for number, name in enumerate(survey.segments or (None,)):
+            segments = _codes(None if name is None else table.column(name).combine_chunks(), f"{name}=")
+            if len(segments[1]) > survey.most_groups and name is not None:
+                self.overflow.add(name)
+                continue
+            for (segment, block), rows in _groups(segments, _codes(blocks, "")):
+                part = table if rows is None else table.take(pa.array(rows))
+                for column, maker in survey.makers.items():
+                    state = maker(part.column(column).combine_chunks())
+                    if name is not None:
+                        self._merge((segment, block, column), state)
+                    if number == 0:
+                        self._merge((None, block, column), state)
+
+    def _merge(self, key: tuple[str | None, str | None, str], state: Summary) -> None:
+        known = self.states.get(key)
+        self.states[key] = state if known is None else known.merge(state)
+
+    def result(self) -> pa.RecordBatch:
+        for name in self.survey.segments:
+            if len({segment for segment, _, _ in self.states if segment and segment.startswith(f"{name}=")}) > self.survey.most_groups:
+                self.overflow.add(name)
+        rows = [(segment, block, column, state.pack()) for (segment, block, column), state in self.states.items()]
+        rows += [(name, None, "", b"") for name in sorted(self.overflow)]
+        columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
+        arrays = [pa.array([self.survey.side] * len(rows), pa.string()), *(pa.array(values, kind.type) for values, kind in zip(columns, list(_ARROW)[1:], strict=True))]
+        return pa.RecordBatch.from_arrays(arrays, schema=_ARROW)
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        if rows >= _ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting, rows = [], 0
+    if rows:
+        yield pa.Table.from_batches(waiting)
+
+
+def _codes(array: pa.Array | None, prefix: str) -> _Codes:
+    """A number for each row and the label of each number; None for one group of all rows."""
+    if array is None:
+        return None, [None]
+    encoded = group_labels(array).dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), [prefix + label for label in encoded.dictionary.to_pylist()]
+
+
+def _groups(segments: _Codes, blocks: _Codes) -> Iterator[tuple[Group, Integers | None]]:
+    """Each combination that occurs, with the positions of its rows; None is all rows."""
+    width = len(blocks[1])
+    parts = [codes * factor for codes, factor in ((segments[0], width), (blocks[0], 1)) if codes is not None]
+    if not parts:
+        yield (None, None), None
+        return
+    codes = sum(parts[1:], parts[0])
+    order = np.argsort(codes, kind="stable")
+    found, starts = np.unique(codes[order], return_index=True)
+    for code, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+        yield (segments[1][code // width], blocks[1][code % width]), rows
+
+
+def _block_labels(array: pa.Array) -> pa.Array:
+    labels = group_labels(array)
+    if pa.types.is_temporal(array.type):
+        return labels
+    encoded = labels.dictionary_encode()
+    buckets = pa.array([f"bucket-{_bucket(label):03d}" for label in encoded.dictionary.to_pylist()], pa.string())
+    return buckets.take(encoded.indices)
+
+
+def _bucket(label: str) -> int:
+    return hashlib.blake2b(label.encode("utf-8", "surrogatepass"), digest_size=1).digest()[0]

@@ -1,0 +1,177 @@
+"""Where a run stands, published so that any number of workers can go on from there.
+
+`<run>/checkpoints/<epoch>-<step>/state.safetensors`, then `manifest.json`: the checkpoint counts when the manifest is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.storage import Storage
+
+__all__ = ["Checkpoints", "Epoch", "Progress", "best_epoch"]
+
+FORMAT = 1
+_MANIFEST = "manifest.json"
+_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to; losses are means over rows, in nats.
+
+    Args:
+        epoch: Counted from 0.
+        train_loss: Of the train split while its weights moved, dropout included.
+        validation_loss: Of the validation split after the epoch; None without such rows.
+        validation_auc: Likewise, from 4,096 cells of the score.
+        rows_per_second: Rows of the train split a second, all workers together.
+        read_seconds: Time that rank 0 waited for rows.
+        compute_seconds: Time of rank 0 in forward, backward and update.
+        communicate_seconds: Time of rank 0 waiting for other ranks.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float | None
+    validation_auc: float | None
+    rows_per_second: float
+    read_seconds: float
+    compute_seconds: float
+    communicate_seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A place in a run: the next step to do, and what was before it.
+
+    Args:
+        epoch: Epoch of the next step.
+        step: The next step; 0 at the start of an epoch.
+        loss: Sum of losses of this epoch's earlier steps, over all workers.
+        history: Finished epochs.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    history: tuple[Epoch, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of its checkpoint; names sort as places do."""
+        return f"{self.epoch:05d}-{self.step:09d}"
+
+    def to_json(self) -> bytes:
+        """A document that `from_json` reads back exactly."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, allow_nan=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Progress:
+        """Read a document.
+
+        Raises:
+            ContractError: It is of another format.
+        """
+        document: dict[str, Any] = json.loads(data)
+        if (found := document.pop("format")) != FORMAT:
+            raise ContractError(f"progress of format {found}", expected=f"format {FORMAT}", mend="finish the run with the version that began it")
+        return cls(**{**document, "history": tuple(Epoch(**epoch) for epoch in document["history"])})
+
+
+def best_epoch(history: tuple[Epoch, ...], keep: str) -> Epoch:
+    """The epoch whose weights are kept: the first of the lowest validation loss, or the last.
+
+    >>> epochs = tuple(Epoch(index, 0.5, loss, 0.7, 1.0, 0.0, 0.0, 0.0) for index, loss in enumerate((0.5, 0.4, 0.45)))
+    >>> best_epoch(epochs, "best").epoch, best_epoch(epochs, "last").epoch
+    (1, 2)
+    """
+    losses = [epoch.validation_loss for epoch in history if epoch.validation_loss is not None]
+    return history[losses.index(min(losses))] if keep == "best" and losses else history[-1]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        storage: Where they lie.
+        folder: Their common prefix.
+    """
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage, self._folder = storage, folder
+
+    def newest(self) -> Progress | None:
+        """The place of the newest valid checkpoint, or None."""
+        names = self._names()
+        return self._at(names[-1]) if names else None
+
+    def at(self, epoch: int, step: int) -> Progress:
+        """A place whose checkpoint is known to be there."""
+        return self._at(Progress(epoch, step).name)
+
+    def publish(self, progress: Progress, model: nn.Module, optimizer: Optimizer, *, keep: frozenset[str]) -> None:
+        """Publish a checkpoint and drop older ones.
+
+        Args:
+            keep: Names of older checkpoints that stay, beside the one before this.
+        """
+        base = f"{self._folder}/{progress.name}"
+        self._storage.publish(f"{base}/{_STATE}", safetensors.torch.save(dict(_tensors(model, optimizer))), kind="checkpoint")
+        self._storage.publish(f"{base}/{_MANIFEST}", progress.to_json(), kind="checkpoint_manifest")
+        for name in self._names()[:-2]:
+            if name not in keep:
+                # The manifest first: what is left in between is no checkpoint.
+                self._storage.remove(f"{self._folder}/{name}/{_MANIFEST}")
+                self._storage.remove(f"{self._folder}/{name}")
+
+    def restore(self, progress: Progress, model: nn.Module, optimizer: Optimizer) -> None:
+        """Put model, optimiser and torch's random state back to a place."""
+        tensors = self._read(progress.name)
+        model.load_state_dict(_under(tensors, "model."))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in _under(tensors, "optimizer.").items():
+            index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        torch.set_rng_state(tensors["rng"])
+
+    def weights(self, progress: Progress) -> dict[str, torch.Tensor]:
+        """The model's weights at a place."""
+        return _under(self._read(progress.name), "model.")
+
+    def remove(self) -> None:
+        """Drop all checkpoints of the run."""
+        self._storage.remove(self._folder)
+
+    def _names(self) -> list[str]:
+        found = (name.split("/") for name in self._storage.list(self._folder))
+        return sorted(parts[-2] for parts in found if parts[-1] == _MANIFEST)
+
+    def _at(self, name: str) -> Progress:
+        return Progress.from_json(self._storage.read(f"{self._folder}/{name}/{_MANIFEST}"))
+
+    def _read(self, name: str) -> dict[str, torch.Tensor]:
+        return dict(safetensors.torch.load(self._storage.read(f"{self._folder}/{name}/{_STATE}")))
+
+
+def _tensors(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in model.state_dict().items():
+        yield f"model.{name}", value.contiguous()
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            yield f"optimizer.{index}.{name}", torch.as_tensor(value).contiguous()
+    yield "rng", torch.get_rng_state()
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,244 @@
+"""The training loop of one rank: fit, train_epoch, train_step.
+
+Everything random is drawn from a place (seed, epoch, step, shard) and not from a stream, so that neither the
+number of workers nor an interruption changes it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.errors import OpsError
+from sparkml_ops.model.network import build
+from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
+from sparkml_ops.training.launch import RankContext
+from sparkml_ops.training.loader import Batch, GroupReader, Loader
+from sparkml_ops.training.plan import Plan
+from sparkml_ops.training.scores import auc
+
+__all__ = ["NotFinite", "Trainer", "TrainingTask"]
+
+_CELLS = 4096
+_BEAT_SECONDS = 5.0
+
+
+class NotFinite(OpsError):
+    """A gradient became infinite or no number; training cannot go on from it."""
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """What every rank runs.
+
+    Args:
+        spec: The model.
+        plans: Order of the rows of `train`, and of `validation` where there are such rows.
+        settings: Epochs, optimiser and the rest.
+        storage: Where checkpoints lie.
+        folder: Their prefix.
+    """
+
+    spec: ModelSpec
+    plans: Mapping[str, Plan]
+    settings: TrainingSection
+    storage: Storage
+    folder: str
+
+    def __call__(self, context: RankContext) -> bytes | None:
+        """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
+        progress = Trainer(self, context).fit()
+        return progress.to_json() if context.rank == 0 else None
+
+
+class Trainer:
+    """One rank of a training.
+
+    Args:
+        task: What to train, on which rows.
+        context: The rank's place among the others.
+    """
+
+    def __init__(self, task: TrainingTask, context: RankContext) -> None:
+        self._task, self._context, self._settings = task, context, task.settings
+        self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
+        torch.manual_seed(task.settings.seed)
+        self.model = build(task.spec, task.settings.seed, self._dtype)
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=task.settings.optimizer.lr, weight_decay=task.settings.optimizer.weight_decay)
+        self._optimizer = context.communicator.wrap(self.model, optimizer)
+        self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
+        self._checkpoints = Checkpoints(task.storage, task.folder)
+        self._loss = torch.zeros((), dtype=torch.float64)
+        self._seconds = {"read": 0.0, "compute": 0.0, "communicate": 0.0}
+        self._beat = time.monotonic()
+
+    def fit(self) -> Progress:
+        """Train until the last epoch, or until the validation loss has not fallen for `patience` epochs."""
+        progress = self._resume()
+        while progress.epoch < self._settings.epochs and not self._stale(progress.history):
+            progress = self._train_epoch(progress)
+        return progress
+
+    def _train_epoch(self, progress: Progress) -> Progress:
+        started, every = time.monotonic(), self._settings.checkpoint_every
+        rows = 0
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        with closing(self.loaders["train"].batches(progress.epoch, progress.step)) as batches:
+            for batch in self._waiting(batches):
+                self._train_step(progress.epoch, batch)
+                rows += batch.rows
+                self._say_alive(progress.epoch, batch.step)
+                if every and (batch.step + 1) % every == 0 and batch.step + 1 < self._plan.steps:
+                    progress = replace(progress, step=batch.step + 1, loss=progress.loss + self._reduced_loss())
+                    self._publish(progress)
+        loss = (progress.loss + self._reduced_loss()) / self._plan.rows
+        speed = rows / (time.monotonic() - started)
+        epoch = Epoch(progress.epoch, loss, *self._validate(), speed, *(round(self._seconds[part], 3) for part in ("read", "compute", "communicate")))
+        progress = Progress(progress.epoch + 1, history=(*progress.history, epoch))
+        self._publish(progress)
+        if self._context.rank == 0:
+            self._context.report({"kind": "epoch", "epochs": self._settings.epochs, **asdict(epoch)})
+        return progress
+
+    def _train_step(self, epoch: int, batch: Batch) -> None:
+        with self._timed("compute"):
+            self._set_rate(epoch * self._plan.steps + batch.step)
+            self._optimizer.zero_grad()
+            losses = _losses(self._logits(batch, self._masks(epoch, batch)), batch)
+            # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
+            (losses / batch.rows).backward()  # type: ignore[no-untyped-call]
+        with self._timed("communicate"):
+            self._context.communicator.synchronize(self._optimizer)
+        with self._timed("compute"):
+            self._check_finite(epoch, batch.step)
+            self._optimizer.step()
+            self._loss += losses.detach()
+
+    def _logits(self, batch: Batch, masks: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
+            logits: torch.Tensor = self.model(batch.numeric, batch.categories, masks)
+        return logits.to(self._dtype)
+
+    def _masks(self, epoch: int, batch: Batch) -> tuple[torch.Tensor, ...]:
+        """Dropout factors of each hidden layer, drawn for each shard apart: the same whichever worker holds it."""
+        hidden, dropout = self._task.spec.hidden, self._task.spec.dropout
+        if not dropout:
+            return ()
+        draws = np.empty((len(batch.label), sum(hidden)), np.float32)
+        first = 0
+        for shard, rows in batch.shards:
+            draw = np.random.default_rng((self._settings.seed, epoch, batch.step, shard, 1))
+            draws[first : first + rows] = draw.random((rows, sum(hidden)), np.float32)
+            first += rows
+        kept = (torch.from_numpy(draws) >= dropout).to(self._dtype) / (1 - dropout)
+        return kept.split(list(hidden), dim=1)
+
+    def _set_rate(self, step: int) -> None:
+        """The learning rate of a step, a function of the step alone."""
+        rate = self._settings.optimizer.lr
+        if self._settings.optimizer.schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * step / (self._settings.epochs * self._plan.steps))) / 2
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def _check_finite(self, epoch: int, step: int) -> None:
+        # The reduced gradients are the same on every rank, so all ranks stop here or none does, without asking each other.
+        sums = torch.stack([weight.grad.sum(dtype=torch.float64) for weight in self.model.parameters() if weight.grad is not None])
+        if bool(torch.isfinite(sums).all()):
+            return
+        newest = self._checkpoints.newest()
+        raise NotFinite(
+            f"a gradient that is not finite in step {step} of epoch {epoch}",
+            expected=f"finite gradients (the last checkpoint is {newest.name if newest else 'none yet'})",
+            mend="lower training.optimizer.lr, or look for extreme feature values",
+        )
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Mean loss and AUC of the validation split, the same on every rank."""
+        if "validation" not in self.loaders:
+            return None, None
+        loader = self.loaders["validation"]
+        counts = torch.zeros(1 + 2 * _CELLS, dtype=torch.float64)
+        with torch.inference_mode(), closing(loader.batches(0)) as batches:
+            for batch in self._waiting(batches):
+                with self._timed("compute"):
+                    logits = self._logits(batch)
+                    counts[0] += _losses(logits, batch)
+                    cells = (torch.sigmoid(logits.double()) * _CELLS).long().clamp_(max=_CELLS - 1)
+                    counts[1:] += torch.bincount(cells + _CELLS * batch.label.long(), minlength=2 * _CELLS)
+                self._say_alive(-1, batch.step)
+        with self._timed("communicate"):
+            total = self._context.communicator.all_reduce(counts).numpy()
+        area = float(auc(total[1 : 1 + _CELLS], total[1 + _CELLS :]))
+        return float(total[0]) / loader.plan.rows, None if math.isnan(area) else area
+
+    def _resume(self) -> Progress:
+        """Put every rank to the newest checkpoint; rank 0 says which that is."""
+        found = (self._checkpoints.newest() if self._context.rank == 0 else None) or Progress()
+        epoch, step = self._context.communicator.broadcast(torch.tensor([found.epoch, found.step])).tolist()
+        if (epoch, step) != (0, 0):
+            progress = self._checkpoints.at(epoch, step)
+            self._checkpoints.restore(progress, self.model, self._optimizer)
+            return progress
+        with torch.no_grad():
+            for weight in self.model.parameters():
+                weight.copy_(self._context.communicator.broadcast(weight))
+        return found
+
+    def _publish(self, progress: Progress) -> None:
+        if self._context.rank == 0:
+            keep = {Progress(best_epoch(progress.history, self._settings.keep).epoch + 1).name} if progress.history else set()
+            self._checkpoints.publish(progress, self.model, self._optimizer, keep=frozenset(keep))
+
+    def _reduced_loss(self) -> float:
+        """Sum of the losses of all ranks since the last call."""
+        with self._timed("communicate"):
+            total = self._context.communicator.all_reduce(self._loss.reshape(1))
+        self._loss.zero_()
+        return float(total[0])
+
+    def _stale(self, history: tuple[Epoch, ...]) -> bool:
+        patience = self._settings.patience
+        return patience is not None and bool(history) and len(history) - 1 - best_epoch(history, "best").epoch >= patience
+
+    def _loader(self, split: str, plan: Plan) -> Loader:
+        reader = GroupReader(self._task.spec, label=self._settings.label, split=split, dtype=str(self._dtype).removeprefix("torch."))
+        return Loader(plan, reader, rank=self._context.rank, size=self._context.size)
+
+    @property
+    def _plan(self) -> Plan:
+        return self._task.plans["train"]
+
+    def _say_alive(self, epoch: int, step: int) -> None:
+        if (now := time.monotonic()) - self._beat >= min(_BEAT_SECONDS, self._settings.hang_timeout / 4):
+            self._beat = now
+            self._context.report({"kind": "step", "epoch": epoch, "step": step, "steps": self._plan.steps})
+
+    def _waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        iterator = iter(batches)
+        while True:
+            with self._timed("read"):
+                batch = next(iterator, None)
+            if batch is None:
+                return
+            yield batch
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds[part] += time.perf_counter() - started
+
+
+def _losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Sum of the losses of this rank's rows, in nats."""
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label, reduction="sum")

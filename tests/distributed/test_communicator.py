@@ -1,0 +1,256 @@
+"""One contract for all communicators: `local` alone, `horovod` and `ddp` with three real ranks.
+
+Each backend runs `examine` once on all its ranks; each test reads one part of what they answered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pyspark.sql import SparkSession
+from torch import nn
+
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.launch import Communicator, LaunchSettings, RankContext, launch
+
+SIZES = {"local": 1, "horovod": 3, "ddp": 3}
+DTYPES = ("float32", "float64", "int64")
+STEPS = 8
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def answers(request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank of a backend found."""
+    folder = tmp_path_factory.mktemp("communicator")
+    settings = LaunchSettings(workers=SIZES[request.param], backend=request.param, attempts=1, hang_timeout=60)
+    found = launch(spark, examination(str(folder)), settings, Storage(str(folder / "storage")), "contract")
+    return [json.loads(answer or b"") for answer in found]
+
+
+def examination(folder: str) -> Callable[[RankContext], bytes]:
+    def examine(context: RankContext) -> bytes:
+        one = context.communicator
+        answer = {
+            "is communicator": isinstance(one, Communicator),
+            "rank": one.rank,
+            "size": one.size,
+            "sums": sums(one),
+            "broadcasts": broadcasts(one),
+            "seen after barrier": barrier(one, Path(folder)),
+            "unwrapped": unwrapped(one),
+            **{f"weights {name}": train(name, one) for name in OPTIMIZERS},
+            "skipped": skipped_step(one),
+            "gradients": synchronized_gradients(one),
+        }
+        return json.dumps(answer).encode()
+
+    return examine
+
+
+def sums(one: Communicator) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in DTYPES:
+        mine = torch.arange(6, dtype=getattr(torch, name)).view(2, 3) + 10 * one.rank
+        kept = mine.clone()
+        total = one.all_reduce(mine)
+        found[name] = [total.tolist(), str(total.dtype), bool(torch.equal(mine, kept)), total.data_ptr() != mine.data_ptr()]
+    found["scalar"] = one.all_reduce(torch.tensor(1.5 + one.rank)).item()
+    found["transposed"] = one.all_reduce((torch.arange(6.0).view(2, 3) + one.rank).t()).tolist()
+    return found
+
+
+def broadcasts(one: Communicator) -> list[Any]:
+    mine = torch.tensor([one.rank, 7], dtype=torch.int64)
+    return [one.broadcast(mine, root=root).tolist() for root in range(one.size)] + [mine.tolist()]
+
+
+def barrier(one: Communicator, folder: Path) -> list[str]:
+    (folder / f"before-{one.size}-{one.rank}").touch()
+    one.barrier()
+    return sorted(path.name for path in folder.glob("before-*"))
+
+
+def unwrapped(one: Communicator) -> str:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    try:
+        one.synchronize(optimizer)
+    except ValueError as error:
+        return str(error)
+    return "accepted"
+
+
+class Network(nn.Module):
+    """An embedding, a hidden layer, and a parameter that never gets a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(11)
+        self.embedding = nn.Embedding(5, 3)
+        self.hidden = nn.Linear(7, 6)
+        self.output = nn.Linear(6, 1)
+        self.unused = nn.Parameter(torch.ones(2))
+        self.double()
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        joined = torch.cat([numbers, self.embedding(categories)], dim=1)
+        return torch.as_tensor(self.output(torch.tanh(self.hidden(joined))).squeeze(1))
+
+
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
+}
+
+
+def global_batch(step: int) -> tuple[torch.Tensor, ...]:
+    """Numbers, categories, labels and weights of 11 rows."""
+    generator = torch.Generator().manual_seed(100 + step)
+    rows = 11
+    return (
+        torch.randn(rows, 4, generator=generator, dtype=torch.float64),
+        torch.randint(0, 5, (rows,), generator=generator),
+        torch.randint(0, 2, (rows,), generator=generator).double(),
+        torch.rand(rows, generator=generator, dtype=torch.float64) + 0.5,
+    )
+
+
+def own_rows(step: int, rank: int, size: int) -> slice:
+    """An uneven cut that leaves a different rank empty at each step."""
+    if size == 1:
+        return slice(0, 11)
+    empty = step % size
+    ends = {0: [0, 7, 11], 1: [8, 8, 11], 2: [2, 11, 11]}[empty]
+    return slice(0 if rank == 0 else ends[rank - 1], ends[rank])
+
+
+def backward(model: Network, step: int, rows: slice, *, loss_of_nothing: bool = False) -> None:
+    """Sum of the rows' losses over the weight of the global batch; a rank without rows leaves it out, or runs it on a zero loss."""
+    numbers, categories, labels, weights = (column[rows] for column in global_batch(step))
+    if len(labels) or loss_of_nothing:
+        losses = nn.functional.binary_cross_entropy_with_logits(model(numbers, categories), labels, reduction="none")
+        ((losses * weights).sum() / global_batch(step)[3].sum()).backward()
+
+
+def weights_of(model: nn.Module) -> list[float]:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).tolist()
+
+
+def train(name: str, one: Communicator | None) -> list[float]:
+    """Weights after some steps; without a communicator, those of one plain process."""
+    model = Network()
+    optimizer = OPTIMIZERS[name](model.parameters())
+    if one is not None:
+        optimizer = one.wrap(model, optimizer)
+        assert type(optimizer).__name__ == type(OPTIMIZERS[name](model.parameters())).__name__
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    for step in range(STEPS):
+        optimizer.zero_grad(set_to_none=step % 3 != 1)
+        rows = slice(0, 11) if one is None else own_rows(step, one.rank, one.size)
+        backward(model, step, rows, loss_of_nothing=step % 2 == 0)
+        if one is not None and step % 2:
+            # A collective between backward and step: one rank has sent its gradients by now, an empty one has not.
+            one.all_reduce(torch.tensor(1.0))
+            one.synchronize(optimizer)
+        optimizer.step()
+        schedule.step()
+    return weights_of(model)
+
+
+def synchronized_gradients(one: Communicator | None) -> list[float]:
+    model = Network()
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    if one is not None:
+        optimizer = one.wrap(model, optimizer)
+    backward(model, 0, slice(0, 11) if one is None else own_rows(0, one.rank, one.size))
+    if one is not None:
+        one.synchronize(optimizer)
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]).tolist()
+
+
+def skipped_step(one: Communicator | None) -> list[float]:
+    """A step is left out after `synchronize`, as for gradients that are not finite, and the next one counts."""
+    model = Network()
+    optimizer = OPTIMIZERS["adamw"](model.parameters())
+    if one is not None:
+        optimizer = one.wrap(model, optimizer)
+    for step in range(3):
+        optimizer.zero_grad()
+        backward(model, step, slice(0, 11) if one is None else own_rows(step, one.rank, one.size))
+        if one is not None:
+            one.synchronize(optimizer)
+        if step != 1:
+            optimizer.step()
+    return weights_of(model)
+
+
+def assert_equal_to_one_process(answers: list[dict[str, Any]], part: str, expected: list[float]) -> None:
+    found = torch.tensor([answer[part] for answer in answers], dtype=torch.float64)
+    assert found.shape == (len(answers), len(expected))
+    assert (found - torch.tensor(expected, dtype=torch.float64)).abs().max() <= 1e-12
+
+
+def test_ranks_are_numbered_and_the_size_is_theirs(answers: list[dict[str, Any]]) -> None:
+    """Answers come by rank, and each implementation has all of the contract."""
+    assert [answer["rank"] for answer in answers] == list(range(len(answers)))
+    assert {answer["size"] for answer in answers} == {len(answers)}
+    assert all(answer["is communicator"] for answer in answers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_reduce_is_the_sum_as_a_new_tensor_of_the_same_type(answers: list[dict[str, Any]], dtype: str) -> None:
+    """Every rank gets the same sum, and keeps its own tensor."""
+    size = len(answers)
+    expected = [[size * value + 10 * sum(range(size)) for value in row] for row in ([0, 1, 2], [3, 4, 5])]
+
+    assert all(answer["sums"][dtype] == [expected, f"torch.{dtype}", True, True] for answer in answers)
+
+
+def test_all_reduce_takes_scalars_and_transposed_tensors(answers: list[dict[str, Any]]) -> None:
+    """Shape and order of the elements are the caller's."""
+    size = len(answers)
+    total = sum(range(size))
+
+    assert {answer["sums"]["scalar"] for answer in answers} == {1.5 * size + total}
+    assert all(answer["sums"]["transposed"] == [[size * a + total, size * (a + 3) + total] for a in range(3)] for answer in answers)
+
+
+def test_broadcast_gives_the_roots_tensor_to_all(answers: list[dict[str, Any]]) -> None:
+    """Any rank can be the root, and the others' tensors stay what they were."""
+    size = len(answers)
+
+    assert all(answer["broadcasts"] == [*([root, 7] for root in range(size)), [rank, 7]] for rank, answer in enumerate(answers))
+
+
+def test_no_rank_leaves_a_barrier_before_the_last_has_come(answers: list[dict[str, Any]]) -> None:
+    """What any rank did before the barrier is there for all after it."""
+    size = len(answers)
+
+    assert all(answer["seen after barrier"] == [f"before-{size}-{rank}" for rank in range(size)] for answer in answers)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_uneven_and_empty_ranks_train_as_one_process_does(answers: list[dict[str, Any]], name: str) -> None:
+    """Gradients are summed, never averaged by the number of ranks; the reference is plain torch on the whole batch."""
+    assert_equal_to_one_process(answers, f"weights {name}", train(name, None))
+
+
+def test_after_synchronize_each_gradient_is_the_sum(answers: list[dict[str, Any]]) -> None:
+    """The finite check and clipping see on every rank what one process would see."""
+    assert_equal_to_one_process(answers, "gradients", synchronized_gradients(None))
+
+
+def test_a_step_left_out_after_synchronize_leaves_no_trace(answers: list[dict[str, Any]]) -> None:
+    """The next backward pass starts afresh."""
+    assert_equal_to_one_process(answers, "skipped", skipped_step(None))
+
+
+def test_synchronize_refuses_an_optimizer_that_was_not_wrapped(answers: list[dict[str, Any]]) -> None:
+    """It would train each rank on its own rows; alone there is nothing to wrap."""
+    said = {answer["unwrapped"] for answer in answers}
+
+    assert said == {"accepted"} if len(answers) == 1 else all("call wrap(model, optimizer) first" in text for text in said)

@@ -1,0 +1,99 @@
+"""The demo on the real flights: its numbers, its reports, and a second run that repeats nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Spark jobs and commits of each verb: a ratchet. Lower it when a verb gets cheaper; a higher number needs a reason.
+BUDGET = {
+    "build-features": (80, 20),
+    "training-set": (40, 5),
+    "train": (60, 3),
+    "register": (5, 5),
+    "promote": (5, 4),
+    "score 2013-07": (25, 6),
+    "score 2013-08": (25, 4),
+    "drift 2013-07": (30, 6),
+    "drift 2013-08": (30, 4),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+def demo(data: Path, name: str) -> tuple[dict[str, Any], str]:
+    table = data / f"{name}.json"
+    command = [sys.executable, "scripts/demo.py", "--data", str(data / "data"), "--json", str(table)]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(table.read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def first(data: Path) -> tuple[dict[str, Any], str]:
+    return demo(data, "first")
+
+
+def test_every_verb_ran_within_its_budget(first: tuple[dict[str, Any], str]) -> None:
+    """Jobs and commits of a verb do not creep up."""
+    steps = {step["verb"]: step for step in first[0]["steps"]}
+
+    assert set(steps) == set(BUDGET)
+    assert all(step["fresh"] for step in steps.values())
+    over = {verb: (step["jobs"], step["commits"]) for verb, step in steps.items() if step["jobs"] > BUDGET[verb][0] or step["commits"] > BUDGET[verb][1]}
+    assert not over
+
+
+def test_the_model_beats_its_baselines_on_july(first: tuple[dict[str, Any], str], data: Path) -> None:
+    """AUC at least 0.73, above logistic regression with a positive lower limit, no worse log loss, and no leak."""
+    runs = subprocess.run(
+        [sys.executable, "-m", "sparkml_ops", "runs", "list", "--project", "flights", "--json", *places(data)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert runs.returncode == 0, runs.stderr
+    metrics = next(run["record"]["metrics"] for run in json.loads(runs.stdout) if run["key"].startswith("train/"))
+
+    assert 0.73 <= metrics["evaluation_auc"] < 0.80
+    assert metrics["auc_gain_logistic_lower"] > 0
+    assert metrics["evaluation_log_loss"] <= metrics["baseline_logistic_log_loss"]
+    assert metrics["evaluation_log_loss"] < metrics["baseline_rate_log_loss"]
+    assert not any(math.isnan(value) for value in metrics.values())
+
+
+def test_memory_stays_within_six_gibibytes(first: tuple[dict[str, Any], str]) -> None:
+    """All processes together."""
+    assert first[0]["peak_gib"] <= 6
+
+
+def test_the_reports_are_pages_with_pictures(first: tuple[dict[str, Any], str], data: Path) -> None:
+    """Each month has its page, and it needs no network."""
+    for month in ("2013-07", "2013-08"):
+        page = (data / "data" / "reports" / f"drift-{month}.html").read_text()
+        assert "<svg" in page
+        assert "http://" not in page.replace("http://www.w3.org/", "")
+
+
+def test_a_second_run_repeats_nothing(first: tuple[dict[str, Any], str], data: Path) -> None:
+    """No verb writes; each says what is there."""
+    second, text = demo(data, "second")
+
+    assert not any(step["fresh"] or step["commits"] for step in second["steps"])
+    assert text.count("already done: ") == len(BUDGET)
+    assert [step["made"] for step in second["steps"]] == [step["made"] for step in first[0]["steps"]]
+
+
+def places(data: Path) -> list[str]:
+    """Options that point a command at the demo's folder."""
+    folder = data / "data"
+    values = (f"storage.root={folder}/storage", f"warehouse.root={folder}/warehouse", f"mlflow.tracking_uri=sqlite:///{folder}/mlflow.db")
+    return [part for value in values for part in ("--set", value)]
