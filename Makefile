@@ -24,7 +24,7 @@ check: setup ## Format, lint, types, import fences
 	@$(BIN)/lint-imports
 
 bench: setup ## Benchmarks; their results go to docs/benchmarks.md
-	@$(BIN)/python -m scripts.bench
+	@$(BIN)/python scripts/bench/first_path.py
 
 clean: ## Remove what demo and tests made; .venv and the caches stay
 	@rm -rf data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

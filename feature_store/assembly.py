@@ -39,6 +39,7 @@ class Assembly:
         lookups: With every setting filled in; a frame stays a frame.
         spine_time: The spine's column of the instant of prediction.
         inputs: Version of each table that is read.
+        where: The condition that the spine's rows have passed.
     """
 
     tables: Tables
@@ -47,6 +48,7 @@ class Assembly:
     lookups: tuple[Lookup, ...]
     spine_time: str
     inputs: Mapping[str, int]
+    where: str | None = None
 
     @classmethod
     def resolve(
@@ -70,8 +72,8 @@ class Assembly:
         """
         resolved = tuple(_resolved(lookup, registry) for lookup in lookups)
         spine_name = _table_name(spine, registry) if isinstance(spine, str) else None
-        named = [lookup.table for lookup in resolved if isinstance(lookup.table, str)]
-        inputs = {name: tables.newest(name).version for name in dict.fromkeys([*([spine_name] if spine_name else []), *named])}
+        named = [name for name in (spine_name, *(lookup.table for lookup in resolved)) if isinstance(name, str)]
+        inputs = {name: tables.newest(name).version for name in dict.fromkeys(named)}
         frame = tables.read(spine_name, inputs[spine_name]) if spine_name else spine
         assert isinstance(frame, DataFrame)
         what = f"the spine `{spine_name}`" if spine_name else "the spine"
@@ -80,16 +82,26 @@ class Assembly:
         require_columns(frame, (*needed, spine_time, *keys, *wanted), what)
         require_instant(frame.schema, spine_time, "spine_time")
         filtered = frame if where is None else frame.where(F.expr(check(where)))
-        return cls(tables, filtered.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs)
+        return cls(tables, filtered.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs, where)
+
+    @property
+    def tables_joined(self) -> tuple[str, ...]:
+        """Names of the tables among the lookups, each once."""
+        return tuple(dict.fromkeys(lookup.table for lookup in self.lookups if isinstance(lookup.table, str)))
 
     def join(self, spine: DataFrame) -> DataFrame:
         """The point-in-time join of rows of this spine; lazy."""
-        frames = {name: self.tables.read(name, self.inputs[name]) for name in {lookup.table for lookup in self.lookups if isinstance(lookup.table, str)}}
+        frames = {name: self.tables.read(name, self.inputs[name]) for name in self.tables_joined}
         return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=frames)
 
     def document(self) -> dict[str, Any]:
         """What is joined, as JSON types; frames stand with the hash of their content, which takes a job each."""
-        return {"spine": self.spine_name, "spine_columns": self.spine.columns, "lookups": [lookup_document(lookup) for lookup in self.lookups]}
+        return {
+            "spine": self.spine_name,
+            "spine_columns": self.spine.columns,
+            "where": self.where,
+            "lookups": [lookup_document(lookup) for lookup in self.lookups],
+        }
 
 
 def lookup_document(lookup: Lookup) -> dict[str, Any]:

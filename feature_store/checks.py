@@ -99,7 +99,9 @@ def refuse_clash(groups: Mapping[str, Iterable[str]]) -> None:
             owners.setdefault(name.lower(), []).append(f"`{name}` of {owner}")
     clashes = [" and ".join(found) for found in owners.values() if len(found) > 1]
     if clashes:
-        raise ContractError(f"output columns of one name: {'; '.join(clashes[:5])}", expected="different names", mend="set prefix= or name=, or drop a column")
+        raise ContractError(
+            f"output columns of one name: {'; '.join(clashes[:5])}", expected="different names", mend="set prefix= or name=, or drop a column"
+        )
 
 
 def is_orderable(kind: DataType) -> bool:

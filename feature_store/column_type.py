@@ -47,5 +47,7 @@ def parse_type(text: str) -> str:
         return short
     if short not in _ALIASES:
         known = sorted(_ALIASES)
-        raise ContractError(f"the type {text!r}{did_you_mean(short, known)}", expected=f"{', '.join(known)}, decimal(p,s) or array<...>", mend="correct it")
+        raise ContractError(
+            f"the type {text!r}{did_you_mean(short, known)}", expected=f"{', '.join(known)}, decimal(p,s) or array<...>", mend="correct it"
+        )
     return _ALIASES[short]

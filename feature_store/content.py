@@ -85,5 +85,7 @@ def _hashable(value: Column, kind: DataType, name: str) -> Column:
     if isinstance(kind, StructType):
         return F.xxhash64(*(part for field in kind.fields for part in _parts(value.getField(field.name), field.dataType, name)))
     if isinstance(kind, MapType) or kind.typeName() == "variant":
-        raise ContractError(f"the column `{name}` of type {kind.simpleString()}", expected="a type with equality", mend="turn it into an array of structs")
+        raise ContractError(
+            f"the column `{name}` of type {kind.simpleString()}", expected="a type with equality", mend="turn it into an array of structs"
+        )
     return value

@@ -12,8 +12,8 @@ from pyspark.sql.types import StructType
 from feature_store.checks import require_columns, require_instant
 from feature_store.errors import ContractError
 from feature_store.names import quote
-from feature_store.point_in_time import known_micros
 from feature_store.table import FeatureTable
+from feature_store.timeline import known_micros
 
 __all__ = ["check_once", "check_rows", "check_schema", "check_times", "check_types", "in_range"]
 
@@ -31,7 +31,9 @@ def check_schema(table: FeatureTable, frame: DataFrame, what: str) -> None:
     """
     require_columns(frame, table.columns, what)
     if extra := [name for name in frame.columns if name not in table.columns]:
-        raise ContractError(f"undeclared columns {extra[:_SHOWN]} in {what}", expected=f"{list(table.columns)}", mend="declare them as features, or drop them")
+        raise ContractError(
+            f"undeclared columns {extra[:_SHOWN]} in {what}", expected=f"{list(table.columns)}", mend="declare them as features, or drop them"
+        )
     check_times(table, frame.schema, what)
     check_types({feature.name: feature.type for feature in table.features}, frame.schema, what)
 
@@ -43,7 +45,9 @@ def check_times(table: FeatureTable, schema: StructType, what: str) -> None:
         require_instant(schema, table.known_time, f"the known time of {what},")
     for key in table.keys:
         if (kind := schema[key].dataType.typeName()) in _NO_KEYS:
-            raise ContractError(f"the key `{key}` of type {kind} in {what}", expected="an integer, string, decimal, date or timestamp", mend="cast it")
+            raise ContractError(
+                f"the key `{key}` of type {kind} in {what}", expected="an integer, string, decimal, date or timestamp", mend="cast it"
+            )
 
 
 def check_types(declared: dict[str, str], schema: StructType, what: str) -> None:
@@ -62,7 +66,7 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
     identity = (*table.keys, table.event_time, *((known,) if known else ()))
     event = F.unix_micros(F.col(quote(table.event_time)))
     counts = {f"null:{name}": F.col(quote(name)).isNull() for name in identity}
-    counts |= {f"range:{name}": ~in_range(name) for name in identity if name == table.event_time or name == known}
+    counts |= {f"range:{name}": ~in_range(name) for name in identity if name in (table.event_time, known)}
     if known and not table.known_early:
         counts["early"] = known_micros(event, known) < event
     found = frame.agg(F.count("*").alias("rows"), *(F.count_if(condition).alias(name) for name, condition in counts.items())).first()
@@ -70,7 +74,9 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
     _refuse_nulls(found, identity, what)
     for name in counts:
         if name.startswith("range:") and found[name]:
-            raise ContractError(f"{found[name]} rows of {what} with `{name[6:]}` outside 1900 to 2200", expected="possible instants", mend="correct or filter them")
+            raise ContractError(
+                f"{found[name]} rows of {what} with `{name[6:]}` outside 1900 to 2200", expected="possible instants", mend="correct or filter them"
+            )
     if known and not table.known_early and found["early"]:
         raise ContractError(
             f"{found['early']} rows of {what} with `{known}` before `{table.event_time}`",
@@ -82,9 +88,11 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
 def check_once(table: FeatureTable, frame: DataFrame, what: str) -> None:
     """Refuse two rows of one (keys, event time, known time)."""
     columns = [F.col(quote(name)) for name in table.merge_keys]
-    doubled = frame.groupBy(*columns).agg(F.count("*").alias("rows")).where(F.col("rows") > 1).orderBy(*columns).limit(_SHOWN).collect()
-    if doubled:
-        shown = "; ".join(", ".join(f"{name}={row[name]}" for name in table.merge_keys) + f" ({row['rows']} times)" for row in doubled)
+    doubled = frame.groupBy(*columns).agg(F.count("*").alias("rows")).where(F.col("rows") > 1)
+    # As text, since Python would show instants in its own zone.
+    first = doubled.orderBy(*columns).limit(_SHOWN).select(*(column.cast("string") for column in columns), "rows").collect()
+    if first:
+        shown = "; ".join(", ".join(f"{name}={row[name]}" for name in table.merge_keys) + f" ({row['rows']} times)" for row in first)
         raise ContractError(
             f"duplicates of {table.merge_keys} in {what}: {shown}", expected="one row for each", mend="aggregate or drop them before the write"
         )

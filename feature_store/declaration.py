@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -31,15 +31,13 @@ __all__ = [
 ]
 
 Duration = Annotated[str, AfterValidator(lambda text: duration_text(parse_duration(text)))]
+# The text names the feature, so it stays as written.
+WindowText = Annotated[str, AfterValidator(lambda text: _checked(text, parse_duration))]
 Expression = Annotated[str, AfterValidator(check)]
 TypeName = Annotated[str, AfterValidator(parse_type)]
 
-def _table_name(name: str) -> str:
-    parse_table(name)
-    return name
 
-
-TableName = Annotated[str, AfterValidator(_table_name)]
+TableName = Annotated[str, AfterValidator(lambda name: _checked(name, parse_table))]
 
 _TYPES = {"count": "bigint", "distinct": "bigint", "mean": "double", "std": "double", "quantile": "double"}
 
@@ -88,7 +86,7 @@ class AggregateDeclaration(Declaration):
 
     function: str = Field(description="sum, count, mean, min, max, std, first, last, last_k, distinct or quantile")
     column: str | None = Field(default=None, description="what is aggregated; null counts rows")
-    window: Duration = Field(description='length of the window, as "7d" or "90m"')
+    window: WindowText = Field(description='length of the window, as "7d" or "90m"')
     where: Expression | None = Field(default=None, description="SQL condition on the rows that count")
     q: float | None = Field(default=None, ge=0, le=1, description="which quantile, 0 to 1")
     k: int | None = Field(default=None, ge=1, description="how many values last_k keeps")
@@ -120,7 +118,9 @@ class FeatureTableDeclaration(Declaration):
     event_time: str | None = Field(default=None, description="column of the event time; null: the source's")
     features: dict[str, FeatureDeclaration | TypeName] = Field(default_factory=dict, description="column to {type, unit, meaning}, or to its type")
     source: str | None = Field(default=None, description="name of a source or of a table; null: written with store.write")
-    transform: tuple[dict[str, Expression], ...] | str | None = Field(default=None, description="derived columns {name: SQL}, or the name of a builder")
+    transform: tuple[dict[str, Expression], ...] | str | None = Field(
+        default=None, description="derived columns {name: SQL}, or the name of a builder"
+    )
     where: Expression | None = Field(default=None, description="SQL condition on the source rows that are used")
     aggregates: tuple[AggregateDeclaration, ...] = Field(default=(), description="trailing windows; each makes a feature")
     slide: Duration | None = Field(default=None, description="step of the grid on which windows are evaluated")
@@ -177,7 +177,9 @@ class FeatureTableDeclaration(Declaration):
     def _transform(self, name: str) -> Derived | str | None:
         if isinstance(self.transform, str):
             if self.where is not None:
-                raise ContractError(f"where beside the builder `{self.transform}` in table `{name}`", expected="one of them", mend="filter in the builder")
+                raise ContractError(
+                    f"where beside the builder `{self.transform}` in table `{name}`", expected="one of them", mend="filter in the builder"
+                )
             return self.transform
         return Derived(self.transform or (), self.where) if self.transform or self.where else None
 
@@ -255,11 +257,19 @@ class TrainingSetDeclaration(Declaration):
         }
 
 
+def _checked(text: str, check_text: Callable[[str], object]) -> str:
+    """The text as it is, where the check accepts it."""
+    check_text(text)
+    return text
+
+
 def _require_known(names: Iterable[str], known: Mapping[str, str] | Iterable[str], where: str) -> None:
     columns = list(known)
     if missing := [name for name in dict.fromkeys(names) if name not in columns]:
         hints = ", ".join(f"`{name}`{did_you_mean(name, columns)}" for name in missing[:5])
-        raise ContractError(f"the column {hints}", expected=f"one of {where}: {sorted(columns)}", mend="correct the name, or add it to the source's columns")
+        raise ContractError(
+            f"the column {hints}", expected=f"one of {where}: {sorted(columns)}", mend="correct the name, or add it to the source's columns"
+        )
 
 
 def _check_columns(table: FeatureTable, source: SourceDeclaration) -> None:

@@ -87,7 +87,9 @@ class ExactSums:
         """
         numbers = self.to_objects()
         if any(abs(number) >= 10**kind.precision for number in numbers[valid]):
-            raise ContractError(f"a sum with more than {kind.precision} digits", expected=str(kind), mend="cast the column to a shorter decimal, or to double")
+            raise ContractError(
+                f"a sum with more than {kind.precision} digits", expected=str(kind), mend="cast the column to a shorter decimal, or to double"
+            )
         low = np.array([number & (1 << 64) - 1 for number in numbers], dtype=np.uint64)
         high = np.array([number >> 64 for number in numbers], dtype=np.int64).view(np.uint64)
         mask = pa.array(valid).buffers()[1]
@@ -151,7 +153,9 @@ def sample_std(count: Ints, sums: ExactSums, squares: ExactSums) -> Floats:
     # n * sum(x^2) - sum(x)^2 in units of 2**(32 * low), which is even in bits
     spread = count.astype(object) * (second << _BITS * (squares.low - low)) - (first * first << _BITS * (2 * sums.low - low))
     pairs = count * (count - 1)
-    return np.array([_root(int(top), int(pair), _BITS * low) if pair else math.nan for top, pair in zip(spread, pairs, strict=True)], dtype=np.float64)
+    return np.array(
+        [_root(int(top), int(pair), _BITS * low) if pair else math.nan for top, pair in zip(spread, pairs, strict=True)], dtype=np.float64
+    )
 
 
 def _root(top: int, pairs: int, exponent: int) -> float:

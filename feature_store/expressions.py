@@ -20,7 +20,12 @@ from feature_store.nearest import nearest
 
 __all__ = ["FUNCTIONS", "check", "columns_of"]
 
-FUNCTIONS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTIONS = _words(
     """
     abs acos add_months array array_contains array_max array_min ascii asin atan atan2 bigint boolean bround btrim cast cbrt ceil ceiling
     char_length coalesce concat concat_ws contains cos cosh crc32 date date_add date_diff date_format date_part date_sub date_trunc datediff
@@ -32,21 +37,21 @@ FUNCTIONS = frozenset(
     timestamp_seconds timestampadd timestampdiff tinyint to_date to_timestamp to_unix_timestamp to_utc_timestamp translate trim trunc
     try_add try_cast try_divide try_element_at try_multiply try_subtract try_to_timestamp ucase unix_micros unix_millis unix_seconds upper week
     weekday weekofyear width_bucket xxhash64 year
-    """.split()
+    """
 )
 
 # Words that an opening parenthesis may follow without being a call.
-_KEYWORDS = frozenset("and or not in case when then else between like ilike rlike div is from as both leading trailing for".split())
+_KEYWORDS = _words("and or not in case when then else between like ilike rlike div is from as both leading trailing for")
 # Functions that Spark calls without parentheses; a column of such a name is written in backticks.
-_BARE = frozenset(
-    "current_catalog current_database current_date current_schema current_time current_timestamp current_user localtimestamp session_user user".split()
+_BARE = _words(
+    "current_catalog current_database current_date current_schema current_time current_timestamp current_user localtimestamp session_user user"
 )
-_NODES = frozenset(
+_NODES = _words(
     """
     Add And Between BitwiseAnd BitwiseOr BitwiseXor Boolean Bracket Case Cast Column DPipe DataType DataTypeParam Div EQ Escape GT GTE
     Identifier In IntDiv Interval Is LT LTE Like ILike Literal Mod Mul NEQ Neg Not Null NullSafeEQ NullSafeNEQ Or Paren RegexpLike RegexpILike Sub
     TryCast Var Anonymous Tuple
-    """.split()
+    """
 )
 # Strings hold neither backslashes nor double quotes, so that every reader agrees where one ends.
 _TOKEN = re.compile(
@@ -131,7 +136,9 @@ def _check_calls(text: str) -> None:
             raise _refused_function(name, text)
         # A dot or backticks would call a function of a schema, not the built-in one of that name.
         if called and (kind == "quoted" or before == "."):
-            raise _refusal(f"the function `{name}` called with a dot or backticks", text, "a built-in function by its plain name", f"write {name}(...)")
+            raise _refusal(
+                f"the function `{name}` called with a dot or backticks", text, "a built-in function by its plain name", f"write {name}(...)"
+            )
         if called and name not in FUNCTIONS:
             raise _refused_function(name, text)
 

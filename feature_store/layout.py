@@ -18,12 +18,13 @@ __all__ = ["ROW_GROUP", "Layout", "cell_of"]
 ROW_GROUP = 256_000  # most rows of a Parquet row group
 _FILE = 100_000  # fewest rows of a file, where there are that many; hashes spread them evenly up to twice as many
 _BITS = 16
+_CELLS = 65_536
 _FILE_COLUMN, _ORDER, _TIE = "__file", "__order", "__tie"
 
 
 def cell_of(order: Column) -> Column:
     """One of 65,536 equal ranges of a signed 64-bit hash, in the hash's own order."""
-    return (F.shiftright(order, 64 - _BITS) + F.lit(2 ** (_BITS - 1))).cast("bigint")
+    return (F.shiftright(order, 64 - _BITS) + F.lit(_CELLS // 2)).cast("bigint")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Layout:
     @property
     def files(self) -> int:
         """Number of files."""
-        return max(1, min(self.rows // _FILE, 2**_BITS))
+        return max(1, min(self.rows // _FILE, _CELLS))
 
     @property
     def offsets(self) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
@@ -24,10 +23,10 @@ from feature_store.checks import is_orderable, is_plain, refuse_clash, require_c
 from feature_store.errors import ContractError
 from feature_store.lookup import Lookup
 from feature_store.names import quote
+from feature_store.timeline import EVENT, READER, known_micros, micros, orderable, spread
 
 __all__ = ["Lookup", "known_micros", "point_in_time_join"]
 
-_FEATURE, _SPINE = 0, 1  # at one instant features sort before the spine rows that may see them
 _INSTANT = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"
 
 
@@ -98,23 +97,11 @@ def point_in_time_join(
     columns += [F.col(source.hit)["value"].getField(name).alias(source.lookup.prefix + name) for source in sources for name in source.features]
     if audit:
         columns += [
-            F.timestamp_micros(F.col(source.hit)[kind]).alias(f"{source.audit_name}__{kind}_time") for source in sources for kind in ("event", "known")
+            F.timestamp_micros(F.col(source.hit)[kind]).alias(f"{source.audit_name}__{kind}_time")
+            for source in sources
+            for kind in ("event", "known")
         ]
     return state.select(columns)
-
-
-def known_micros(event: Column, known_time: str | timedelta | None) -> Column:
-    """Microseconds since the epoch at which a row became known; null is never.
-
-    Args:
-        event: Its event time in microseconds.
-        known_time: A column, a delay added to the event time, or None for the event time.
-    """
-    if known_time is None:
-        return event
-    if isinstance(known_time, timedelta):
-        return F.try_add(event, F.lit(known_time // timedelta(microseconds=1)))
-    return F.unix_micros(F.col(quote(known_time)))
 
 
 def _resolve(index: int, lookup: Lookup, tables: Mapping[str, DataFrame]) -> _Source:
@@ -122,14 +109,18 @@ def _resolve(index: int, lookup: Lookup, tables: Mapping[str, DataFrame]) -> _So
     frame = tables.get(name) if name is not None else lookup.table
     title = f"table `{name}`" if name is not None else f"the frame of lookup {index}"
     if not isinstance(frame, DataFrame):
-        raise ContractError(f"{title} without a DataFrame", expected="a DataFrame", mend="use store.training_set for registered names, or pass tables={name: frame}")
+        raise ContractError(
+            f"{title} without a DataFrame", expected="a DataFrame", mend="use store.training_set for registered names, or pass tables={name: frame}"
+        )
     if lookup.event_time is None:
         raise ContractError(f"no event_time for {title}", expected="the column that says since when a value holds", mend="set Lookup(event_time=...)")
     known = [lookup.known_time] if isinstance(lookup.known_time, str) else []
     used = [*(right for _, right in lookup.pairs), lookup.event_time, *known, *lookup.tie_break]
     features = lookup.features or tuple(column for column in frame.columns if column not in used)
     if not features:
-        raise ContractError(f"{title} without a column beside keys and times", expected="at least one feature", mend="name features=, or leave out the lookup")
+        raise ContractError(
+            f"{title} without a column beside keys and times", expected="at least one feature", mend="name features=, or leave out the lookup"
+        )
     return _Source(lookup, frame, lookup.event_time, features, f"hit_{index}", lookup.prefix or name or f"lookup{index}", title)
 
 
@@ -146,7 +137,9 @@ def _check(spine: DataFrame, sources: Sequence[_Source], spine_time: str, *, aud
         require_same_keys(spine.schema, schema, lookup.pairs, source.title)
     groups: dict[str, list[str]] = {"the spine": list(spine.columns)}
     for index, source in enumerate(sources):
-        groups[f"lookup {index} ({source.title})"] = source.outputs + ([f"{source.audit_name}__{kind}_time" for kind in ("event", "known")] if audit else [])
+        groups[f"lookup {index} ({source.title})"] = source.outputs + (
+            [f"{source.audit_name}__{kind}_time" for kind in ("event", "known")] if audit else []
+        )
     refuse_clash(groups)
 
 
@@ -170,7 +163,7 @@ def _join(state: DataFrame, group: Sequence[_Source], spine: StructType, spine_t
     wanted = [column.over(running).alias(f"best_{hit}") for hit, column in best.items()]
     if audit:
         wanted += [F.lag(source.rank).over(timeline).alias(f"before_{source.hit}") for source in group]
-    matched = stacked.select("*", *wanted).where(_audited(group, names, keys) if audit else F.col("side") == _SPINE)
+    matched = stacked.select("*", *wanted).where(_audited(group, names, keys) if audit else F.col("side") == READER)
     return matched.select(*carried, *(_alive(source).alias(source.hit) for source in group))
 
 
@@ -180,7 +173,7 @@ def _stack(state: DataFrame, group: Sequence[_Source], names: Sequence[str], key
     kinds = {name: frame.schema[name].dataType for frame in (state, *rows.values()) for name in frame.columns if name not in (*keys, "time")}
     # A cast costs a call to the JVM each, and there are lookups times lookups of them.
     empty = {name: F.lit(None).cast(kind).alias(name) for name, kind in kinds.items()}
-    feature = {"side": F.lit(_FEATURE).alias("side"), "spread": F.lit(0).cast("long").alias("spread")}
+    feature = {"side": F.lit(EVENT).alias("side"), "spread": F.lit(0).cast("long").alias("spread")}
     layout = [*keys, "time", "side", "spread", *kinds]
     parts = [state.select(*(place.get(name, name if name in state.columns else empty.get(name, name)) for name in layout))]
     for frame in rows.values():
@@ -190,17 +183,17 @@ def _stack(state: DataFrame, group: Sequence[_Source], names: Sequence[str], key
 
 
 def _place(spine: StructType, spine_time: str, names: Sequence[str]) -> dict[str, Column]:
-    """Where a spine row stands on the timeline; rows that can match nothing are spread by their hash.
-
-    They would meet in one task otherwise. Splitting them off before the shuffle instead would read the
-    spine twice for each entity, and lose or double rows where its plan is not deterministic.
-    """
+    """Where a spine row stands on the timeline."""
     time = F.unix_micros(F.col("spine").getField(spine_time))
     values = [F.col("spine").getField(name) for name in names]
     complete = reduce(Column.__and__, [value.isNotNull() for value in values], time.isNotNull())
-    hashed = F.xxhash64(*(F.col("spine").getField(field.name) for field in spine.fields if is_orderable(field.dataType)))
-    spread = F.when(complete, F.lit(0).cast("long")).otherwise(hashed)
-    columns = {"time": time, "side": F.lit(_SPINE), "spread": spread, **{f"key_{index}": value for index, value in enumerate(values)}}
+    hashable = [F.col("spine").getField(field.name) for field in spine.fields if is_orderable(field.dataType)]
+    columns = {
+        "time": time,
+        "side": F.lit(READER),
+        "spread": spread(complete, hashable),
+        **{f"key_{index}": value for index, value in enumerate(values)},
+    }
     return {name: column.alias(name) for name, column in columns.items()}
 
 
@@ -211,22 +204,17 @@ def _feature_rows(source: _Source, names: Sequence[str], keys: Sequence[str]) ->
     known = known_micros(event, lookup.known_time)
     # Times are whole microseconds, so "event time < spine time" is "event time + 1 <= spine time".
     starts = event if lookup.exact_match else F.try_add(event, F.lit(1))
-    ties = [_orderable(F.col(quote(name)), source.frame.schema[name].dataType).alias(f"tie_{index}") for index, name in enumerate(lookup.tie_break)]
+    ties = [orderable(F.col(quote(name)), source.frame.schema[name].dataType).alias(f"tie_{index}") for index, name in enumerate(lookup.tie_break)]
     values = [F.col(quote(name)) for name in source.features]
     times = [event.alias("event"), known.alias("known")]
     columns = [F.struct(*times, *ties, F.struct(*values).alias("value")).alias(source.hit)]
     if not source.sortable:
-        order = [_orderable(value, kind).alias(f"order_{index}") for index, (value, kind) in enumerate(zip(values, source.types, strict=True))]
+        order = [orderable(value, kind).alias(f"order_{index}") for index, (value, kind) in enumerate(zip(values, source.types, strict=True))]
         columns.append(F.struct(*times, *ties, *order).alias(source.rank))
     columns += [F.col(quote(pairs[name])).alias(key) for name, key in zip(names, keys, strict=True)]
     # greatest() skips nulls, and a row whose event or known time is null never counts.
     time = F.when(starts.isNotNull() & known.isNotNull(), F.greatest(starts, known)).alias("time")
     return source.frame.select(*columns, time).dropna(subset=[*keys, "time"])
-
-
-def _orderable(value: Column, kind: DataType) -> Column:
-    """What a value is ordered by: itself, or its JSON where its type has no order, or one in which unlike values tie."""
-    return value if is_plain(kind) else F.to_json(F.struct(value.alias("value")))
 
 
 def _ties(source: _Source) -> list[str]:
@@ -241,13 +229,13 @@ def _alive(source: _Source) -> Column:
     best, ttl = F.col(f"best_{source.hit}"), source.lookup.ttl
     if ttl is None:
         return best
-    return F.when(F.try_subtract(F.col("time"), best["event"]) <= F.lit(ttl // timedelta(microseconds=1)), best)
+    return F.when(F.try_subtract(F.col("time"), best["event"]) <= F.lit(micros(ttl)), best)
 
 
 def _audited(group: Sequence[_Source], names: Sequence[str], keys: Sequence[str]) -> Column:
     """The spine rows; raises at a tie with different values, and at a match from the future."""
     entity = F.to_json(F.struct(*(F.col(key).alias(name) for key, name in zip(keys, names, strict=True))))
-    keep = F.col("side") == _SPINE
+    keep = F.col("side") == READER
     for source in group:
         rank, before, best = F.col(source.rank), F.col(f"before_{source.hit}"), F.col(f"best_{source.hit}")
         same = [rank[name].eqNullSafe(before[name]) for name in ("event", "known", *_ties(source))]
@@ -255,7 +243,7 @@ def _audited(group: Sequence[_Source], names: Sequence[str], keys: Sequence[str]
         late = best["event"] > F.col("time") if source.lookup.exact_match else best["event"] >= F.col("time")
         keep = F.when(tied, F.raise_error(_tie_message(source, entity, rank))).otherwise(keep)
         future = F.concat(F.lit(f"{source.title} gave a value from the future to the entity "), entity)
-        keep = F.when((F.col("side") == _SPINE) & (late | (best["known"] > F.col("time"))), F.raise_error(future)).otherwise(keep)
+        keep = F.when((F.col("side") == READER) & (late | (best["known"] > F.col("time"))), F.raise_error(future)).otherwise(keep)
     return keep
 
 
@@ -264,5 +252,11 @@ def _tie_message(source: _Source, entity: Column, rank: Column) -> Column:
     event, known = times
     mend = "; expected one; name a column that decides in tie_break=, or correct the table"
     return F.concat(
-        F.lit(f"found rows of {source.title} with different values for "), entity, F.lit(" at event time "), event, F.lit(", known "), known, F.lit(mend)
+        F.lit(f"found rows of {source.title} with different values for "),
+        entity,
+        F.lit(" at event time "),
+        event,
+        F.lit(", known "),
+        known,
+        F.lit(mend),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -17,16 +17,15 @@ from feature_store.contract import check_once, check_rows, check_schema, check_t
 from feature_store.delta import Tables
 from feature_store.errors import ContractError
 from feature_store.names import quote
-from feature_store.point_in_time import known_micros
 from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
+from feature_store.timeline import known_micros, micros
 from feature_store.transform import Builder, digest
 from feature_store.windows import windows_every
 
 __all__ = ["Refresh"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_KNOWN = "__known_time"
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,6 @@ class Refresh:
 
     def _windows(self, rows: DataFrame) -> DataFrame:
         table = self.table
-        known = table.known_time
-        if isinstance(known, timedelta):
-            rows = rows.withColumn(_KNOWN, F.timestamp_micros(known_micros(F.unix_micros(F.col(quote(table.event_time))), known)))
-            known = _KNOWN
         assert table.slide is not None
         return windows_every(
             rows,
@@ -104,7 +99,7 @@ class Refresh:
             keys=table.keys,
             event_time=table.event_time,
             slide=table.slide,
-            known_time=known,
+            known_time=table.known_time,
             row_id=table.row_id,
             closed=table.closed,
         )
@@ -128,7 +123,7 @@ class Refresh:
         return all(name in frame.columns and isinstance(frame.schema[name].dataType, TimestampType) for name in names)
 
     def _known(self) -> Column:
-        return known_micros(F.unix_micros(F.col(quote(self.table.event_time))), self.table.known_time)  # type: ignore[arg-type]
+        return known_micros(F.unix_micros(F.col(quote(self.table.event_time))), self.table.known_time)
 
     def _known_bounds(self) -> tuple[int | None, int | None]:
         """The last known time by `as_of` and the last of all, in microseconds: they tell whether a later `as_of` sees more."""
@@ -162,12 +157,12 @@ class Refresh:
     def _between(self, start: datetime, end: datetime) -> Column:
         if end <= start:
             raise ContractError(f"a range from {start} to {end}", expected="a start before its end", mend="swap them")
-        micros = F.unix_micros(F.col(quote(self.table.event_time)))
-        return (micros >= _micros(start)) & (micros < _micros(end))
+        event = F.unix_micros(F.col(quote(self.table.event_time)))
+        return (event >= _micros(start)) & (event < _micros(end))
 
 
 def _micros(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return micros(instant - _EPOCH)
 
 
 def _text(instant: datetime) -> str:

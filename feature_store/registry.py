@@ -49,7 +49,10 @@ class Registry:
         self._refresh()
         fresh = [table for table in declared if not self._same(table)]
         if fresh:
-            rows = [(table.name, table.version, self._revisions.get(_key(table), -1) + 1, json.dumps(table.definition), table.definition_hash) for table in fresh]
+            rows = [
+                (table.name, table.version, self._revisions.get(_key(table), -1) + 1, json.dumps(table.definition), table.definition_hash)
+                for table in fresh
+            ]
             self._tables.ensure(_TABLE, _SCHEMA)
             self._tables.append(_TABLE, self._tables.spark.createDataFrame(rows, _SCHEMA))
         self._known |= {_key(table): table for table in declared}
@@ -70,7 +73,9 @@ class Registry:
         if found := self.find(name):
             return found
         known = sorted({table.name for table in self._known.values()})
-        raise ContractError(f"no feature table `{name}`{did_you_mean(name, known)}", expected=f"one of {known}", mend="register it, or correct the name")
+        raise ContractError(
+            f"no feature table `{name}`{did_you_mean(name, known)}", expected=f"one of {known}", mend="register it, or correct the name"
+        )
 
     def all(self) -> tuple[FeatureTable, ...]:
         """Every registered table and version, by name and version."""
@@ -117,4 +122,8 @@ def _callable(table: FeatureTable) -> bool:
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [f"{name} was {json.dumps(old.get(name))} and is {json.dumps(new.get(name))}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return [
+        f"{name} was {json.dumps(old.get(name))} and is {json.dumps(new.get(name))}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]

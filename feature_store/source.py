@@ -38,7 +38,9 @@ def build_source(tables: Tables, name: str, source: SourceDeclaration) -> Commit
     found = frame.agg(*content_columns(row_hash(frame)), *nulls).first()
     assert found is not None
     if lacking := [f"{found[f'null:{column}']} with a null `{column}`" for column in identity if found[f"null:{column}"]]:
-        raise ContractError(f"{', '.join(lacking)} among {what}", expected="identity and event time in every row", mend="filter or fill them in the builder")
+        raise ContractError(
+            f"{', '.join(lacking)} among {what}", expected="identity and event time in every row", mend="filter or fill them in the builder"
+        )
     content = content_of(found)
     if not content.rows:
         raise ContractError(f"no rows from builder `{source.builder}`", expected="the rows of its source", mend="check what the builder reads")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from feature_store.errors import ContractError
+from feature_store.timeline import micros
 
 __all__ = ["Split"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PARTS = 1_000_000  # a share is cut to a millionth
 
 
@@ -43,7 +46,7 @@ class Split:
         instants = list(self.boundaries.values())
         if any(not isinstance(instant, datetime) or instant.tzinfo is None for instant in instants):
             raise ContractError(f"split boundaries {self.boundaries}", expected="datetimes with a zone", mend="add tzinfo=UTC")
-        if not instants or any(later <= earlier for earlier, later in zip(instants, instants[1:], strict=False)):
+        if not instants or any(later <= earlier for earlier, later in pairwise(instants)):
             raise ContractError(f"split boundaries {self.boundaries}", expected="one or more instants, ascending", mend="order them by time")
         if self.holdout is not None:
             name, share = self.holdout
@@ -79,9 +82,5 @@ class Split:
             if number == 0 and self.holdout is not None:
                 held, share = self.holdout
                 value = F.when(F.pmod(key_hash, F.lit(_PARTS)) < round(share * _PARTS), F.lit(held)).otherwise(value)
-            part = F.when(F.unix_micros(spine_time) < _micros(instant), value).otherwise(part)
+            part = F.when(F.unix_micros(spine_time) < micros(instant - _EPOCH), value).otherwise(part)
         return part
-
-
-def _micros(instant: datetime) -> int:
-    return round((instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)

@@ -13,6 +13,7 @@ from feature_store.assembly import Assembly
 from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
 from feature_store.errors import ContractError
+from feature_store.examples import Examples
 from feature_store.lookup import Lookup
 from feature_store.names import Warehouse, quote
 from feature_store.records import Snapshot, TrainingSet
@@ -20,7 +21,7 @@ from feature_store.refresh import Refresh
 from feature_store.registry import Registry
 from feature_store.split import Split
 from feature_store.table import FeatureTable
-from feature_store.training_set import Examples, TrainingSets
+from feature_store.training_set import TrainingSets
 
 __all__ = ["FeatureStore"]
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 
@@ -16,6 +16,7 @@ from feature_store.aggregate import Aggregate
 from feature_store.column_type import parse_type
 from feature_store.duration import duration_text, is_duration, parse_duration
 from feature_store.errors import ContractError
+from feature_store.expressions import check
 from feature_store.names import parse_table
 from feature_store.nearest import did_you_mean
 from feature_store.transform import Transform, stored_transform, transform_of
@@ -96,7 +97,9 @@ class FeatureTable:
     event_time: str
     features: tuple[Feature, ...]
     source: str | None = field(default=None, kw_only=True)
-    transform: Transform | Callable[[DataFrame], DataFrame] | str | Mapping[str, str] | Sequence[Mapping[str, str]] | None = field(default=None, kw_only=True)
+    transform: Transform | Callable[[DataFrame], DataFrame] | str | Mapping[str, str] | Sequence[Mapping[str, str]] | None = field(
+        default=None, kw_only=True
+    )
     aggregates: tuple[Aggregate, ...] = field(default=(), kw_only=True)
     slide: timedelta | None = field(default=None, kw_only=True)
     known_time: str | timedelta | None = field(default=None, kw_only=True)
@@ -110,7 +113,7 @@ class FeatureTable:
     expectations: tuple[str, ...] = field(default=(), kw_only=True)
     retention: timedelta | None = field(default=None, kw_only=True)
     freshness: timedelta | None = field(default=None, kw_only=True)
-    closed: str = field(default="right", kw_only=True)
+    closed: Literal["right", "left"] = field(default="right", kw_only=True)
     known_early: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -125,7 +128,9 @@ class FeatureTable:
         if is_duration(self.known_time) or isinstance(self.known_time, timedelta):
             object.__setattr__(self, "known_time", parse_duration(self.known_time))  # type: ignore[arg-type]
             if self.known_time < timedelta(0):  # type: ignore[operator]
-                raise ContractError(f"known_time {self.known_time} of `{self.name}`", expected="zero or more", mend="store the known time as a column")
+                raise ContractError(
+                    f"known_time {self.known_time} of `{self.name}`", expected="zero or more", mend="store the known time as a column"
+                )
         object.__setattr__(self, "transform", transform_of(self.transform))
         _check_names(self)
         _check_source(self)
@@ -215,7 +220,9 @@ def _check_names(table: FeatureTable) -> None:
     known = (*table.columns, *times)
     for name in table.pii:
         if name not in known:
-            raise ContractError(f"the PII mark `{name}` {what}{did_you_mean(name, known)}", expected=f"one of {sorted(known)}", mend="correct the name")
+            raise ContractError(
+                f"the PII mark `{name}` {what}{did_you_mean(name, known)}", expected=f"one of {sorted(known)}", mend="correct the name"
+            )
 
 
 def _check_source(table: FeatureTable) -> None:
@@ -225,14 +232,25 @@ def _check_source(table: FeatureTable) -> None:
     if (table.transform is not None or table.aggregates) and table.source is None:
         raise ContractError(f"a transform or aggregates {what} without a source", expected="source=", mend="name the table that they read")
     if bool(table.aggregates) != (table.slide is not None):
-        raise ContractError(f"{len(table.aggregates)} aggregates and slide={table.slide} {what}", expected="both or neither", mend="set aggregates and slide")
+        raise ContractError(
+            f"{len(table.aggregates)} aggregates and slide={table.slide} {what}", expected="both or neither", mend="set aggregates and slide"
+        )
     if not table.aggregates:
         return
+    for item in table.aggregates:
+        if item.where is not None and not isinstance(item.where, str):
+            raise ContractError(
+                f"a Column as where of `{item.output}` {what}", expected="SQL text, which the registry can keep", mend="write it as text"
+            )
+        if item.where is not None:
+            check(item.where)
     made, declared = [item.output for item in table.aggregates], [feature.name for feature in table.features]
     _require_once(made, what)
     if missing := [name for name in declared if name not in made]:
         hints = ", ".join(f"`{name}`{did_you_mean(name, made)}" for name in missing[:5])
-        raise ContractError(f"the features {hints} {what}, which no aggregate makes", expected=f"{made}", mend="correct the name, or declare the aggregate")
+        raise ContractError(
+            f"the features {hints} {what}, which no aggregate makes", expected=f"{made}", mend="correct the name, or declare the aggregate"
+        )
     if missing := [name for name in made if name not in declared]:
         lines = ", ".join(f'Feature("{name}", "<type>")' for name in missing[:5])
         raise ContractError(f"the aggregates {missing[:5]} {what}, which no feature declares", expected="a feature for each", mend=f"add {lines}")

@@ -132,7 +132,9 @@ def transform_of(given: object) -> Transform | None:
         return Derived(given)
     if callable(given):
         return Function(f"{given.__module__}.{getattr(given, '__qualname__', type(given).__qualname__)}", digest(given), given)
-    raise ContractError(f"a transform of type {type(given).__name__}", expected="a function DataFrame -> DataFrame or derived columns", mend="pass one")
+    raise ContractError(
+        f"a transform of type {type(given).__name__}", expected="a function DataFrame -> DataFrame or derived columns", mend="pass one"
+    )
 
 
 def stored_transform(document: Mapping[str, Any] | None) -> Transform | None:
@@ -147,7 +149,11 @@ def stored_transform(document: Mapping[str, Any] | None) -> Transform | None:
 
 
 def _pairs(columns: Columns) -> tuple[tuple[str, str], ...]:
-    items = columns.items() if isinstance(columns, Mapping) else [pair for item in columns for pair in (item.items() if isinstance(item, Mapping) else [item])]
+    items = (
+        columns.items()
+        if isinstance(columns, Mapping)
+        else [pair for item in columns for pair in (item.items() if isinstance(item, Mapping) else [item])]
+    )
     return tuple((str(name), expression) for name, expression in items)
 
 

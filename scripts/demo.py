@@ -114,7 +114,9 @@ def describe(verb: str, record: Any) -> tuple[str, str, str]:
             str(document["snapshot"]["version"]),
             f"{document['rows']:,}",
         )
-    return record.summary(), "", f"{record.rows:,}"
+    drifted = [name for name, column in document["columns"].items() if column["verdict"] == "drift"]
+    made = f"{len(drifted)} of {len(document['columns'])} columns drift"
+    return made, str(document["snapshot"]["version"]), f"{record.columns[0].current.n:,}"
 
 
 def show(steps: list[Step], reports: list[Path], seconds: float, peak: float) -> None:

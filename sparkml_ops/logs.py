@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -17,7 +18,7 @@ __all__ = ["configure", "logger", "work"]
 
 logger = logging.getLogger("sparkml_ops")
 
-_WORK: ContextVar[dict[str, str]] = ContextVar("work", default={})
+_WORK: ContextVar[Mapping[str, str]] = ContextVar("work", default=MappingProxyType({}))
 
 
 @contextmanager

@@ -99,6 +99,8 @@ class ScoredWindow:
 
 def to_document(record: Any) -> Any:
     """A record as plain JSON types."""
+    if hasattr(record, "to_document"):
+        return record.to_document()
     if is_dataclass(record) and not isinstance(record, type):
         return asdict(record)
     if isinstance(record, list | tuple):

@@ -78,7 +78,7 @@ def _submitted() -> bool:
 
 def _check_delta(session: SparkSession) -> None:
     wanted = _DELTA["spark.sql.extensions"]
-    if wanted in session.conf.get("spark.sql.extensions", ""):
+    if wanted in (session.conf.get("spark.sql.extensions", "") or ""):
         return
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         return

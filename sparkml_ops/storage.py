@@ -6,7 +6,6 @@ and a group of objects counts when its last one, a manifest, is there.
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class Storage:
                 partial = Path(f"{address}.{uuid.uuid4().hex}.partial")
                 partial.parent.mkdir(parents=True, exist_ok=True)
                 partial.write_bytes(data)
-                os.replace(partial, address)
+                partial.replace(address)
             else:
                 with self._open(address, "wb") as target:
                     target.write(data)
@@ -73,7 +72,7 @@ class Storage:
                 partial = Path(f"{address}.{uuid.uuid4().hex}.partial")
                 partial.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, partial)
-                os.replace(partial, address)
+                partial.replace(address)
             else:
                 with source.open("rb") as data, self._open(address, "wb") as target:
                     shutil.copyfileobj(data, target)

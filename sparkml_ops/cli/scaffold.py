@@ -12,10 +12,10 @@ from rich.console import Console
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.nearest import did_you_mean
+from sparkml_ops import session
 from sparkml_ops.cli.options import refusing
 from sparkml_ops.config.spark import SparkSection
 from sparkml_ops.errors import ConfigurationError, ContractError
-from sparkml_ops import session
 
 __all__ = ["init"]
 
@@ -80,14 +80,18 @@ def _check(columns: dict[str, str], wanted: tuple[str, ...], time: str) -> None:
         hints = ", ".join(f"`{name}`{did_you_mean(name, columns)}" for name in missing)
         raise ContractError(f"no column {hints}", expected=f"one of {sorted(columns)}", mend="correct --keys, --time or --label")
     if columns[time] != "timestamp":
-        raise ContractError(f"`{time}` of type {columns[time]}", expected="timestamp (a UTC instant)", mend=f"cast it: to_utc_timestamp({time}, '<zone>')")
+        raise ContractError(
+            f"`{time}` of type {columns[time]}", expected="timestamp (a UTC instant)", mend=f"cast it: to_utc_timestamp({time}, '<zone>')"
+        )
 
 
 def _documents(project: str, table: str, columns: dict[str, str], row_key: tuple[str, ...], time: str, label: str) -> dict[str, dict[str, object]]:
     taken = {*row_key, time, label}
     features = {name: kind for name, kind in columns.items() if name not in taken and (kind.startswith(_NUMBERS) or kind == "string")}
     if not features:
-        raise ContractError(f"no column besides {sorted(taken)} that a model takes", expected="numbers, booleans or strings", mend="choose a table with features")
+        raise ContractError(
+            f"no column besides {sorted(taken)} that a model takes", expected="numbers, booleans or strings", mend="choose a table with features"
+        )
     spine = {"spine": table, "time": time, "row_key": list(row_key), "label": label, "columns": list(features)}
     training_set = {**spine, "split": {"validation": 0.1, "evaluation": "30d"}, "maturity": "0d"}
     return {

@@ -17,14 +17,18 @@ class Thresholds(Section):
     psi: float | None = Field(default=0.2, ge=0, description="population stability index over the declared bins")
     jensen_shannon: float | None = Field(default=None, ge=0, le=1, description="Jensen-Shannon distance over the declared bins, base e")
     hellinger: float | None = Field(default=None, ge=0, le=1, description="Hellinger distance over the declared bins")
-    total_variation: float | None = Field(default=0.1, ge=0, le=1, description="total variation between the categories; not judged for numbers, where ks is")
+    total_variation: float | None = Field(
+        default=0.1, ge=0, le=1, description="total variation between the categories; not judged for numbers, where ks is"
+    )
     missing: float | None = Field(default=0.1, ge=0, le=1, description="rise of the share of null and NaN; beyond it the column is a fault")
 
 
 class DriftSection(Section):
     """`drift`: what is compared, by which measure, and when it counts."""
 
-    columns: tuple[str, ...] | None = Field(default=None, description="columns to compare; null means all that the model takes, or all of a known type")
+    columns: tuple[str, ...] | None = Field(
+        default=None, description="columns to compare; null means all that the model takes, or all of a known type"
+    )
     segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
     blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
     exact: bool = Field(default=False, description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes")

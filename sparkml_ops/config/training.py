@@ -17,7 +17,9 @@ class ModelSection(Section):
     kind: Literal["mlp", "linear"] = Field(default="mlp", description="mlp, or linear: logistic regression by gradient descent")
     hidden: tuple[int, ...] = Field(default=(128, 64), description="widths of the hidden layers of an mlp")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of hidden units left out in training")
-    embedding: int | None = Field(default=None, ge=1, description="width of each category's embedding; null: by the size of its vocabulary, at most 16")
+    embedding: int | None = Field(
+        default=None, ge=1, description="width of each category's embedding; null: by the size of its vocabulary, at most 16"
+    )
 
 
 class OptimizerSection(Section):
@@ -25,7 +27,9 @@ class OptimizerSection(Section):
 
     lr: float = Field(default=1e-3, gt=0, description="learning rate of the first step; never scaled by the number of workers")
     weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay a step, as a share of lr; 0 is plain Adam")
-    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="course of the learning rate: down to 0 over all epochs, or constant")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="course of the learning rate: down to 0 over all epochs, or constant"
+    )
 
 
 class TrainingSection(Section):
@@ -33,7 +37,9 @@ class TrainingSection(Section):
 
     workers: int = Field(default=2, ge=1, description="ranks; each takes one Spark task slot")
     backend: Literal["horovod", "ddp", "local"] = Field(default="horovod", description="all-reduce; local is one rank in this process")
-    dtype: Literal["float32", "float64", "bfloat16"] = Field(default="float32", description="of weights and gradients; bfloat16: products only, weights float32")
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", description="of weights and gradients; bfloat16: products only, weights float32"
+    )
     epochs: int = Field(default=8, ge=1, description="passes over the train split")
     batch_size: int = Field(default=1024, ge=1, description="rows of a global batch, all workers together")
     seed: int = Field(default=7, ge=0, lt=2**63, description="of first weights, row order and dropout")
@@ -43,17 +49,23 @@ class TrainingSection(Section):
     hang_timeout: float = Field(default=300.0, gt=0, description="seconds without a sign of life after which a rank counts as hanging")
     attempts: int = Field(default=3, ge=1, description="launches in all before a lost rank ends the run")
     checkpoint_every: int = Field(default=0, ge=0, description="steps between checkpoints inside an epoch; 0: only at the end of each epoch")
-    keep: Literal["best", "last"] = Field(default="best", description="epoch whose weights are kept: lowest validation loss (last without validation rows), or last")
+    keep: Literal["best", "last"] = Field(
+        default="best", description="epoch whose weights are kept: lowest validation loss (last without validation rows), or last"
+    )
     patience: int | None = Field(default=None, ge=1, description="epochs without a lower validation loss before training ends; null: never early")
     label: str = Field(default="label", min_length=1, description="column of the label: 0, 1 or null (pending, left out)")
-    numeric: tuple[str, ...] | None = Field(default=None, description="numeric features; null: all columns of a numeric type that are not listed elsewhere")
-    categorical: tuple[str, ...] | None = Field(default=None, description="categorical features; null: all string and boolean columns that are not listed elsewhere")
+    numeric: tuple[str, ...] | None = Field(
+        default=None, description="numeric features; null: all columns of a numeric type that are not listed elsewhere"
+    )
+    categorical: tuple[str, ...] | None = Field(
+        default=None, description="categorical features; null: all string and boolean columns that are not listed elsewhere"
+    )
     exclude: tuple[str, ...] = Field(default=(), description="columns that are no features although their type would fit (identifiers)")
     vocabulary: int = Field(default=1000, ge=1, description="most values of a category that are kept; the rest share the unknown bucket")
     minimum_count: int = Field(default=20, ge=1, description="rows of the train split that a value needs to be kept")
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
-    replicates: int = Field(default=400, ge=200, description="replicates of the paired bootstrap on the evaluation split")
+    replicates: int = Field(default=400, ge=200, multiple_of=4, description="replicates of the paired bootstrap on the evaluation split")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap's intervals")
 
     @model_validator(mode="after")

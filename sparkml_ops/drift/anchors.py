@@ -10,7 +10,18 @@ import pyarrow as pa
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.source import Source, run
 from sparkml_ops.errors import ContractError
-from sparkml_ops.summaries import CategoryEdges, ColumnEdges, Edges, FrequentMaker, FrequentValues, Layout, PrefixCounts, PrefixMaker, Summary, kind_of
+from sparkml_ops.summaries import (
+    CategoryEdges,
+    ColumnEdges,
+    Edges,
+    FrequentMaker,
+    FrequentValues,
+    Layout,
+    PrefixCounts,
+    PrefixMaker,
+    Summary,
+    kind_of,
+)
 from sparkml_ops.summaries.survey import Survey
 
 __all__ = ["chosen_types", "fix_edges"]
@@ -29,9 +40,13 @@ def chosen_types(types: Mapping[str, str], columns: tuple[str, ...] | None, asid
     if columns is None:
         return {name: kind for name, kind in types.items() if kind_of(kind) and name not in aside}
     if absent := [name for name in columns if name not in types]:
-        raise ContractError(f"no column {', '.join(f'`{name}`' for name in absent[:5])}", expected=f"columns among {sorted(types)[:20]}", mend="correct drift.columns")
+        raise ContractError(
+            f"no column {', '.join(f'`{name}`' for name in absent[:5])}", expected=f"columns among {sorted(types)[:20]}", mend="correct drift.columns"
+        )
     if odd := [f"`{name}` of type {types[name]}" for name in columns if not kind_of(types[name])]:
-        raise ContractError(f"{', '.join(odd[:5])}", expected="numbers, dates, timestamps, booleans or text", mend="leave the column out, or flatten it")
+        raise ContractError(
+            f"{', '.join(odd[:5])}", expected="numbers, dates, timestamps, booleans or text", mend="leave the column out, or flatten it"
+        )
     return {name: types[name] for name in columns}
 
 
@@ -52,10 +67,10 @@ def fix_edges(source: Source, types: Mapping[str, str], settings: DriftSection) 
     limit = max(_FEWEST_KEYS, _KEYS // len(types))
     numbers = {name for name, kind in types.items() if kind_of(kind) == "number"}
     first = _pass(source, {name: PrefixMaker(limit) if name in numbers else FrequentMaker(settings.categories) for name in types})
-    layouts = _resolve(source, {name: Layout.of(cast(PrefixCounts, first[name])) for name in numbers}, limit, settings.cells)
+    layouts = _resolve(source, {name: Layout.of(cast("PrefixCounts", first[name])) for name in numbers}, limit, settings.cells)
     edges: dict[str, ColumnEdges] = {}
     for name in types:
-        edges[name] = layouts[name].edges(settings.cells) if name in numbers else _categories(cast(FrequentValues, first[name]), settings)
+        edges[name] = layouts[name].edges(settings.cells) if name in numbers else _categories(cast("FrequentValues", first[name]), settings)
     return Edges(edges, dict(types))
 
 
@@ -67,14 +82,17 @@ def _resolve(source: Source, layouts: dict[str, Layout], limit: int, cells: int)
         targets = {name: mask | heavy[name] if heavy else mask for name, mask in open_ranges.items()}
         makers = {name: PrefixMaker(limit, layouts[name].lower[mask], layouts[name].upper[mask]) for name, mask in targets.items()}
         finer = _pass(source, makers)
-        layouts = layouts | {name: layouts[name].refined(mask, cast(PrefixCounts, finer[name])) for name, mask in targets.items()}
+        layouts = layouts | {name: layouts[name].refined(mask, cast("PrefixCounts", finer[name])) for name, mask in targets.items()}
         heavy = {}
     return layouts
 
 
 def _pass(source: Source, makers: Mapping[str, PrefixMaker | FrequentMaker]) -> dict[str, Summary]:
     states = run([(source, Survey("reference", makers))])["reference"].get((None, None), {})
-    return {name: states.get(name) or maker(pa.array([], pa.float64() if isinstance(maker, PrefixMaker) else pa.string())) for name, maker in makers.items()}
+    return {
+        name: states.get(name) or maker(pa.array([], pa.float64() if isinstance(maker, PrefixMaker) else pa.string()))
+        for name, maker in makers.items()
+    }
 
 
 def _categories(state: FrequentValues, settings: DriftSection) -> CategoryEdges:

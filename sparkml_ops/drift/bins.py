@@ -11,7 +11,7 @@ from sparkml_ops.drift.profile import ColumnProfile
 from sparkml_ops.summaries import CategoryEdges, CategorySummary, NumberEdges, NumberSummary
 from sparkml_ops.summaries.order import Floats, Integers
 
-__all__ = ["Bins", "Counts", "declared_bins"]
+__all__ = ["Bins", "Counts", "counts_in", "declared_bins"]
 
 OTHER = "(other)"
 
@@ -41,7 +41,8 @@ class Bins:
         """How to name the bins for people."""
         if isinstance(self.edges, tuple):
             return list(self.edges)
-        return [_interval(low, high) for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)]
+        ends = np.append(self.edges[1:], np.nan)
+        return [_interval(float(self.edges[i]), float(ends[i]), float(ends[i + 1])) for i in range(len(self.edges) - 1)]
 
 
 def declared_bins(reference: ColumnProfile, current: ColumnProfile) -> Bins:
@@ -52,14 +53,25 @@ def declared_bins(reference: ColumnProfile, current: ColumnProfile) -> Bins:
     with a tenth of those rows or more is a bin of its own. Categories are their own bins. A bin
     without a row on either side is joined to its neighbour.
     """
-    if isinstance(reference.edges, CategoryEdges):
-        return _categories(reference.edges, reference.state, current.state)  # type: ignore[arg-type]
-    cuts = reference.edges.cuts
-    first, second = (_below(side.state, reference.edges) for side in (reference, current))  # type: ignore[arg-type]
-    # A cut is needed where a row lies between it and the cut before.
-    kept = np.flatnonzero(np.diff(first + second, prepend=0, append=first[-1] + second[-1]) > 0) if len(cuts) else np.empty(0, dtype=np.int64)
-    del kept
-    return _numbers(cuts, np.diff(first, prepend=0), np.diff(second, prepend=0))
+    edges, first, second = reference.edges, reference.state, current.state
+    if isinstance(edges, CategoryEdges) and isinstance(first, CategorySummary) and isinstance(second, CategorySummary):
+        return _categories(edges, first, second)
+    if isinstance(edges, NumberEdges) and isinstance(first, NumberSummary) and isinstance(second, NumberSummary):
+        return _numbers(edges.cuts, np.diff(_below(first, edges), prepend=0), np.diff(_below(second, edges), prepend=0))
+    raise TypeError("a number on one side and a category on the other")
+
+
+def counts_in(bins: Bins, part: ColumnProfile) -> Integers:
+    """The rows of a part of either side in bins of the whole."""
+    edges, state = part.edges, part.state
+    if isinstance(bins.edges, tuple) and isinstance(edges, CategoryEdges) and isinstance(state, CategorySummary):
+        counts = state.counts(edges)
+        named = [counts.get(name, 0) for name in bins.edges if name != OTHER]
+        return np.array(named + [state.tally.values - sum(named)] * (OTHER in bins.edges), dtype=np.int64)
+    if isinstance(edges, NumberEdges) and isinstance(state, NumberSummary):
+        inner = np.isin(edges.cuts, np.asarray(bins.edges)[1:-1])
+        return np.asarray(np.diff(_below(state, edges)[np.append(inner, True)], prepend=0))
+    raise TypeError("bins of a number and a part of a category")
 
 
 def _below(state: NumberSummary, edges: NumberEdges) -> Integers:
@@ -69,17 +81,16 @@ def _below(state: NumberSummary, edges: NumberEdges) -> Integers:
 
 
 def _numbers(cuts: Floats, first: Integers, second: Integers) -> Bins:
-    """Join empty bins to the bin on their left, or the first ones to the bin on their right."""
+    """Join empty bins to the bin on their right, or the last ones to the bin on their left."""
     occupied = np.flatnonzero(first + second > 0)
-    counts = Counts(first[occupied], second[occupied])
-    inner = cuts[occupied[1:] - 1]
-    return Bins(np.concatenate([[-np.inf], inner, [np.inf]]), counts)
+    inner = cuts[occupied[:-1]]
+    return Bins(np.concatenate([[-np.inf], inner, [np.inf]]), Counts(first[occupied], second[occupied]))
 
 
 def _categories(edges: CategoryEdges, first: CategorySummary, second: CategorySummary) -> Bins:
     one, two = first.counts(edges), second.counts(edges)
     names = [name for name in edges.anchors if name in one or name in two]
-    names += sorted((set(first.beyond) | set(second.beyond)))
+    names += sorted(set(first.beyond) | set(second.beyond))
     counts = [[side.get(name, 0) for name in names] + [other] for side, other in ((one, first.other), (two, second.other))]
     if not (first.other or second.other):
         counts = [side[:-1] for side in counts]
@@ -88,10 +99,12 @@ def _categories(edges: CategoryEdges, first: CategorySummary, second: CategorySu
     return Bins(tuple(names), Counts(*(np.array(side, dtype=np.int64) for side in counts)))
 
 
-def _interval(low: float, high: float) -> str:
-    """`(low, high]`, or the value where only one fits."""
+def _interval(low: float, high: float, following: float) -> str:
+    """`(low, high]` in words; one value alone is named."""
     if np.nextafter(low, np.inf) >= high:
         return f"= {high:.6g}"
+    # A bin that ends just below a value which has a bin of its own.
+    end = f"< {following:.6g}" if np.nextafter(high, np.inf) == following else f"≤ {high:.6g}"
     if np.isinf(low):
-        return "all" if np.isinf(high) else f"≤ {high:.6g}"
-    return f"> {low:.6g}" if np.isinf(high) else f"{low:.6g} to {high:.6g}"
+        return "all" if np.isinf(high) else end
+    return f"> {low:.6g}" if np.isinf(high) else f"> {low:.6g}, {end}"

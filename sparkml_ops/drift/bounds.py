@@ -103,7 +103,8 @@ class Pair:
             up = np.asarray(left + self._steps(self.reference, m), dtype=np.float64) / scale
             down = np.asarray(left - self._steps(self.current, n), dtype=np.float64) / scale
             crossing = (up > 0) & (down < 0) & ~self.edges.single
-            upper = np.where(crossing, _largest_area(area, width, up, -down), np.abs(area))
+            upper = np.abs(area)
+            upper[crossing] = _largest_area(area[crossing], width[crossing], up[crossing], -down[crossing])
         ambiguous = np.asarray(crossing & (upper > np.abs(area)), dtype=bool)
         if fetched is not None:
             points = self._points(fetched, ambiguous, left, n, m)
@@ -167,7 +168,7 @@ class _Points:
         cell = np.concatenate([self.cells, self.home])[self._order]
         start = np.concatenate([self.edges.left[self.cells], self.values])[self._order]
         last = np.diff(cell, append=-1) != 0
-        return np.where(last, self.edges.right[cell], np.roll(start, -1)) - start
+        return np.asarray(np.where(last, self.edges.right[cell], np.roll(start, -1)) - start)
 
 
 def _largest_area(area: Floats, width: Floats, up: Floats, down: Floats) -> Floats:

@@ -14,7 +14,18 @@ from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
 from sparkml_ops.drift.source import Source, as_source, run
 from sparkml_ops.errors import ContractError
-from sparkml_ops.summaries import CategoryEdges, CategoryMaker, CategorySummary, CellMaker, ColumnEdges, Edges, Maker, NumberEdges, NumberSummary, Summary
+from sparkml_ops.summaries import (
+    CategoryEdges,
+    CategoryMaker,
+    CategorySummary,
+    CellMaker,
+    ColumnEdges,
+    Edges,
+    Maker,
+    NumberEdges,
+    NumberSummary,
+    Summary,
+)
 from sparkml_ops.summaries.order import Floats, Integers
 from sparkml_ops.summaries.survey import Group, Survey
 
@@ -122,7 +133,17 @@ class Profile:
             raise KeyError(f"no column {column!r} in this profile of {sorted(self.edges.columns)[:20]}")
         if (segment, None) not in self.groups:
             raise KeyError(f"no segment {segment!r} in this profile of {self.segments[:20]}")
-        return ColumnProfile(self.edges[column], self.groups[segment, None][column])
+        return self.column(column, segment)
+
+    def column(self, column: str, segment: str | None = None, block: str | None = None) -> ColumnProfile:
+        """The column's profile over a segment and block; over no rows where there is no such group."""
+        edges, known = self.edges[column], self.groups.get((segment, block))
+        if known is not None:
+            return ColumnProfile(edges, known[column])
+        whole = self.groups[WHOLE][column]
+        if isinstance(edges, NumberEdges):
+            return ColumnProfile(edges, NumberSummary.empty(edges))
+        return ColumnProfile(edges, CategorySummary.empty(edges, whole.limit if isinstance(whole, CategorySummary) else 0))
 
     @property
     def columns(self) -> list[str]:
@@ -150,7 +171,11 @@ class Profile:
             ContractError: They have different edges.
         """
         if self.edges.id != other.edges.id:
-            raise ContractError(f"profiles on the edges {self.edges.id} and {other.edges.id}", expected="the same edges", mend="profile the second with edges=first.edges")
+            raise ContractError(
+                f"profiles on the edges {self.edges.id} and {other.edges.id}",
+                expected="the same edges",
+                mend="profile the second with edges=first.edges",
+            )
         groups: dict[Group, Mapping[str, Any]] = {}
         for group in [*self.groups, *(group for group in other.groups if group not in self.groups)]:
             mine, its = self.groups.get(group), other.groups.get(group)
@@ -164,7 +189,9 @@ class Profile:
         groups: dict[Group, Mapping[str, Any]] = {WHOLE: empty}
         for segment in {segment for segment, _ in states} | {None}:
             own = {block: columns for (name, block), columns in states.items() if name == segment}
-            groups |= {(segment, block): {**empty, **columns} for block, columns in sorted(own.items(), key=lambda item: item[0] or "") if block is not None}
+            groups |= {
+                (segment, block): {**empty, **columns} for block, columns in sorted(own.items(), key=lambda item: item[0] or "") if block is not None
+            }
             parts = [{**empty, **columns} for _, columns in sorted(own.items(), key=lambda item: item[0] or "")]
             if parts:
                 groups[segment, None] = {name: reduce(lambda left, right: left.merge(right), (part[name] for part in parts)) for name in empty}
@@ -214,7 +241,9 @@ def merge(first: Profile, second: Profile) -> Profile:
     return first.merge(second)
 
 
-def profiles(sources: Mapping[str, Source], edges: Edges, segments: tuple[str, ...], blocks: str | None, settings: DriftSection) -> dict[str, Profile]:
+def profiles(
+    sources: Mapping[str, Source], edges: Edges, segments: tuple[str, ...], blocks: str | None, settings: DriftSection
+) -> dict[str, Profile]:
     """Profile some sources on the same edges in one job."""
     makers = makers_of(edges, settings)
     surveys = [(source, Survey(name, makers, segments, blocks, settings.max_segments)) for name, source in sources.items()]
@@ -226,7 +255,10 @@ def profiles(sources: Mapping[str, Source], edges: Edges, segments: tuple[str, .
 
 def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker]:
     """What makes the states of each column."""
-    return {name: CellMaker(column) if isinstance(column, NumberEdges) else CategoryMaker(column, settings.categories) for name, column in edges.columns.items()}
+    return {
+        name: CellMaker(column) if isinstance(column, NumberEdges) else CategoryMaker(column, settings.categories)
+        for name, column in edges.columns.items()
+    }
 
 
 def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -237,7 +269,9 @@ def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
     """
     if absent := [name for name in expected if name not in found]:
         raise ContractError(
-            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows", expected="the reference's columns", mend="restore the column, or leave it out"
+            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows",
+            expected="the reference's columns",
+            mend="restore the column, or leave it out",
         )
     if odd := [name for name in expected if found[name] != expected[name]]:
         names = "; ".join(f"`{name}` is {expected[name]} in the reference and {found[name]} in the current rows" for name in odd[:5])
@@ -251,4 +285,3 @@ def _empty(edges: ColumnEdges, settings: DriftSection) -> NumberSummary | Catego
 def _anchors(edges: ColumnEdges) -> CategoryEdges:
     assert isinstance(edges, CategoryEdges)
     return edges
-

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial import distance
 from scipy.stats import chi2_contingency
 
@@ -23,7 +26,7 @@ def psi(reference: Integers, current: Integers) -> float:
     0.0
     """
     p, q = _shares(reference + SMOOTHING), _shares(current + SMOOTHING)
-    return float(np.sum((p - q) * np.log(p / q), axis=-1))
+    return float(np.sum((p - q) * np.log(p / q)))
 
 
 def jensen_shannon(reference: Integers, current: Integers) -> float:
@@ -64,5 +67,5 @@ def chi_square(reference: Integers, current: Integers) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def _shares(counts: Floats | Integers) -> Floats:
-    return np.asarray(counts / np.sum(counts, axis=-1, keepdims=True), dtype=np.float64)
+def _shares(counts: npt.NDArray[Any]) -> Floats:
+    return np.asarray(counts / np.sum(counts), dtype=np.float64)

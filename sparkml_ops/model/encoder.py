@@ -6,7 +6,7 @@ No torch here: the logistic baseline and the driver encode too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ _ARROW = {
     "boolean": pa.bool_(),
     "string": pa.string(),
 }
-Columns = pa.RecordBatch | pa.Table | pd.DataFrame
+Columns: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Encoder:
             values = _numbers(columns, column.name, column.type)
             absent = np.isnan(values)
             values[absent] = column.fill
-            encoded[:, index] = (values - column.mean) / column.scale
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, as the predictor expects
+                encoded[:, index] = (values - column.mean) / column.scale
             if column.indicator:
                 encoded[:, indicator] = absent
                 indicator += 1
@@ -101,7 +102,8 @@ class Encoder:
 def _numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
     """A column as float64; null is NaN."""
     values = _array(columns, name, kind)
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type) or pa.types.is_null(values.type)):
+    is_a = pa.types
+    if not any(fits(values.type) for fits in (is_a.is_integer, is_a.is_floating, is_a.is_boolean, is_a.is_null)):
         raise _another(name, values.type, kind)
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
@@ -115,7 +117,7 @@ def _texts(columns: Columns, name: str, kind: str) -> pa.Array:
     values = _array(columns, name, kind)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type)
+    text = any(fits(values.type) for fits in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
     if not pa.types.is_null(values.type) and text != pa.types.is_string(wanted):
         raise _another(name, values.type, kind)
     try:

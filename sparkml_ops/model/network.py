@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ class Network(nn.Module):
         self.embeddings = nn.ModuleList(nn.Embedding(len(column.vocabulary) + 1, column.dimension) for column in spec.categorical)
         first = spec.numeric_width + (0 if self.linear else sum(column.dimension for column in spec.categorical))
         widths = (first, *spec.hidden)
-        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
         self.output = nn.Linear(widths[-1], 1)
 
     def forward(self, numeric: torch.Tensor, categories: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:

@@ -40,7 +40,7 @@ class Predictor:
         wanted = {name: tuple(value.shape) for name, value in Network(spec).state_dict().items()}
         if (found := {name: tuple(value.shape) for name, value in state.items()}) != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-            raise ContractError(f"weights that differ from the description in {differing[:5]}", expected="the network's shapes", mend="save both again")
+            raise ContractError(f"weights other than described in {differing[:5]}", expected="the network's shapes", mend="save both again")
         self.spec = spec
         self._encoder = Encoder(spec)
         self._dtype = state["output.weight"].dtype

@@ -92,7 +92,7 @@ class ModelSpec:
     @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """The signature: (name, Spark's simple type) of each input, in order."""
-        return tuple((column.name, column.type) for column in (*self.numeric, *self.categorical))
+        return (*((column.name, column.type) for column in self.numeric), *((column.name, column.type) for column in self.categorical))
 
     @property
     def numeric_width(self) -> int:
@@ -114,15 +114,17 @@ class ModelSpec:
         found = document.pop("format", None)
         if found != FORMAT:
             raise ContractError(f"a model description of format {found!r}", expected=f"format {FORMAT}", mend="upgrade sparkml-ops, or train again")
-        document["numeric"] = tuple(NumericInput(**column) for column in document["numeric"])
-        document["categorical"] = tuple(CategoricalInput(**{**column, "vocabulary": tuple(column["vocabulary"])}) for column in document["categorical"])
-        return cls(**{**document, "hidden": tuple(document["hidden"])})
+        numeric = tuple(NumericInput(**column) for column in document.pop("numeric"))
+        categories = [{**column, "vocabulary": tuple(column["vocabulary"])} for column in document.pop("categorical")]
+        categorical = tuple(CategoricalInput(**column) for column in categories)
+        return cls(numeric=numeric, categorical=categorical, hidden=tuple(document.pop("hidden")), **document)
 
 
 def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
     """What does not fit together: (found, expected) of each fault."""
     names = [name for name, _ in spec.inputs]
-    types = [(column.name, column.type, "numeric") for column in spec.numeric] + [(column.name, column.type, "categorical") for column in spec.categorical]
+    roles = ["numeric"] * len(spec.numeric) + ["categorical"] * len(spec.categorical)
+    narrow = all(column.dimension == 1 for column in spec.categorical)
     checks = [
         (spec.kind in ("mlp", "linear"), f"the kind {spec.kind!r}", "mlp or linear"),
         (bool(names), "a model without inputs", "at least one numeric or categorical input"),
@@ -131,11 +133,11 @@ def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
         (all(width > 0 for width in spec.hidden), f"hidden={spec.hidden}", "widths above 0"),
         (0 <= spec.dropout < 1, f"dropout={spec.dropout}", "at least 0 and below 1"),
         (all(column.dimension > 0 for column in spec.categorical), "an embedding of width 0", "widths above 0"),
-        (spec.kind == "mlp" or all(column.dimension == 1 for column in spec.categorical), "embeddings wider than 1 in a linear model", "width 1"),
+        (spec.kind == "mlp" or narrow, "embeddings wider than 1 in a linear model", "width 1"),
     ]
-    checks += [(kind in SUPPORTED_TYPES[role], f"{role} input `{name}` of type {kind}", f"{sorted(SUPPORTED_TYPES[role])}") for name, kind, role in types]
-    checks += [
-        (all(map(math.isfinite, (column.fill, column.mean, column.scale))) and column.scale > 0, f"the statistics {column}", "finite ones, scale above 0")
-        for column in spec.numeric
-    ]
+    for (name, kind), role in zip(spec.inputs, roles, strict=True):
+        checks.append((kind in SUPPORTED_TYPES[role], f"{role} input `{name}` of type {kind}", f"{sorted(SUPPORTED_TYPES[role])}"))
+    for column in spec.numeric:
+        finite = all(map(math.isfinite, (column.fill, column.mean, column.scale)))
+        checks.append((finite and column.scale > 0, f"the statistics {column}", "finite ones, scale above 0"))
     return [(found, expected) for fine, found, expected in checks if not fine]

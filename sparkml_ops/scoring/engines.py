@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import (
     BooleanType,
     DataType,
@@ -124,7 +125,8 @@ def struct_udf(model: PublishedModel, fields: Sequence[Field], *, cast: bool, bu
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         return score_pandas(batches, model, names, Budget(budget), cast=cast)
 
-    return F.pandas_udf(predict, result)
+    as_udf: Any = pandas_udf  # its stubs know no iterator of frames without the deprecated function type
+    return as_udf(predict, result)
 
 
 def score_arrow(

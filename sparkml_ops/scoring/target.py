@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -13,7 +14,6 @@ from pyspark.sql.types import (
     DoubleType,
     FloatType,
     IntegerType,
-    LongType,
     MapType,
     StringType,
     StructField,
@@ -41,7 +41,7 @@ _LINEAGE = (
     StructField("model_name", StringType()),
     StructField("model_version", IntegerType()),
     StructField("run_id", StringType()),
-    StructField("feature_versions", MapType(StringType(), LongType())),
+    StructField("feature_versions", StringType()),  # JSON: a map would stand in the way of DISTINCT and set operations
     StructField("scored_at", TimestampType()),
     StructField("generation", IntegerType()),
     *(StructField(name, StringType()) for name in PARTITIONS),
@@ -147,12 +147,11 @@ def target_rows(
     generation: int,
 ) -> DataFrame:
     """Staged rows as rows of the target."""
-    versions = [F.lit(item) for table, version in sorted(feature_versions.items()) for item in (table, version)]
     lineage: dict[str, Column] = {
         "model_name": F.lit(model.name),
         "model_version": F.lit(model.version),
         "run_id": F.lit(run_id),
-        "feature_versions": F.create_map(*versions),
+        "feature_versions": F.lit(json.dumps(dict(feature_versions), sort_keys=True)),
         "scored_at": F.lit(scored_at),
         "generation": F.lit(generation),
         WINDOW: F.lit(window),

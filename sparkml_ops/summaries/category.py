@@ -68,7 +68,9 @@ class CategorySummary:
             ContractError: They have different anchors.
         """
         if self.edges_id != other.edges_id:
-            raise ContractError(f"summaries on the edges {self.edges_id} and {other.edges_id}", expected="the same edges", mend="profile both with the same edges")
+            raise ContractError(
+                f"summaries on the edges {self.edges_id} and {other.edges_id}", expected="the same edges", mend="profile both with the same edges"
+            )
         beyond = _smallest_hashes(Counter(self.beyond) + Counter(other.beyond), self.limit)
         return CategorySummary(self.edges_id, self.tally.merge(other.tally), self.anchored + other.anchored, beyond, self.limit)
 

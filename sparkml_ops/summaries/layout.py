@@ -41,7 +41,7 @@ class Layout:
     @property
     def single(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which ranges hold one value only."""
-        return self.lower == self.upper
+        return np.asarray(self.lower == self.upper)
 
     def unresolved(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Ranges that hold a decile and more than one value: the deciles are not known yet."""
@@ -109,4 +109,3 @@ def _edges(inner: Floats, cuts: Floats) -> NumberEdges:
         outer = np.concatenate([low - steps, high + steps])
     values = np.unique(np.concatenate([inner, outer[np.isfinite(outer)], [-np.inf, LARGEST]]))
     return NumberEdges(values, cuts)
-

@@ -71,7 +71,7 @@ class NumberSummary:
             low[cells] = np.add.reduceat(_round(distance - leading, fine[index]), starts)
             squares[cells] = np.add.reduceat(_round(distance * distance, square[index]), starts)
         classes, number = edges.square_class
-        by_class = np.bincount(classes, weights=squares, minlength=number)
+        by_class: Floats = np.bincount(classes, weights=squares, minlength=number).astype(np.float64)
         return cls(edges.id, tally, float(values[0]), float(values[-1]), counts, high, low, by_class)
 
     def merge(self, other: NumberSummary) -> NumberSummary:
@@ -81,7 +81,9 @@ class NumberSummary:
             ContractError: They have different edges.
         """
         if self.edges_id != other.edges_id:
-            raise ContractError(f"summaries on the edges {self.edges_id} and {other.edges_id}", expected="the same edges", mend="profile both with the same edges")
+            raise ContractError(
+                f"summaries on the edges {self.edges_id} and {other.edges_id}", expected="the same edges", mend="profile both with the same edges"
+            )
         return NumberSummary(
             self.edges_id,
             self.tally.merge(other.tally),

@@ -21,7 +21,9 @@ def pack(kind: str, fields: Mapping[str, int | float | np.ndarray[Any, Any] | Se
     ('demo', 3, [1, 2])
     """
     arrays = [_column(value) for value in fields.values()]
-    batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema([pa.field(name, array.type) for name, array in zip(fields, arrays, strict=True)], {"kind": kind}))
+    batch = pa.RecordBatch.from_arrays(
+        arrays, schema=pa.schema([pa.field(name, array.type) for name, array in zip(fields, arrays, strict=True)], {"kind": kind})
+    )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema, options=_OPTIONS) as writer:
         writer.write_batch(batch)

@@ -55,7 +55,7 @@ def unpack_summary(data: bytes) -> Summary:
     kind, fields = unpack(data)
     if kind not in _KINDS:
         raise ContractError(f"a state of kind {kind!r}", expected=f"one of {sorted(_KINDS)}", mend="read it with the version that wrote it")
-    return cast(Summary, _KINDS[kind].of_fields(fields))
+    return cast("Summary", _KINDS[kind].of_fields(fields))
 
 
 def merge_packed(parts: Iterable[bytes]) -> bytes:

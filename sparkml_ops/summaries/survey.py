@@ -98,7 +98,10 @@ class _Running:
         rows = [(segment, block, column, state.pack()) for (segment, block, column), state in self.states.items()]
         rows += [(name, None, "", b"") for name in sorted(self.overflow)]
         columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
-        arrays = [pa.array([self.survey.side] * len(rows), pa.string()), *(pa.array(values, kind.type) for values, kind in zip(columns, list(_ARROW)[1:], strict=True))]
+        arrays = [
+            pa.array([self.survey.side] * len(rows), pa.string()),
+            *(pa.array(values, kind.type) for values, kind in zip(columns, list(_ARROW)[1:], strict=True)),
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=_ARROW)
 
 

@@ -73,7 +73,7 @@ def kind_of(type_name: str) -> Kind | None:
     >>> kind_of("decimal(10,2)"), kind_of("boolean"), kind_of("array<int>")
     ('number', 'category', None)
     """
-    base = type_name.split("(")[0]
+    base = type_name.split("(", maxsplit=1)[0]
     if base in _NUMBERS:
         return "number"
     return "category" if base in _CATEGORIES else None

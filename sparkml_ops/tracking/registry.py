@@ -14,7 +14,7 @@ from sparkml_ops.records import TrainingSet
 from sparkml_ops.tracking.address import check_alias, check_name
 from sparkml_ops.tracking.inspection import OWN_DATA, OWN_LOADER, check_digest, check_package, file_hashes
 from sparkml_ops.tracking.registered import RegisteredModel, tags_of
-from sparkml_ops.tracking.store import calling, connect, default_uri, is_code
+from sparkml_ops.tracking.store import awaited, calling, connect, default_uri, is_code, shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,6 +54,20 @@ class Registry:
         if self._client is None:
             self._client = connect(self.uri, create=create)
         return self._client
+
+    def check(self) -> str:
+        """One line about the store for who asks whether it works; makes none.
+
+        Raises:
+            ContractError: It cannot be used.
+            RetryableError: A server does not answer.
+        """
+        if (path := awaited(self.uri)) is not None:
+            return f"{path}, made at the first training"
+        client = self.open()
+        with calling(self.uri):
+            models = len(client.search_registered_models())
+        return f"{shown(self.uri)}, {models} registered models"
 
     def resolve(self, name: str, which: int | str) -> RegisteredModel:
         """The version of a model that an alias means now, or a version by its number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from sparkml_ops.errors import ContractError, RetryableError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["calling", "connect", "default_uri", "is_code"]
+__all__ = ["awaited", "calling", "connect", "default_uri", "is_code", "shown"]
 
 _ANSWER_SECONDS = 10.0
 _AWAY = frozenset({"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"})
@@ -58,7 +59,7 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         raise ContractError(
-            f"the MLflow store {_shown(uri)} ({_first_line(error)})", expected="a store of this MLflow", mend="correct mlflow.tracking_uri"
+            f"the MLflow store {shown(uri)} ({_first_line(error)})", expected="a store of this MLflow", mend="correct mlflow.tracking_uri"
         ) from error
     return client
 
@@ -81,7 +82,7 @@ def calling(uri: str, hook: str = "") -> Iterator[None]:
             yield
     except MlflowException as error:
         if error.error_code in _AWAY or isinstance(error.__cause__ or error.__context__, RequestException):
-            raise RetryableError(f"no answer from the MLflow store {_shown(uri)} ({_first_line(error)})", mend="run again when it is back") from error
+            raise RetryableError(f"no answer from the MLflow store {shown(uri)} ({_first_line(error)})", mend="run again when it is back") from error
         raise
 
 
@@ -90,8 +91,26 @@ def is_code(error: Exception, *codes: str) -> bool:
     return getattr(error, "error_code", None) in codes
 
 
+def awaited(uri: str) -> str | None:
+    """Where a SQLite store will be made at the first run; None where there is one, or a server.
+
+    Raises:
+        ContractError: It cannot be made there.
+    """
+    url = urlsplit(uri)
+    path = _database(url)
+    if url.scheme != "sqlite" or path.exists():
+        return None
+    nearest = next(place for place in path.resolve().parents if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ContractError(
+            f"the MLflow store {path}, where {nearest} cannot be written", expected="a folder that can", mend="correct mlflow.tracking_uri"
+        )
+    return str(path)
+
+
 def _check_sqlite(url: SplitResult, *, create: bool) -> None:
-    path = Path(unquote(url.path).removeprefix("/"))
+    path = _database(url)
     if not create and not path.exists():
         raise ContractError(
             f"no MLflow store {path}", expected="the store of an earlier run", mend="train and register first, or correct mlflow.tracking_uri"
@@ -124,7 +143,11 @@ def _check_server(url: SplitResult) -> None:
         ) from error
 
 
-def _shown(uri: str) -> str:
+def _database(url: SplitResult) -> Path:
+    return Path(unquote(url.path).removeprefix("/"))
+
+
+def shown(uri: str) -> str:
     """The address without user and password."""
     url = urlsplit(uri)
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()

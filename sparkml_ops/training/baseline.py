@@ -72,6 +72,6 @@ def _encoding(spec: ModelSpec) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
 def _state(spec: ModelSpec, coefficients: npt.NDArray[np.float64], intercept: float) -> dict[str, torch.Tensor]:
     """The weights of a linear network from the coefficients in the order in which they were assembled."""
     sizes = [spec.numeric_width, *(len(column.vocabulary) + 1 for column in spec.categorical)]
-    numeric, *categories = torch.from_numpy(coefficients.copy()).split(sizes)
+    numeric, *categories = torch.split(torch.from_numpy(coefficients.copy()), sizes)
     embeddings = {f"embeddings.{index}.weight": weights.reshape(-1, 1).clone() for index, weights in enumerate(categories)}
     return {**embeddings, "output.weight": numeric.reshape(1, -1).clone(), "output.bias": torch.tensor([intercept], dtype=torch.float64)}

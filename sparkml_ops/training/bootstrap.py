@@ -37,7 +37,7 @@ def cells(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """The cell of each score: equal widths of log-odds from -12 to 12."""
     with np.errstate(divide="ignore"):
         odds = np.clip(logit(scores), -_SPAN, _SPAN)
-    return np.minimum((odds + _SPAN) * (CELLS / (2 * _SPAN)), CELLS - 1).astype(np.int64)
+    return np.asarray(np.minimum((odds + _SPAN) * (CELLS / (2 * _SPAN)), CELLS - 1), np.int64)
 
 
 def weights(positions: npt.NDArray[np.int64], replicates: int, seed: int) -> npt.NDArray[np.uint8]:
@@ -51,14 +51,14 @@ def weights(positions: npt.NDArray[np.int64], replicates: int, seed: int) -> npt
     Returns:
         [rows, replicates]; a weight depends on its row, replicate and the seed alone.
 
-    >>> weights(np.array([5, 6]), 400, 1).mean().round(1)
-    np.float64(1.0)
+    >>> round(float(weights(np.arange(1000), 400, 1).mean()), 2)
+    1.0
     """
     blocks = np.arange(replicates // 4, dtype=np.uint64)
     first = _hash(positions.astype(np.uint64) + _hash(np.array([seed], np.uint64)))
     # One 64-bit hash serves four replicates, 16 bits each.
     draws = _hash(first[:, None] + blocks * _MIX[0]).view("<u2")
-    return _TABLE[draws]
+    return np.asarray(_TABLE[draws], np.uint8)
 
 
 class Replicates:
@@ -75,7 +75,11 @@ class Replicates:
         self.sums = np.zeros((2, replicates), np.float64)
 
     def update(
-        self, scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]], labels: npt.NDArray[np.int64], gain: npt.NDArray[np.float64], positions: npt.NDArray[np.int64]
+        self,
+        scores: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+        labels: npt.NDArray[np.int64],
+        gain: npt.NDArray[np.float64],
+        positions: npt.NDArray[np.int64],
     ) -> None:
         """Add rows.
 

@@ -25,17 +25,17 @@ def draw_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
     axes = figure.subplots()
     epochs = [epoch.epoch + 1 for epoch in history]
     axes.plot(epochs, [epoch.train_loss for epoch in history], marker="o", label="train loss (with dropout)")
-    measured = [epoch for epoch in history if epoch.validation_loss is not None]
+    measured = {epoch.epoch + 1: epoch.validation_loss for epoch in history if epoch.validation_loss is not None}
     if measured:
-        axes.plot([epoch.epoch + 1 for epoch in measured], [epoch.validation_loss for epoch in measured], marker="o", label="validation loss")
+        axes.plot([*measured], [*measured.values()], marker="o", label="validation loss")
     axes.axvline(kept.epoch + 1, color="grey", linestyle=":", label="kept")
     axes.set(xlabel="epoch", ylabel="log loss, nats a row")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines, names = axes.get_legend_handles_labels()
-    if ranked := [epoch for epoch in history if epoch.validation_auc is not None]:
+    if ranked := {epoch.epoch + 1: epoch.validation_auc for epoch in history if epoch.validation_auc is not None}:
         right = axes.twinx()
         right.set_ylabel("AUC")
-        lines += right.plot([epoch.epoch + 1 for epoch in ranked], [epoch.validation_auc for epoch in ranked], color="tab:green", marker="s")
+        lines += right.plot([*ranked], [*ranked.values()], color="tab:green", marker="s")
         names.append("validation AUC")
     axes.legend(lines, names)
     figure.savefig(path, dpi=100)

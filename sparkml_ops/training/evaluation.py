@@ -28,6 +28,7 @@ __all__ = ["Contest", "Evaluation", "Measured", "evaluate"]
 
 _MODELS = ("model", "logistic")
 _REPLICATES = "replicates"
+_CHUNK = 1 << 18
 _SCHEMA = "part string, data binary, loss double, squared double"
 Rows = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -187,11 +188,23 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Row
             for name in (WEIGHTS, DESCRIPTION):
                 contest.storage.fetch(f"{contest.folders[part]}/{name}", Path(scratch) / part / name)
             predictors.append(load(Path(scratch) / part))
+    waiting: list[Rows] = []
     for batch in batches:
         model, logistic = (predictor.predict(batch) for predictor in predictors)
         if unknown := int(np.isnan(model).sum()):
             raise ContractError(f"{unknown} evaluation rows without a prediction", expected="finite features", mend="make infinite values null")
-        yield model, logistic, batch.column("__label").to_numpy(), batch.column("__position").to_numpy()
+        waiting.append((model, logistic, batch.column("__label").to_numpy(), batch.column("__position").to_numpy()))
+        # Arrow's batches are small, and each merge of counts costs as much as all counts so far.
+        if sum(len(rows[0]) for rows in waiting) >= _CHUNK:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    model, logistic, labels, positions = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return model, logistic, labels, positions
 
 
 def _losses(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

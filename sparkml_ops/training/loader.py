@@ -7,7 +7,7 @@ a few blocks ahead, and encoded row groups up to a fixed budget, which spare sma
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -141,7 +141,7 @@ class Loader:
     def __init__(self, plan: Plan, reader: GroupReader, *, rank: int, size: int) -> None:
         self.plan, self._reader, self._shards = plan, reader, plan.shards_of(rank, size)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Generator[Batch]:
         """This worker's part of each global batch of an epoch, from step `first` on."""
         queued: dict[int, deque[Rows]] = {shard: deque() for shard in self._shards}
         with self._blocks(epoch, first) as blocks:
@@ -164,8 +164,9 @@ class Loader:
                     queued[shard].appendleft(head[quota:])
                 quota -= len(parts[-1])
         rows = Rows.join(parts) if parts else self._reader.nothing()
-        tensors = (torch.from_numpy(np.ascontiguousarray(part)) for part in (rows.numeric, rows.categories, rows.label, rows.position))
-        return Batch(step, *tensors, shards, self.plan.batch_rows(step))
+        parts_of = (rows.numeric, rows.categories, rows.label, rows.position)
+        numeric, categories, label, position = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts_of)
+        return Batch(step, numeric, categories, label, position, shards, self.plan.batch_rows(step))
 
     @contextmanager
     def _blocks(self, epoch: int, first: int) -> Iterator[Iterator[tuple[int, Rows]]]:

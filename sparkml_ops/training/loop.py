@@ -26,13 +26,13 @@ from sparkml_ops.training.loader import Batch, GroupReader, Loader
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.scores import auc
 
-__all__ = ["NotFinite", "Trainer", "TrainingTask"]
+__all__ = ["NotFiniteError", "Trainer", "TrainingTask"]
 
 _CELLS = 4096
 _BEAT_SECONDS = 5.0
 
 
-class NotFinite(OpsError):
+class NotFiniteError(OpsError):
     """A gradient became infinite or no number; training cannot go on from it."""
 
 
@@ -140,7 +140,7 @@ class Trainer:
             draws[first : first + rows] = draw.random((rows, sum(hidden)), np.float32)
             first += rows
         kept = (torch.from_numpy(draws) >= dropout).to(self._dtype) / (1 - dropout)
-        return kept.split(list(hidden), dim=1)
+        return tuple(torch.split(kept, list(hidden), dim=1))
 
     def _set_rate(self, step: int) -> None:
         """The learning rate of a step, a function of the step alone."""
@@ -156,7 +156,7 @@ class Trainer:
         if bool(torch.isfinite(sums).all()):
             return
         newest = self._checkpoints.newest()
-        raise NotFinite(
+        raise NotFiniteError(
             f"a gradient that is not finite in step {step} of epoch {epoch}",
             expected=f"finite gradients (the last checkpoint is {newest.name if newest else 'none yet'})",
             mend="lower training.optimizer.lr, or look for extreme feature values",

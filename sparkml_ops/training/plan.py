@@ -12,6 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 import fsspec
 import numpy as np
@@ -20,10 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_store.scan import Scan
 from sparkml_ops.errors import ContractError
 
-__all__ = ["POSITION", "SPLIT", "Block", "Group", "Plan", "Piece", "open_parquet", "plan_groups", "usable"]
+if TYPE_CHECKING:  # a rank imports this module, and Spark's classes would cost it a second
+    from feature_store.scan import Scan
+
+__all__ = ["POSITION", "SPLIT", "Block", "Group", "Piece", "Plan", "open_parquet", "plan_groups", "usable"]
 
 SPLIT = "split"
 POSITION = "row_position"
@@ -76,7 +80,7 @@ class Plan:
 
     >>> plan = Plan((Group("a", 0, 3), Group("b", 0, 4)), shards=2, batch_size=4, seed=1)
     >>> plan.rows, plan.steps, [plan.quota(shard, 1) for shard in range(2)]
-    (7, 2, (2, 2))
+    (7, 2, [2, 1])
     """
 
     groups: tuple[Group, ...]
@@ -150,7 +154,7 @@ class Plan:
 
     @property
     def _starts(self) -> list[int]:
-        return np.cumsum([0, *(group.rows for group in self.groups)])[:-1].tolist()
+        return [0, *accumulate(group.rows for group in self.groups)][:-1]
 
 
 def plan_groups(scan: Scan, *, label: str, splits: Sequence[str]) -> dict[str, tuple[Group, ...]]:
@@ -165,12 +169,14 @@ def plan_groups(scan: Scan, *, label: str, splits: Sequence[str]) -> dict[str, t
         ContractError: A column is missing, or the files are not in order of `row_position`.
     """
     if missing := [column for column in (SPLIT, POSITION, label) if column not in scan.schema.names]:
-        raise ContractError(f"training set `{scan.snapshot.table}` without {missing}", expected="split, row_position and the label", mend="build it anew")
+        raise ContractError(f"`{scan.snapshot.table}` without {missing}", expected="split, row_position and the label", mend="build it anew")
     found = [measured for file in scan.files for measured in _measure(file.path, label, splits)]
     found.sort(key=lambda measured: measured[0])
-    for (_, last, *_), (first, _, path, *_) in zip(found, found[1:], strict=False):
+    for (_, last, *_), (first, _, path, *_) in pairwise(found):
         if first <= last:
-            raise ContractError(f"row_position {first} in {path} after {last}", expected="row groups in order of row_position", mend="build the training set anew")
+            raise ContractError(
+                f"row_position {first} in {path} after {last}", expected="row groups in its order", mend="build the training set anew"
+            )
     return {split: tuple(Group(path, index, counts[split]) for _, _, path, index, counts in found if counts[split]) for split in splits}
 
 

@@ -83,14 +83,20 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
     types = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
     wanted = [SPLIT, POSITION, settings.label, *(settings.numeric or ()), *(settings.categorical or ())]
     if missing := [name for name in wanted if name not in types]:
-        raise ContractError(f"a training set without {missing[:5]}", expected=f"these columns beside {sorted(types)[:20]}", mend="correct training.numeric, .categorical or .label")
+        raise ContractError(
+            f"a training set without {missing[:5]}",
+            expected=f"these columns beside {sorted(types)[:20]}",
+            mend="correct training.numeric, .categorical or .label",
+        )
     taken = {*wanted, *settings.exclude}
     free = {name: kind for name, kind in types.items() if name not in taken}
     numeric = _typed("numeric", types, settings.numeric) if settings.numeric is not None else _numbers(free)
     texts = {name: kind for name, kind in free.items() if kind in ("string", "boolean") and name not in numeric}
     categorical = _typed("categorical", types, settings.categorical) if settings.categorical is not None else texts
     if not numeric and not categorical:
-        raise ContractError("a training set without features", expected="numeric or string columns", mend="list them in training.numeric and training.categorical")
+        raise ContractError(
+            "a training set without features", expected="numeric or string columns", mend="list them in training.numeric and training.categorical"
+        )
     return numeric, categorical
 
 
@@ -100,7 +106,11 @@ def _numbers(types: Mapping[str, str]) -> dict[str, str]:
 
 def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     if wrong := [f"`{name}` ({types[name]})" for name in names if types[name] not in SUPPORTED_TYPES[role]]:
-        raise ContractError(f"{role} features {wrong[:5]}", expected=f"types {sorted(SUPPORTED_TYPES[role])}", mend="cast them in the feature table, or leave them out")
+        raise ContractError(
+            f"{role} features {wrong[:5]}",
+            expected=f"types {sorted(SUPPORTED_TYPES[role])}",
+            mend="cast them in the feature table, or leave them out",
+        )
     return {name: types[name] for name in names}
 
 
@@ -118,9 +128,13 @@ def _count(frame: DataFrame, label: str) -> dict[str, SplitCounts]:
     splits = {name: SplitCounts(row["rows"], row["positives"], row["pending"]) for name, row in rows.items() if name is not None}
     for name in ("train", "evaluation"):
         if name not in splits or not splits[name].rows:
-            raise ContractError(f"no labelled rows in split {name} (there are {sorted(splits)})", expected="at least one", mend="widen the split, or wait for labels")
+            raise ContractError(
+                f"no labelled rows in split {name} (there are {sorted(splits)})", expected="at least one", mend="widen the split, or wait for labels"
+            )
     if splits["train"].positives in (0, splits["train"].rows):
-        raise ContractError(f"one label only in the train split ({splits['train'].rows} rows)", expected="rows of both labels", mend="widen the split")
+        raise ContractError(
+            f"one label only in the train split ({splits['train'].rows} rows)", expected="rows of both labels", mend="widen the split"
+        )
     return splits
 
 
@@ -128,7 +142,9 @@ def _numeric_inputs(frame: DataFrame, types: Mapping[str, str], label: str) -> I
     """Statistics of the train split; infinite values are counted in all splits, where the model is to work too."""
     names = list(types)
     trained = (F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull()
-    parts = [frame.agg(*(_statistics(name, types[name], trained) for name in names[start : start + _COLUMNS])) for start in range(0, len(names), _COLUMNS)]
+    parts = [
+        frame.agg(*(_statistics(name, types[name], trained) for name in names[start : start + _COLUMNS])) for start in range(0, len(names), _COLUMNS)
+    ]
     if not parts:
         return
     tall = [part.select(F.explode(F.array(*map(quote, part.columns))).alias("column")).select("column.*") for part in parts]
@@ -136,7 +152,9 @@ def _numeric_inputs(frame: DataFrame, types: Mapping[str, str], label: str) -> I
     if infinite := [f"`{name}` ({found[name]['infinite']} rows)" for name in names if found[name]["infinite"]]:
         raise ContractError(f"infinite values in {infinite[:5]}", expected="finite numbers or null", mend="make them null where the feature is built")
     if empty := [name for name in names if not found[name]["present"]]:
-        raise ContractError(f"no value at all in {empty[:5]} in the train split", expected="at least one", mend="mend the feature, or put it under training.exclude")
+        raise ContractError(
+            f"no value at all in {empty[:5]} in the train split", expected="at least one", mend="mend the feature, or put it under training.exclude"
+        )
     for name in names:
         mean, deviation = (float(f"{found[name][part]:.9g}") for part in ("mean", "deviation"))
         yield NumericInput(name, types[name], fill=mean, mean=mean, scale=deviation or 1.0, indicator=bool(found[name]["absent"]))

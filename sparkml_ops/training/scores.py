@@ -79,7 +79,7 @@ class ScoreCounts:
         """The counts of both parts together, in any order the same."""
         pairs = ((self.scores, other.scores), (self.negatives, other.negatives), (self.positives, other.positives))
         scores, negatives, positives = (np.concatenate(pair) for pair in pairs)
-        return _count(scores, negatives, positives, exact=self.exact and other.exact)
+        return _count(np.asarray(scores, np.float64), negatives.astype(np.int64), positives.astype(np.int64), exact=self.exact and other.exact)
 
     @property
     def auc(self) -> float:

@@ -35,7 +35,9 @@ def perform(work: Work, *, as_of: datetime | str | None = None) -> Outcome[tuple
 def plan(work: Work, *, as_of: datetime | str | None = None) -> Plan:
     """What the verb would read and write."""
     sources, features = work.sections.sources, work.sections.features
-    reads = [f"source {name} (builder {source.builder})" if source.builder else f"table {source.table_name(name)}" for name, source in sources.items()]
+    reads = [
+        f"source {name} (builder {source.builder})" if source.builder else f"table {source.table_name(name)}" for name, source in sources.items()
+    ]
     writes = [f"table {source.table_name(name)}" for name, source in sources.items() if source.builder]
     writes += [f"table {name}" for name in features]
     return make_plan(work, _task(work, as_of), reads=reads, writes=writes, notes=["a table whose sources did not change is not written"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import metadata
@@ -75,6 +75,7 @@ class Task(Generic[R]):
         repeatable: Whether a finished run stands for the work for ever. A promotion depends on the state
             of the registry instead, and a build without a clock on its sources: they always look again.
         wrote: Whether the body wrote anything; asked afterwards, a run that wrote nothing leaves no row.
+        restore: Makes the record from its document, where that is more than its plain fields.
     """
 
     key: RunKey
@@ -83,6 +84,7 @@ class Task(Generic[R]):
     body: Callable[[str, datetime], R]
     repeatable: bool = True
     wrote: Callable[[], bool] = field(default=lambda: True)
+    restore: Callable[[Mapping[str, Any]], R] | None = None
 
 
 def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -> Outcome[R]:
@@ -97,7 +99,8 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
         if task.repeatable and (finished := work.ledger.find(key)):
             _check_configuration(work, task, finished)
             logger.info("%s: already done%s", key.verb, _version(finished.record))
-            return Outcome(TypeAdapter(task.kind).validate_python(finished.record), False, finished.run_id, _since(started))
+            restore = task.restore or TypeAdapter(task.kind).validate_python
+            return Outcome(restore(finished.record), False, finished.run_id, _since(started))
         run_id = uuid.uuid4().hex
         with logs.work(run_id=run_id):
             logger.info("%s: started as of %s", key.verb, now.isoformat(timespec="seconds"))

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from pyspark.sql import SparkSession
 
-from sparkml_ops import training
 from sparkml_ops.config.root import Config
 from sparkml_ops.progress import track
 from sparkml_ops.records import TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.training.run import train
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -57,7 +57,7 @@ def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[Tra
         settings = work.sections.training
         run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
         with track("train", settings.epochs) as advance:
-            trained = training.train(
+            trained = train(
                 work.spark,
                 work.tables,
                 work.storage,

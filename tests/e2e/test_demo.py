@@ -51,14 +51,20 @@ def test_every_verb_ran_within_its_budget(first: tuple[dict[str, Any], str]) -> 
 
     assert set(steps) == set(BUDGET)
     assert all(step["fresh"] for step in steps.values())
-    over = {verb: (step["jobs"], step["commits"]) for verb, step in steps.items() if step["jobs"] > BUDGET[verb][0] or step["commits"] > BUDGET[verb][1]}
+    over = {
+        verb: (step["jobs"], step["commits"]) for verb, step in steps.items() if step["jobs"] > BUDGET[verb][0] or step["commits"] > BUDGET[verb][1]
+    }
     assert not over
 
 
 def test_the_model_beats_its_baselines_on_july(first: tuple[dict[str, Any], str], data: Path) -> None:
     """AUC at least 0.73, above logistic regression with a positive lower limit, no worse log loss, and no leak."""
     runs = subprocess.run(
-        [sys.executable, "-m", "sparkml_ops", "runs", "list", "--project", "flights", "--json", *places(data)], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "sparkml_ops", "runs", "list", "--project", "flights", "--json", *places(data)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert runs.returncode == 0, runs.stderr
     metrics = next(run["record"]["metrics"] for run in json.loads(runs.stdout) if run["key"].startswith("train/"))
@@ -97,3 +103,14 @@ def places(data: Path) -> list[str]:
     folder = data / "data"
     values = (f"storage.root={folder}/storage", f"warehouse.root={folder}/warehouse", f"mlflow.tracking_uri=sqlite:///{folder}/mlflow.db")
     return [part for value in values for part in ("--set", value)]
+
+
+def test_the_quick_start_notebook_runs_on_the_same_tables(first: tuple[dict[str, Any], str], data: Path) -> None:
+    """A notebook is a door like the others: finished work is returned, and its cells show it."""
+    values = " ".join(places(data)[1::2])
+    environment = {**os.environ, "SPARKML_OPS_CONF": str(ROOT / "conf"), "SPARKML_OPS_SET": values}
+    done = subprocess.run([sys.executable, "notebooks/01_quick_start.py"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "July AUC 0.7" in done.stdout
+    assert "in quarantine" in done.stdout

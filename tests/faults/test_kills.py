@@ -36,7 +36,13 @@ FILES = {
         },
         "training": TRAINING,
     },
-    "release.yaml": {"release": {"model": "tiny", "minimum_rows": 10, "gates": {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.5}, "baselines": None}}},
+    "release.yaml": {
+        "release": {
+            "model": "tiny",
+            "minimum_rows": 10,
+            "gates": {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.5}, "baselines": None},
+        }
+    },
     "scoring.yaml": {"scoring": {"target": "tiny_scores", "max_quarantine_share": 0.1}},
     "monitoring.yaml": {"drift": {"columns": ["distance", "customer"]}},
 }
@@ -60,7 +66,20 @@ class Place:
 
     def run(self, verb: str, *options: str, hooking: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """The verb in a process of its own: a kill takes Spark's JVM with it."""
-        command = [sys.executable, "-m", "sparkml_ops", verb, "--project", "tiny", "--conf", str(self.folder / "conf"), "--as-of", AS_OF, "--json", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "sparkml_ops",
+            verb,
+            "--project",
+            "tiny",
+            "--conf",
+            str(self.folder / "conf"),
+            "--as-of",
+            AS_OF,
+            "--json",
+            *options,
+        ]
         environment = {**os.environ, hooks.VARIABLE: json.dumps(hooking)} if hooking else dict(os.environ)
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 

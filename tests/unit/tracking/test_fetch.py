@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import mlflow.pyfunc
 import mlflow.sklearn
 import numpy as np
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LogisticRegression
 
 from feature_store.records import TrainingSet
@@ -59,7 +62,7 @@ def test_a_folder_that_is_there_is_verified_again(tracking: Tracking, registered
     assert tracking.fetch(registered, tmp_path / "cache") == folder
     (folder / "model.json").write_text("{}")
 
-    with pytest.raises(ContractError, match="model.json has SHA-256"):
+    with pytest.raises(ContractError, match=r"model.json has SHA-256"):
         tracking.fetch(registered, tmp_path / "cache")
 
 
@@ -210,16 +213,34 @@ HOSTILE = {
 }
 
 
+def pack_evil(folder: Path, marker: Path) -> None:
+    """A code folder whose modules touch the marker when they are imported."""
+    evil = f"from pathlib import Path\nPath({str(marker)!r}).touch()\ndef _load_pyfunc(path):\n    return None\n"
+    for module in ("evil.py", "sparkml_ops/__init__.py", "sparkml_ops/model/__init__.py", "sparkml_ops/model/pyfunc.py"):
+        (folder / "code" / module).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "code" / module).write_text(evil)
+
+
+def test_plain_mlflow_would_run_such_a_model(registered: RegisteredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attack is real: without our checks the packed module is imported."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    pack_evil(source(registered), tmp_path / "marker")
+    evil_module(source(registered))
+
+    with pytest.raises(MlflowException, match="missing required predict method"):
+        mlflow.pyfunc.load_model(str(source(registered)))
+
+    assert (tmp_path / "marker").exists()
+    del sys.modules["evil"]
+
+
 @pytest.mark.parametrize("attack", HOSTILE, ids=lambda attack: attack.__name__)
 def test_a_hostile_model_is_refused_and_leaves_no_trace(
     tracking: Tracking, registered: RegisteredModel, tmp_path: Path, attack: Callable[[Path], None]
 ) -> None:
     """Whatever an MLmodel file asks for, nothing in the folder is imported or called."""
     folder, marker = source(registered), tmp_path / "marker"
-    evil = f"from pathlib import Path\nPath({str(marker)!r}).touch()\ndef _load_pyfunc(path):\n    return None\n"
-    for module in ("evil.py", "sparkml_ops/__init__.py", "sparkml_ops/model/__init__.py", "sparkml_ops/model/pyfunc.py"):
-        (folder / "code" / module).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "code" / module).write_text(evil)
+    pack_evil(folder, marker)
     attack(folder)
 
     with pytest.raises(ContractError, match=HOSTILE[attack]):
@@ -237,7 +258,7 @@ def test_a_link_in_a_fetched_folder_is_refused(tracking: Tracking, registered: R
     (folder / "model.json").rename(tmp_path / "elsewhere.json")
     (folder / "model.json").symlink_to(tmp_path / "elsewhere.json")
 
-    with pytest.raises(ContractError, match="links in the model: data/artifact/model.json"):
+    with pytest.raises(ContractError, match=r"links in the model: data/artifact/model.json"):
         tracking.fetch(registered, tmp_path / "cache")
 
 
@@ -271,7 +292,7 @@ def foreign(tracking: Tracking, tmp_path: Path) -> LogisticRegression:
 
 def test_a_model_that_somebody_else_registered_has_no_digest(tracking: Tracking, foreign: LogisticRegression) -> None:
     """It is not used before it was taken over."""
-    with pytest.raises(ContractError, match="without the tags sparkml_ops.digest"):
+    with pytest.raises(ContractError, match=r"without the tags sparkml_ops.digest"):
         tracking.resolve("foreign", 1)
 
 
@@ -294,16 +315,14 @@ def test_a_foreign_loader_that_nobody_allowed_is_refused(
     with pytest.raises(ContractError, match=r"loaded by 'mlflow.sklearn'; expected one of sparkml_ops.model.pyfunc"):
         tracking.adopt("foreign", 1, training_set, loaders=())
     adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN)
-    with pytest.raises(ContractError, match="loaded by 'mlflow.sklearn'"):
+    with pytest.raises(ContractError, match=r"loaded by 'mlflow.sklearn'"):
         tracking.fetch(adopted, tmp_path / "cache")
 
 
-def test_a_foreign_model_that_changed_is_refused(
-    tracking: Tracking, foreign: LogisticRegression, training_set: TrainingSet, tmp_path: Path
-) -> None:
+def test_a_foreign_model_that_changed_is_refused(tracking: Tracking, foreign: LogisticRegression, training_set: TrainingSet, tmp_path: Path) -> None:
     """The digest of a foreign model is over every file of it."""
     adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN)
     (tmp_path / "sk" / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch marker'\ntR.")
 
-    with pytest.raises(ContractError, match="model.pkl has SHA-256"):
+    with pytest.raises(ContractError, match=r"model.pkl has SHA-256"):
         tracking.fetch(adopted, tmp_path / "cache", loaders=SKLEARN)

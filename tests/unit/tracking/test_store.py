@@ -51,6 +51,18 @@ def test_who_only_reads_makes_no_store(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_check_says_what_is_there_and_makes_nothing(tracking: Tracking, tmp_path: Path) -> None:
+    """A store that works, one that will be made, and one that cannot be."""
+    absent = tmp_path / "new" / "mlflow.db"
+    (tmp_path / "data").write_text("a file")
+
+    assert tracking.check() == f"{tracking.uri}, 0 registered models"
+    assert Registry(f"sqlite:///{absent}").check() == f"{absent}, made at the first training"
+    assert not absent.parent.exists()
+    with pytest.raises(ContractError, match="cannot be written"):
+        Registry(f"sqlite:///{tmp_path / 'data' / 'mlflow.db'}").check()
+
+
 def test_without_an_address_the_notebooks_store_is_used(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
     """A notebook has set its store already, or its platform has."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)

@@ -1,0 +1,113 @@
+"""Whether an effect is above its minimum: p-values, blocks, false discoveries, verdicts.
+
+The null hypothesis is "the effect is at most the threshold", not "there is no difference": with
+enough rows every difference is significant and few matter. Each p-value here is for that null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log, sqrt
+from typing import Literal
+
+import numpy as np
+from scipy.stats import false_discovery_control, ncx2, norm
+
+from sparkml_ops.summaries.order import Integers
+
+__all__ = ["Verdict", "band", "discovery_rates", "effect_verdict", "ks_p", "missing_p", "psi_p", "total_variation_p"]
+
+Verdict = Literal["drift", "no drift", "fault", "undecided"]
+
+
+def ks_p(distance: float, threshold: float, n: int, m: int) -> float:
+    """P-value of "the distance is at most the threshold" by the band of Dvoretzky, Kiefer and Wolfowitz.
+
+    The observed distance exceeds the true one by more than t with a probability of at most
+    2 exp(-2 t^2 n m / (n + m)) (two-sample form with Massart's constant: Wei and Dudley, 2012).
+
+    >>> ks_p(0.3, 0.1, 1000, 1000) < 1e-8, ks_p(0.05, 0.1, 1000, 1000)
+    (True, 1.0)
+    """
+    excess = max(distance - threshold, 0.0)
+    return min(1.0, 2 * exp(-2 * excess * excess * n * m / (n + m)))
+
+
+def band(level: float, n: int, m: int) -> float:
+    """Half the width of the confidence band of the distance at confidence 1 - level."""
+    return sqrt(log(2 / level) * (n + m) / (2 * n * m))
+
+
+def psi_p(value: float, threshold: float, bins: int, n: int, m: int) -> float:
+    """P-value of "the index is at most the threshold".
+
+    n m / (n + m) times the index is about chi-square with bins - 1 degrees of freedom where both
+    sides are equal (Yurdakul, 2018), and noncentral by the true index where they are not.
+
+    >>> psi_p(0.5, 0.2, 10, 2000, 2000) < 0.01, psi_p(0.1, 0.2, 10, 2000, 2000) > 0.5
+    (True, True)
+    """
+    size = n * m / (n + m)
+    return 1.0 if bins < 2 else float(ncx2.sf(value * size, bins - 1, threshold * size))
+
+
+def total_variation_p(reference: Integers, current: Integers, threshold: float) -> float:
+    """P-value of "the total variation is at most the threshold", by the normal approximation.
+
+    It is a difference of two proportions, that of the bins where the reference has more; the
+    absolute values bias it upwards, which is taken off (mean of the folded normal distribution).
+    """
+    n, m = int(reference.sum()), int(current.sum())
+    p, q = reference / n, current / m
+    deviation = np.sqrt(p * (1 - p) / n + q * (1 - q) / m)
+    scaled = np.divide(p - q, deviation, out=np.zeros_like(p), where=deviation > 0)
+    folded = deviation * (sqrt(2 / np.pi) * np.exp(-(scaled**2) / 2) + scaled * (1 - 2 * norm.cdf(-scaled)))
+    bias = float(np.sum(folded - np.abs(p - q))) / 2
+    more = p > q
+    return _proportions_p(float(p[more].sum()), float(q[more].sum()), n, m, threshold + bias)
+
+
+def missing_p(first: int, n: int, second: int, m: int, threshold: float) -> float:
+    """P-value of "the missing share rose by at most the threshold", by the normal approximation.
+
+    One missing and one present row are added on each side (Agresti and Caffo, 2000).
+
+    >>> missing_p(0, 50, 50, 50, 0.1) < 1e-6, missing_p(5, 1000, 6, 1000, 0.1) > 0.99
+    (True, True)
+    """
+    return _proportions_p((second + 1) / (m + 2), (first + 1) / (n + 2), m + 2, n + 2, threshold)
+
+
+def _proportions_p(high: float, low: float, n: int, m: int, threshold: float) -> float:
+    # Half a row keeps the deviation above zero where both shares are 0 or 1.
+    spread = max(high * (1 - high) / n + low * (1 - low) / m, 0.25 * (1 / n**2 + 1 / m**2))
+    return float(norm.sf((high - low - threshold) / sqrt(spread)))
+
+
+def discovery_rates(values: Sequence[float | None]) -> list[float | None]:
+    """False discovery rates of a family of p-values (Benjamini and Hochberg, 1995); None stays None.
+
+    >>> discovery_rates([0.01, None, 0.04])
+    [0.02, None, 0.04]
+    """
+    known = [index for index, value in enumerate(values) if value is not None]
+    rates: list[float | None] = [None] * len(values)
+    if known:
+        for index, rate in zip(known, false_discovery_control([values[index] for index in known]), strict=True):
+            rates[index] = float(rate)
+    return rates
+
+
+def effect_verdict(lower: float, upper: float, threshold: float, rate: float | None, level: float) -> Verdict:
+    """What an effect says: `drift` where it is surely above the threshold, `undecided` where it may be.
+
+    Args:
+        lower: Guaranteed lower bound of the observed effect.
+        upper: Guaranteed upper bound.
+        threshold: The minimum effect.
+        rate: False discovery rate of "at most the threshold"; None where the statistic has no test.
+        level: Highest rate that counts as evidence.
+    """
+    if lower >= threshold and (rate is None or rate <= level):
+        return "drift"
+    return "no drift" if upper < threshold else "undecided"

@@ -1,0 +1,192 @@
+"""The drift of one window against a pinned reference: profiles and metrics, stored once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from feature_store.delta import Tables, Transaction
+from feature_store.records import Snapshot
+from feature_store.scan import plan_scan
+from sparkml_ops.config.drift import DriftSection
+from sparkml_ops.drift.anchors import chosen_types, fix_edges
+from sparkml_ops.drift.comparison import compare_rows
+from sparkml_ops.drift.profile import Profile, check_types, profiles
+from sparkml_ops.drift.report import DriftReport
+from sparkml_ops.drift.source import FileSource, FrameSource, Source
+from sparkml_ops.drift.states import StateKey, kept_edges, read_profile, write_profile
+from sparkml_ops.summaries import Edges, kind_of
+
+__all__ = ["METRICS_TABLE", "measure"]
+
+METRICS_TABLE = "drift_metrics"
+# Row groups let a few large files fill all cores; with many files their footers are not worth reading.
+_FEW_FILES = 64
+_METRICS = pa.schema(
+    [
+        ("project", pa.string()),
+        ("window", pa.string()),
+        ("generation", pa.int64()),
+        ("run_id", pa.string()),
+        ("as_of", pa.timestamp("us", "UTC")),
+        ("reference", pa.string()),
+        ("current", pa.string()),
+        ("edges", pa.string()),
+        ("segment", pa.string()),
+        ("column", pa.string()),
+        ("statistic", pa.string()),
+        ("value", pa.float64()),
+        ("lower", pa.float64()),
+        ("upper", pa.float64()),
+        ("n", pa.int64()),
+        ("m", pa.int64()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("threshold", pa.float64()),
+        ("method", pa.string()),
+        ("verdict", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class _Run:
+    project: str
+    window: str
+    generation: int
+    run_id: str
+    as_of: datetime
+    segments: tuple[str, ...]
+    settings: DriftSection
+
+
+def measure(
+    spark: SparkSession,
+    tables: Tables,
+    *,
+    reference: Snapshot | DataFrame,
+    current: Snapshot | DataFrame,
+    project: str,
+    window: str,
+    run_id: str,
+    as_of: datetime,
+    columns: Sequence[str] | None = None,
+    segments: Sequence[str] | None = None,
+    settings: DriftSection | None = None,
+    reference_where: Mapping[str, str] | None = None,
+    current_where: Mapping[str, str] | None = None,
+    generation: int = 0,
+) -> DriftReport:
+    """Compare a window with its reference and store profiles and metrics.
+
+    The reference is profiled once for each snapshot and definition; its profile in `profile_state`
+    serves the next windows. Edges stay those of the project's first reference, also under a new
+    one; a column that has none yet gets them from the present reference. Each window is one
+    replacement in `profile_state` and one in `drift_metrics`; a repeat of (project, window,
+    generation) adds nothing.
+
+    Args:
+        spark: The session.
+        tables: Where the tables lie.
+        reference: A pinned table, read from its files where they allow it, or rows (never reused).
+        current: The window's rows.
+        project: Labels the edges, the states and the metrics.
+        window: Label of the window.
+        run_id: Of the verb's run.
+        as_of: The run's clock, UTC.
+        columns: By default `settings.columns`, else the columns that both sides have.
+        segments: By default `settings.segments`.
+        settings: What is compared and when it counts.
+        reference_where: Only reference rows with these values (`{"split": "train"}`).
+        current_where: Only current rows with these values.
+        generation: Counts deliberate repeats.
+
+    Raises:
+        ContractError: A column is missing or has another type, a segment column has too many values.
+    """
+    settings = settings or DriftSection()
+    run = _Run(project, window, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
+    sides = _source(spark, tables, reference, reference_where or {}), _source(spark, tables, current, current_where or {})
+    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, settings)
+    names = _name(reference, reference_where), _name(current, current_where)
+    key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
+    stored = read_profile(tables, key) if isinstance(reference, Snapshot) else None
+    if stored is not None:
+        both = stored, profiles({"current": sides[1]}, stored.edges, run.segments, settings.blocks, settings)["current"]
+    else:
+        both = _profile_both(tables, sides, types, run)
+        version = 1 if isinstance(reference, Snapshot) else generation + 1
+        write_profile(tables, both[0], key, source=names[0], run_id=run_id, as_of=as_of, transaction=_once(run, key.window, version))
+    report = replace(compare_rows(sides, both, run.segments, settings), reference=names[0], current=names[1])
+    state = StateKey(project, window)
+    write_profile(tables, both[1], state, source=names[1], run_id=run_id, as_of=as_of, transaction=_once(run, window, generation + 1))
+    return replace(report, snapshot=_write_metrics(tables, report, run))
+
+
+def _profile_both(tables: Tables, sides: tuple[Source, Source], types: Mapping[str, str], run: _Run) -> tuple[Profile, Profile]:
+    kept = kept_edges(tables, run.project, types)
+    fixed = fix_edges(sides[0], {name: kind for name, kind in types.items() if name not in kept}, run.settings)
+    edges = Edges({name: kept[name] if name in kept else fixed[name] for name in types}, types)
+    both = profiles({"reference": sides[0], "current": sides[1]}, edges, run.segments, run.settings.blocks, run.settings)
+    return both["reference"], both["current"]
+
+
+def _types(base: Source, source: Source, columns: tuple[str, ...] | None, settings: DriftSection) -> dict[str, str]:
+    if columns is None:
+        columns = tuple(name for name, kind in base.types.items() if kind_of(kind) and name in source.types and name != settings.blocks)
+    types = chosen_types(base.types, columns)
+    check_types(types, source.types)
+    return types
+
+
+def _source(spark: SparkSession, tables: Tables, rows: Snapshot | DataFrame, where: Mapping[str, str]) -> Source:
+    if isinstance(rows, DataFrame):
+        return FrameSource(rows, where)
+    scan = plan_scan(tables, rows)
+    if scan is None:
+        return FrameSource(tables.read(rows.table, rows.version), where)
+    if len(scan.files) <= _FEW_FILES:
+        scan = plan_scan(tables, rows, row_groups=True) or scan
+    return FileSource(scan, spark, where)
+
+
+def _label(reference: Snapshot | DataFrame, where: Mapping[str, str], types: Mapping[str, str], run: _Run) -> str:
+    """Names the reference's profile: what was profiled, and how."""
+    rows = [reference.table, reference.version] if isinstance(reference, Snapshot) else ["rows", run.window]
+    settings = run.settings
+    definition = [rows, dict(where), dict(types), run.segments, settings.blocks, settings.cells, settings.categories, settings.top_categories]
+    return f"reference-{hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _name(rows: Snapshot | DataFrame, where: Mapping[str, str] | None) -> str:
+    name = f"{rows.table}@{rows.version}" if isinstance(rows, Snapshot) else "rows"
+    return " ".join([name, *(f"{column}={value}" for column, value in sorted((where or {}).items()))])
+
+
+def _once(run: _Run, label: str, version: int) -> Transaction:
+    return Transaction(f"profile/{run.project}/{label}", version)
+
+
+def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
+    tables.ensure(METRICS_TABLE, from_arrow_schema(_METRICS), partition_by=("project", "window"))
+    common = {
+        "project": run.project,
+        "window": run.window,
+        "generation": run.generation,
+        "run_id": run.run_id,
+        "as_of": run.as_of,
+        "reference": report.reference,
+        "current": report.current,
+        "edges": report.edges,
+    }
+    frame = tables.spark.createDataFrame(pa.Table.from_pylist([common | row for row in report.rows()], _METRICS)).coalesce(1)
+    where = {"project": run.project, "window": run.window}
+    transaction = Transaction(f"drift/{run.project}/{run.window}", run.generation + 1)
+    return tables.replace(METRICS_TABLE, frame, where, transaction=transaction, details={"verdict": report.verdict}).snapshot

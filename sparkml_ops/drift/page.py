@@ -1,0 +1,106 @@
+"""The report as one HTML page: readable on a phone, in light and dark, needing nothing from elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from sparkml_ops.drift.picture import HEIGHT, WIDTH, bars_of, curves_of
+from sparkml_ops.drift.report import ColumnDrift, DriftReport
+from sparkml_ops.drift.template import PAGE
+
+__all__ = ["render"]
+
+_MOST_BINS = 30
+_WORDS = {
+    "ks": "Kolmogorov-Smirnov",
+    "wasserstein": "Wasserstein-1",
+    "psi": "PSI",
+    "jensen_shannon": "Jensen-Shannon",
+    "hellinger": "Hellinger",
+    "chi_square": "Chi-square",
+    "total_variation": "Total variation",
+    "missing": "Missing share",
+}
+
+
+def render(report: DriftReport) -> str:
+    """The page of a report."""
+    ordered = report.by_severity
+    whole = [column for column in ordered if column.segment is None]
+    page: str = _template().render(
+        report=report,
+        whole=[_card(column) for column in whole],
+        segments=[_row(column) for column in ordered if column.segment is not None],
+        verdicts=list(Counter(column.verdict for column in whole).items()),
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    return page.lstrip()
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"share": _share, "short": _short, "whole": "{:,}".format}
+    return environment.from_string(PAGE)
+
+
+def _row(column: ColumnDrift) -> dict[str, Any]:
+    name = "ks" if column.ks is not None else "total_variation"
+    effect = column.measures[name]
+    return {
+        "anchor": f"c-{column.column}",
+        "name": column.column,
+        "segment": column.segment,
+        "verdict": column.verdict,
+        "effect_name": "KS" if name == "ks" else "TV",
+        "effect": effect.value,
+        "effect_share": min(1.0, (effect.value or 0.0) / (3 * effect.threshold)) if effect.threshold else 0.0,
+        "judged": effect.threshold is not None,
+        "psi": column.psi,
+        "missing_before": column.reference.missing,
+        "missing": column.missing,
+        "n": column.reference.n,
+        "m": column.current.n,
+    }
+
+
+def _card(column: ColumnDrift) -> dict[str, Any]:
+    bars, more = bars_of(column)
+    return _row(column) | {
+        "type": column.type,
+        "curves": curves_of(column),
+        "bars": bars,
+        "more": more,
+        "interval": column.ks_interval,
+        "confidence": 1 - column.level,
+        "measures": [(_WORDS[name], measure) for name, measure in column.measures.items() if measure.value is not None],
+        "bins": _bins(column),
+    }
+
+
+def _bins(column: ColumnDrift) -> dict[str, Any] | None:
+    if column.declared is None:
+        return None
+    first, second = column.declared.counts
+    rows = [
+        {"label": label, "reference": int(one), "current": int(two), "p": one / max(first.sum(), 1), "q": two / max(second.sum(), 1)}
+        for label, one, two in zip(column.declared.labels, first, second, strict=True)
+    ]
+    return {"rows": rows[:_MOST_BINS], "more": max(0, len(rows) - _MOST_BINS)}
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 100:.1f} %" if 0.0005 < value < 0.9995 else f"{value * 100:.3g} %"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10 or value == 0 else f"{value:.4g}"

@@ -1,0 +1,262 @@
+"""What a comparison found: statistics by column and segment, verdicts, tables and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from feature_store.records import Snapshot
+from sparkml_ops.drift.bins import Bins, Counts
+from sparkml_ops.drift.inference import Verdict
+from sparkml_ops.drift.profile import ColumnProfile
+from sparkml_ops.summaries.order import Floats
+
+__all__ = ["STATISTICS", "ColumnDrift", "DriftReport", "Measure"]
+
+STATISTICS = ("ks", "wasserstein", "psi", "jensen_shannon", "hellinger", "chi_square", "total_variation", "missing")
+_ORDER: tuple[Verdict, ...] = ("fault", "drift", "undecided", "no drift")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One statistic of one column.
+
+    Args:
+        value: None where the statistic does not apply or a side has no value.
+        lower: Guaranteed lower bound; equal to the value where it is exact.
+        upper: Guaranteed upper bound.
+        n: Rows of the reference that it is over.
+        m: Rows of the current side.
+        p: P-value of "the effect is at most the threshold"; for chi-square of "both sides are equal".
+        q: False discovery rate within the statistic's family, all columns and segments of the report.
+        threshold: The minimum effect; None where the statistic is not judged.
+        method: How value and p came about.
+        verdict: None where the statistic is not judged.
+    """
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+    m: int
+    p: float | None = None
+    q: float | None = None
+    threshold: float | None = None
+    method: str = ""
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnDrift:
+    """One column on both sides, over all rows or over a segment.
+
+    Args:
+        column: Its name.
+        type: Its Spark type.
+        segment: `name=value`, or None for all rows.
+        measures: By name of the statistic, all of `STATISTICS`.
+        declared: Bins and their counts; None where a side has no value.
+        reference: Profile of the reference.
+        current: Profile of the current rows.
+        margin: Half the width of `ks_interval`.
+        level: 1 - confidence of that interval.
+    """
+
+    column: str
+    type: str
+    segment: str | None
+    measures: Mapping[str, Measure]
+    declared: Bins | None
+    reference: ColumnProfile
+    current: ColumnProfile
+    margin: float | None
+    level: float
+
+    @property
+    def ks(self) -> float | None:
+        """Kolmogorov-Smirnov distance; a lower bound where `ks_bounds` differ; None for a category."""
+        return self.measures["ks"].value
+
+    @property
+    def ks_bounds(self) -> tuple[float, float] | None:
+        """Guaranteed bounds of the distance between the two samples."""
+        return self._bounds("ks")
+
+    @property
+    def ks_interval(self) -> tuple[float, float] | None:
+        """Confidence interval of the distance between the two populations."""
+        bounds = self.ks_bounds
+        if bounds is None or self.margin is None:
+            return None
+        return max(0.0, bounds[0] - self.margin), min(1.0, bounds[1] + self.margin)
+
+    @property
+    def wasserstein(self) -> float | None:
+        """Wasserstein-1 distance in the column's unit (microseconds for dates); None for a category."""
+        return self.measures["wasserstein"].value
+
+    @property
+    def wasserstein_bounds(self) -> tuple[float, float] | None:
+        """Guaranteed bounds of the distance between the two samples."""
+        return self._bounds("wasserstein")
+
+    @property
+    def psi(self) -> float | None:
+        """Population stability index over the declared bins."""
+        return self.measures["psi"].value
+
+    @property
+    def jensen_shannon(self) -> float | None:
+        """Jensen-Shannon distance over the declared bins, base e."""
+        return self.measures["jensen_shannon"].value
+
+    @property
+    def hellinger(self) -> float | None:
+        """Hellinger distance over the declared bins."""
+        return self.measures["hellinger"].value
+
+    @property
+    def chi_square(self) -> float | None:
+        """Statistic of the chi-square test over the declared bins; its p-value is in `measures`."""
+        return self.measures["chi_square"].value
+
+    @property
+    def total_variation(self) -> float | None:
+        """Total variation over the declared bins."""
+        return self.measures["total_variation"].value
+
+    @property
+    def missing(self) -> float | None:
+        """Share of null and NaN in the current rows; the reference's is `reference.missing`."""
+        return self.measures["missing"].value
+
+    @property
+    def bins(self) -> Floats | tuple[str, ...] | None:
+        """Edges of the declared bins of a number, (edges[i], edges[i + 1]], or names of the categories."""
+        return None if self.declared is None else self.declared.edges
+
+    @property
+    def counts(self) -> Counts | None:
+        """Rows of both sides in these bins: `.reference` and `.current`."""
+        return None if self.declared is None else self.declared.counts
+
+    @property
+    def verdict(self) -> Verdict:
+        """`fault` before `drift`, before `undecided`, before `no drift`, over the judged statistics.
+
+        A column without a value on one side is undecided, unless its missing share makes it a fault.
+        """
+        found = {measure.verdict for measure in self.measures.values()} | ({"undecided"} if self.declared is None else set())
+        return next((verdict for verdict in _ORDER if verdict in found), "undecided")
+
+    def _bounds(self, name: str) -> tuple[float, float] | None:
+        measure = self.measures[name]
+        return None if measure.lower is None or measure.upper is None else (measure.lower, measure.upper)
+
+
+@dataclass(frozen=True, eq=False)
+class DriftReport:
+    """The comparison of two sides.
+
+    Args:
+        columns: Each column over all rows first, then by segment.
+        reference: What the reference was, in words.
+        current: What was compared with it.
+        edges: Id of the edges.
+        snapshot: The commit that stored it, where it was stored.
+    """
+
+    columns: tuple[ColumnDrift, ...]
+    reference: str = "reference"
+    current: str = "current"
+    edges: str = ""
+    snapshot: Snapshot | None = None
+
+    def __getitem__(self, key: str | tuple[str, str | None]) -> ColumnDrift:
+        """A column over all rows, or over a segment: `report["distance", "origin=JFK"]`."""
+        column, segment = key if isinstance(key, tuple) else (key, None)
+        for found in self.columns:
+            if (found.column, found.segment) == (column, segment):
+                return found
+        raise KeyError(f"no column {column!r} (segment {segment!r}) in this report of {sorted({found.column for found in self.columns})[:20]}")
+
+    def __iter__(self) -> Iterator[ColumnDrift]:
+        return iter(self.columns)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The gravest verdict of a column over all rows; segments do not count."""
+        found = {column.verdict for column in self.columns if column.segment is None}
+        return next((verdict for verdict in _ORDER if verdict in found), "undecided")
+
+    @property
+    def by_severity(self) -> list[ColumnDrift]:
+        """All entries, gravest first: by verdict, then by the greatest effect as a share of its threshold."""
+        return sorted(self.columns, key=lambda column: (_ORDER.index(column.verdict), -_severity(column), column.segment or "", column.column))
+
+    def to_document(self) -> dict[str, Any]:
+        """The report's result as plain JSON types."""
+        whole = [column for column in self.by_severity if column.segment is None]
+        return {
+            "reference": self.reference,
+            "current": self.current,
+            "edges": self.edges,
+            "snapshot": None if self.snapshot is None else asdict(self.snapshot),
+            "verdict": self.verdict,
+            "columns": {
+                column.column: {"verdict": column.verdict, **{name: measure.value for name, measure in column.measures.items()}} for column in whole
+            },
+            "segments": [
+                [column.segment, column.column, column.verdict]
+                for column in self.columns
+                if column.segment is not None and column.verdict in ("fault", "drift")
+            ],
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each segment, column and statistic."""
+        return [
+            {
+                "segment": column.segment,
+                "column": column.column,
+                "statistic": name,
+                **{field: getattr(measure, field) for field in ("value", "lower", "upper", "n", "m", "p", "q", "threshold", "method", "verdict")},
+            }
+            for column in self.columns
+            for name, measure in column.measures.items()
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each segment ("name=value", or None for all rows), column and statistic.
+
+        Columns: segment, column, statistic, value, lower, upper, n, m, p, q, threshold, method, verdict.
+        """
+        frame = pd.DataFrame(
+            self.rows(), columns=["segment", "column", "statistic", "value", "lower", "upper", "n", "m", "p", "q", "threshold", "method", "verdict"]
+        )
+        numbers = dict.fromkeys(["value", "lower", "upper", "p", "q", "threshold"], np.float64)
+        return frame.astype(
+            {**numbers, "n": np.int64, "m": np.int64, **dict.fromkeys(["segment", "column", "statistic", "method", "verdict"], object)}
+        )
+
+    def html(self) -> str:
+        """The report as one page that needs nothing else."""
+        from sparkml_ops.drift.page import render
+
+        return render(self)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the page to a file and return where."""
+        target = Path(path)
+        target.write_text(self.html(), encoding="utf-8")
+        return target
+
+
+def _severity(column: ColumnDrift) -> float:
+    shares = [measure.value / measure.threshold for measure in column.measures.values() if measure.value is not None and measure.threshold]
+    return max(shares, default=0.0)

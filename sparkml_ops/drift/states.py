@@ -1,0 +1,165 @@
+"""Profiles in the Delta table `profile_state`: one row for each window, segment, block and column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from feature_store.delta import Commit, Tables, Transaction
+from feature_store.names import Warehouse
+from sparkml_ops.drift.profile import WHOLE, Profile
+from sparkml_ops.errors import TableNotFound
+from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, NumberSummary, unpack_edges, unpack_summary
+from sparkml_ops.summaries.survey import Group
+
+__all__ = ["STATE_TABLE", "StateKey", "from_delta", "kept_edges", "read_profile", "to_delta", "write_profile"]
+
+STATE_TABLE = "profile_state"
+_REFERENCE = "reference"
+_SCHEMA = pa.schema(
+    [
+        ("table", pa.string()),
+        ("window", pa.string()),
+        ("role", pa.string()),
+        ("source", pa.string()),
+        ("segment", pa.string()),
+        ("block", pa.string()),
+        ("column", pa.string()),
+        ("type", pa.string()),
+        ("edges", pa.string()),
+        ("n", pa.int64()),
+        ("nulls", pa.int64()),
+        ("nan", pa.int64()),
+        ("negative_infinite", pa.int64()),
+        ("positive_infinite", pa.int64()),
+        ("min", pa.float64()),
+        ("max", pa.float64()),
+        ("state", pa.binary()),
+        ("column_edges", pa.binary()),
+        ("run_id", pa.string()),
+        ("as_of", pa.timestamp("us", "UTC")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class StateKey:
+    """Where a profile lies in the table.
+
+    Args:
+        table: What was profiled: a table's name, or a project.
+        window: Label of the window, or of the reference.
+        role: `reference` where its edges anchor later profiles, else `window`.
+    """
+
+    table: str
+    window: str
+    role: str = "window"
+
+
+def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str = "all") -> Commit:
+    """Store a profile in `profile_state`, in place of the one with the same table and window.
+
+    Args:
+        profile: What to store.
+        tables: The tables, or the folder of a warehouse (then the active session writes).
+        table: Name of what was profiled: letters, digits and `:._-`.
+        window: Label of the rows' window.
+    """
+    return write_profile(_tables(tables), profile, StateKey(table, window))
+
+
+def from_delta(tables: Tables | str, table: str, *, window: str = "all") -> Profile:
+    """Read a stored profile.
+
+    Raises:
+        TableNotFound: No profile of this table and window is stored.
+    """
+    found = read_profile(_tables(tables), StateKey(table, window))
+    if found is None:
+        raise TableNotFound(
+            f"no profile of `{table}`, window {window!r}", expected="one that to_delta has stored", mend="profile the rows and store the profile"
+        )
+    return found
+
+
+def write_profile(
+    tables: Tables,
+    profile: Profile,
+    key: StateKey,
+    *,
+    source: str = "",
+    run_id: str = "",
+    as_of: datetime | None = None,
+    transaction: Transaction | None = None,
+) -> Commit:
+    """Store a profile in place of the one with the same key."""
+    tables.ensure(STATE_TABLE, from_arrow_schema(_SCHEMA), partition_by=("table", "window"))
+    known = as_of or datetime.now(UTC)
+    common = {"table": key.table, "window": key.window, "role": key.role, "source": source, "run_id": run_id, "as_of": known}
+    rows = [common | row for row in _rows(profile)]
+    frame = tables.spark.createDataFrame(pa.Table.from_pylist(rows, _SCHEMA)).coalesce(1)
+    return tables.replace(
+        STATE_TABLE, frame, {"table": key.table, "window": key.window}, transaction=transaction, details={"edges": profile.edges.id}
+    )
+
+
+def read_profile(tables: Tables, key: StateKey) -> Profile | None:
+    """A stored profile; None where there is none."""
+    if not tables.exists(STATE_TABLE):
+        return None
+    rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window})
+    whole = [row for row in rows if (row["segment"], row["block"]) == ("", "")]
+    if not whole:
+        return None
+    edges = Edges({row["column"]: unpack_edges(row["column_edges"]) for row in whole}, {row["column"]: row["type"] for row in whole})
+    groups: dict[Group, dict[str, NumberSummary | CategorySummary]] = {}
+    for row in rows:
+        state = cast("NumberSummary | CategorySummary", unpack_summary(row["state"]))
+        groups.setdefault((row["segment"] or None, row["block"] or None), {})[row["column"]] = state
+    return Profile(edges, groups)
+
+
+def kept_edges(tables: Tables, table: str, types: Mapping[str, str]) -> dict[str, ColumnEdges]:
+    """Edges that earlier references have fixed, of the columns whose type is still the same."""
+    if not tables.exists(STATE_TABLE):
+        return {}
+    rows = tables.rows(STATE_TABLE, {"table": table, "role": _REFERENCE, "segment": "", "block": ""})
+    oldest_first = sorted(rows, key=lambda row: (row["as_of"], row["window"]))
+    return {row["column"]: unpack_edges(row["column_edges"]) for row in oldest_first if types.get(row["column"]) == row["type"]}
+
+
+def _rows(profile: Profile) -> list[dict[str, Any]]:
+    result = []
+    for group, columns in profile.groups.items():
+        for name, state in columns.items():
+            view, tally = profile.column(name, *group), state.tally
+            result.append(
+                {
+                    "segment": group[0] or "",
+                    "block": group[1] or "",
+                    "column": name,
+                    "type": profile.edges.types[name],
+                    "edges": profile.edges[name].id,
+                    "n": tally.n,
+                    "nulls": tally.nulls,
+                    "nan": tally.nan,
+                    "negative_infinite": tally.negative,
+                    "positive_infinite": tally.positive,
+                    "min": view.min,
+                    "max": view.max,
+                    "state": state.pack(),
+                    "column_edges": profile.edges[name].pack() if group == WHOLE else None,
+                }
+            )
+    return result
+
+
+def _tables(tables: Tables | str) -> Tables:
+    return Tables(SparkSession.active(), Warehouse(root=tables)) if isinstance(tables, str) else tables

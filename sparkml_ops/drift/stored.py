@@ -1,0 +1,55 @@
+"""A stored report again: from its metrics and profiles, without a pass over rows and without Spark."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from feature_store.delta import Tables
+from feature_store.records import Snapshot
+from sparkml_ops.config.drift import DriftSection
+from sparkml_ops.drift.comparison import compare_profiles
+from sparkml_ops.drift.measure import METRICS_TABLE
+from sparkml_ops.drift.profile import Profile
+from sparkml_ops.drift.report import DriftReport, Measure
+from sparkml_ops.drift.states import STATE_TABLE, StateKey, read_profile
+from sparkml_ops.errors import TableNotFound
+
+__all__ = ["stored_report"]
+
+_MEASURE = tuple(field.name for field in fields(Measure))
+
+
+def stored_report(tables: Tables, project: str, window: str, *, snapshot: Snapshot, settings: DriftSection | None = None) -> DriftReport:
+    """The report of a window as it was measured.
+
+    Args:
+        snapshot: The commit of `drift_metrics` that holds it; handed on in the report.
+        settings: Options of the comparison; values and verdicts are the stored ones.
+
+    Raises:
+        TableNotFound: Its metrics or profiles are not there.
+    """
+    rows = tables.rows(METRICS_TABLE, {"project": project, "window": window}) if tables.exists(METRICS_TABLE) else []
+    current = read_profile(tables, StateKey(project, window)) if rows else None
+    reference = _reference(tables, project, rows[0]) if rows else None
+    if current is None or reference is None:
+        raise TableNotFound(f"no stored drift of {project}, window {window}", mend="run `sparkml-ops drift` with `--generation next`")
+    found: dict[tuple[str, str | None], dict[str, Measure]] = defaultdict(dict)
+    for row in rows:
+        found[row["column"], row["segment"]][row["statistic"]] = Measure(**{name: row[name] for name in _MEASURE})
+    report = compare_profiles(reference, current, settings)
+    columns = tuple(replace(column, measures=found[column.column, column.segment]) for column in report.columns)
+    return replace(report, columns=columns, reference=rows[0]["reference"], current=rows[0]["current"], snapshot=snapshot)
+
+
+def _reference(tables: Tables, project: str, row: Mapping[str, Any]) -> Profile | None:
+    """The reference's profile: the one of the same rows on the same edges."""
+    states = tables.rows(STATE_TABLE, {"table": project, "role": "reference", "source": row["reference"], "block": ""})
+    for window in sorted({state["window"] for state in states}):
+        profile = read_profile(tables, StateKey(project, window, "reference"))
+        if profile is not None and profile.edges.id == row["edges"]:
+            return profile
+    return None

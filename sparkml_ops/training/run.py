@@ -1,0 +1,269 @@
+"""A training from its training set to a published artifact with metrics, in stages that are done once.
+
+Each stage ends with one document under `training/<run>/`: `spec`, `trained`, `artifact`, `baseline`, `evaluation`. A run that was killed and
+is started again reads what is there and goes on with the rest, inside training from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import torch
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from feature_store.delta import Tables
+from feature_store.names import quote
+from feature_store.records import TrainingSet
+from feature_store.scan import plan_scan
+from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model import artifact
+from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.baseline import fit_logistic
+from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
+from sparkml_ops.training.curve import draw_curve
+from sparkml_ops.training.evaluation import Contest, evaluate
+from sparkml_ops.training.launch import LaunchSettings, launch
+from sparkml_ops.training.loop import TrainingTask
+from sparkml_ops.training.plan import SPLIT, Plan, plan_groups
+from sparkml_ops.training.preprocessing import Fitted, SplitCounts, fit
+
+__all__ = ["RunLog", "Trained", "train"]
+
+_log = logging.getLogger(__name__)
+_VALIDATION_BATCH = 4096
+# These change how long a training takes, not what comes out.
+_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+
+
+class RunLog(Protocol):
+    """Where a run's numbers go; logging the same again changes nothing."""
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log settings."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log values at an epoch."""
+
+    def log_figure(self, name: str, path: Path | str) -> None:
+        """Keep a picture."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Args:
+        metrics: Flat names to values; `evaluation_*` are on the evaluation split.
+        artifact: Storage folder of the model: `weights.safetensors` and `model.json`.
+        history: The epochs, in order.
+    """
+
+    metrics: Mapping[str, float]
+    artifact: str
+    history: tuple[Epoch, ...]
+
+
+def train(
+    spark: SparkSession,
+    tables: Tables,
+    storage: Storage,
+    training_set: TrainingSet,
+    settings: TrainingSection,
+    run_log: RunLog,
+    *,
+    run: str,
+    on_report: Callable[[dict[str, Any]], None] | None = None,
+) -> Trained:
+    """Train a model on a training set, or finish the training that was begun under the same name.
+
+    Args:
+        spark: The session whose executors do the work.
+        tables: Where the training set lies.
+        storage: For checkpoints and the artifact, under `training/<run>`; readable by executors.
+        training_set: Rows with `split`, `row_position`, features and label.
+        settings: Model, optimiser, workers.
+        run_log: Receives parameters, metrics of each epoch, final metrics and the learning curve.
+        run: Stable name of this piece of work; the same name goes on where it stopped.
+        on_report: Called with each report of a rank, as they come.
+
+    Raises:
+        ContractError: The training set or the settings break a promise, or `run` was begun with others.
+        RankFailed: A rank raised, or ranks died more often than `attempts` allows.
+        StartTimeout: The ranks did not meet in time.
+    """
+    job = _Job(spark, tables, storage, training_set, settings, f"training/{run}")
+    fitted = job.fit()
+    run_log.log_params({"training_set": training_set.id, **_flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs)})
+
+    def say(report: dict[str, Any]) -> None:
+        if report.get("kind") == "epoch":
+            run_log.log_metrics(_measures(report), step=int(report["epoch"]))
+        if on_report is not None:
+            on_report(report)
+
+    history = job.train(fitted, run, say)
+    kept = best_epoch(history, settings.keep)
+    folder = job.publish_model(fitted.spec, kept)
+    metrics = {**_counts(fitted, history, kept), **job.evaluate(fitted)}
+    for epoch in history:
+        run_log.log_metrics(_measures(asdict(epoch)), step=epoch.epoch)
+    run_log.log_metrics(metrics, step=0)
+    with TemporaryDirectory() as scratch:
+        draw_curve(history, kept, picture := Path(scratch) / "learning_curve.png")
+        run_log.log_figure("learning_curve", picture)
+    job.checkpoints.remove()
+    return Trained(metrics, folder, history)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The stages of one training."""
+
+    spark: SparkSession
+    tables: Tables
+    storage: Storage
+    training_set: TrainingSet
+    settings: TrainingSection
+    folder: str
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.storage, f"{self.folder}/checkpoints")
+
+    def fit(self) -> Fitted:
+        """Preprocessing, fitted once; a run that was begun with other settings or rows is refused."""
+        mine = _fingerprint(self.settings, self.training_set)
+
+        def make() -> dict[str, Any]:
+            fitted = fit(self._frame(), self.settings)
+            splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
+            return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits}
+
+        document = self._once("spec", make)
+        if document["fingerprint"] != mine:
+            raise ContractError(
+                f"{self.folder} begun with other settings or another training set",
+                expected="the same ones",
+                mend="use --generation next for a new training",
+            )
+        return Fitted(ModelSpec.from_json(document["model"]), {name: SplitCounts(**counts) for name, counts in document["splits"].items()})
+
+    def train(self, fitted: Fitted, run: str, say: Callable[[dict[str, Any]], None]) -> tuple[Epoch, ...]:
+        """All epochs, on all ranks."""
+
+        def make() -> dict[str, Any]:
+            task = TrainingTask(fitted.spec, self._plans(), self.settings, self.storage, f"{self.folder}/checkpoints")
+            results = launch(self.spark, task, self._launch_settings(), self.storage, run, on_report=say)
+            return dict(json.loads(results[0] or b"null"))
+
+        return Progress.from_json(json.dumps(self._once("trained", make)).encode()).history
+
+    def publish_model(self, spec: ModelSpec, kept: Epoch) -> str:
+        """The weights of the kept epoch as an artifact; returns its folder."""
+        return self._publish_artifact("artifact", lambda: (spec, self.checkpoints.weights(Progress(kept.epoch + 1))))
+
+    def evaluate(self, fitted: Fitted) -> dict[str, float]:
+        """Metrics on the evaluation split, the logistic regression's beside the model's."""
+        settings, label = self.settings, F.col(quote(self.settings.label))
+        frame, rate = self._frame(), fitted.splits["train"].rate
+        train = frame.where((F.col(SPLIT) == "train") & label.isNotNull())
+        logistic = self._publish_artifact("baseline", lambda: fit_logistic(train, fitted.spec, settings.label))
+        contest = Contest(
+            self.storage,
+            {"model": f"{self.folder}/artifact", "logistic": logistic},
+            tuple(name for name, _ in fitted.spec.inputs),
+            settings.label,
+            rate,
+            replicates=settings.replicates,
+            confidence=settings.confidence,
+            seed=settings.seed,
+        )
+        return self._once("evaluation", lambda: evaluate(frame.where(F.col(SPLIT) == "evaluation"), contest).metrics(rate))
+
+    def _publish_artifact(self, name: str, make: Callable[[], tuple[ModelSpec, dict[str, torch.Tensor]]]) -> str:
+        """Files first, then the document that says that they are whole; it lies beside the folder, which holds the model and nothing else."""
+        folder = f"{self.folder}/{name}"
+
+        def publish() -> dict[str, Any]:
+            with TemporaryDirectory() as scratch:
+                artifact.save(Path(scratch), *make())
+                for path in sorted(Path(scratch).iterdir()):
+                    self.storage.publish_file(f"{folder}/{path.name}", path, kind=f"{name}_file")
+                return {"digest": artifact.digest(Path(scratch))}
+
+        self._once(name, publish)
+        return folder
+
+    def _once(self, stage: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """A stage's document: read where it is there, else made and published."""
+        name = f"{self.folder}/{stage}.json"
+        if self.storage.exists(name):
+            _log.info("stage %s of %s is done", stage, self.folder)
+            return dict(json.loads(self.storage.read(name)))
+        document = make()
+        self.storage.publish(name, json.dumps(document, sort_keys=True, allow_nan=False).encode(), kind=stage)
+        return document
+
+    def _plans(self) -> dict[str, Plan]:
+        scan = plan_scan(self.tables, self.training_set.snapshot)
+        if scan is None:
+            raise ContractError(
+                f"training set `{self.training_set.snapshot.table}` with deletion vectors or column mapping",
+                expected="plain Parquet files",
+                mend="build it anew",
+            )
+        groups = plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
+        settings = self.settings
+        plans = {"train": Plan(groups["train"], settings.shards, settings.batch_size, settings.seed)}
+        if groups["validation"]:
+            plans["validation"] = Plan(groups["validation"], settings.shards, _VALIDATION_BATCH, settings.seed, shuffle=False)
+        return plans
+
+    def _launch_settings(self) -> LaunchSettings:
+        settings = self.settings
+        local = settings.backend == "local"
+        return LaunchSettings(
+            workers=1 if local else settings.workers,
+            backend=settings.backend,
+            start_timeout=settings.start_timeout,
+            hang_timeout=settings.hang_timeout,
+            attempts=settings.attempts,
+            threads=settings.threads or (1 if local else int(self.spark.conf.get("spark.task.cpus", "1") or 1)),
+        )
+
+    def _frame(self) -> DataFrame:
+        return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
+
+
+def _fingerprint(settings: TrainingSection, training_set: TrainingSet) -> str:
+    document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _measures(epoch: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of an epoch's report, without those that do not exist."""
+    names = asdict(Epoch(0, 0.0, None, None, 0.0, 0.0, 0.0, 0.0)).keys() - {"epoch"}
+    return {name: float(epoch[name]) for name in sorted(names) if epoch.get(name) is not None}
+
+
+def _counts(fitted: Fitted, history: tuple[Epoch, ...], kept: Epoch) -> dict[str, float]:
+    rows = {f"{split}_rows": float(counts.rows) for split, counts in fitted.splits.items() if split != "evaluation"}
+    pending = sum(counts.pending for counts in fitted.splits.values())
+    return {**rows, "pending_rows": float(pending), "epochs": float(len(history)), "kept_epoch": float(kept.epoch)}

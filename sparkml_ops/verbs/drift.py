@@ -1,0 +1,109 @@
+"""`drift`: a scored window against the training set of the model that scored it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from pyspark.sql import SparkSession
+
+from sparkml_ops.config.root import Config
+from sparkml_ops.drift import DriftReport
+from sparkml_ops.drift.measure import measure
+from sparkml_ops.drift.stored import stored_report
+from sparkml_ops.errors import ContractError
+from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.records import ScoredWindow, Snapshot
+from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs import score, training_set
+from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
+from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.work import Work
+from sparkml_ops.window import Window
+
+__all__ = ["perform", "plan", "run"]
+
+
+def run(
+    spark: SparkSession | None,
+    config: Config,
+    *,
+    window: str,
+    slot: str = "champion",
+    generation: Generation = 0,
+    as_of: datetime | str | None = None,
+) -> DriftReport:
+    """Compare what the model saw in a window with what it was trained on.
+
+    Args:
+        window: A window that has been scored.
+        slot: Slot of the predictions; its model carries the reference.
+
+    Raises:
+        ContractError: The window has not been scored in this slot.
+    """
+    return perform(Work(config, spark), window=window, slot=slot, generation=generation, as_of=as_of).record
+
+
+def perform(
+    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None
+) -> Outcome[DriftReport]:
+    """Run the verb and say how it ended."""
+    return outcome(work, _task(work, Window.parse(window), slot, generation), as_of=as_of)
+
+
+def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
+    """What the verb would read and write."""
+    parsed = Window.parse(window)
+    reference = _record(_scored(work, parsed, slot)).model.training_set.snapshot
+    reads = [f"reference {reference.table}@{reference.version} (split train)", f"scoring set of {window}"]
+    return make_plan(work, _task(work, parsed, slot, generation), reads=reads, writes=["table profile_state", "table drift_metrics"])
+
+
+def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[DriftReport]:
+    project, settings = work.config.project, work.sections.drift
+    key = generation(work, RunKey("drift", project, work.sections.scoring.target, window.label, slot), wanted)
+
+    def body(run_id: str, now: datetime) -> DriftReport:
+        scored = _scored(work, window, slot)
+        reference = _record(scored).model.training_set
+        split = training_set.declaration(work).split
+        return measure(
+            work.spark,
+            work.tables,
+            reference=reference.snapshot,
+            reference_where={"split": "train"} if split is not None else None,
+            current=score.scoring_set(work, window, scored.key.generation),
+            current_where={"window": window.label},
+            project=project,
+            window=window.label,
+            run_id=run_id,
+            as_of=now,
+            settings=settings,
+            generation=key.generation,
+        )
+
+    def restore(document: Mapping[str, Any]) -> DriftReport:
+        snapshot = TypeAdapter(Snapshot).validate_python(document["snapshot"])
+        return stored_report(work.tables, project, window.label, snapshot=snapshot, settings=settings)
+
+    return Task(key, DriftReport, ("drift",), body, restore=restore)
+
+
+def _record(scored: FinishedRun) -> ScoredWindow:
+    return TypeAdapter(ScoredWindow).validate_python(scored.record)
+
+
+def _scored(work: Work, window: Window, slot: str) -> FinishedRun:
+    """The newest scoring of a window and slot."""
+    where = {"verb": "score", "project": work.config.project, "target": work.sections.scoring.target}
+    runs = [run for run in work.ledger.runs(where) if (run.key.window, run.key.slot) == (window.label, slot)]
+    if not runs:
+        raise ContractError(
+            f"no scores of window {window.label} in slot {slot}",
+            expected="a scored window",
+            mend=f"run `sparkml-ops score --project {work.config.project} --window {window.label} --slot {slot}` first",
+        )
+    return runs[-1]

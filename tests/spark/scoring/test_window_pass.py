@@ -1,0 +1,197 @@
+"""A window's pass: every row once, bad rows aside, one commit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from scoring_rows import SCHEMA, SETTINGS, START, WINDOW, all_bad, bad_rows, good_rows, run, store_rows
+
+from feature_store.delta import Tables
+from feature_store.records import Snapshot
+from sparkml_ops.config.scoring import ScoringSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model import artifact
+from sparkml_ops.records import ScoredWindow
+from sparkml_ops.scoring import finished, predictions, quarantine
+from sparkml_ops.scoring.model import ScoringModel
+
+KEY = ["flight_id", "leg"]
+GOOD = 120
+# Of a window with no duplicate, into a new table. Lower it when it falls, and say why when it must rise.
+JOBS = 12
+
+
+@pytest.fixture(scope="module")
+def scoring_set(warehouse: Tables) -> Snapshot:
+    """A window with all kinds of bad rows."""
+    return store_rows(warehouse, good_rows(GOOD) + all_bad())
+
+
+@pytest.fixture(scope="module")
+def scored(warehouse: Tables, model: ScoringModel, scoring_set: Snapshot) -> ScoredWindow:
+    """That window, scored by the arrow engine."""
+    return run(warehouse, model, scoring_set, engine="arrow")
+
+
+def test_every_row_is_there_once(warehouse: Tables, scored: ScoredWindow) -> None:
+    """Scored or quarantined, never lost, never doubled."""
+    rows = warehouse.read(SETTINGS.target).where("slot = 'champion'").select(*KEY).collect()
+
+    assert Counter(map(tuple, rows)) == Counter((row[0], row[1]) for row in good_rows(GOOD) + all_bad())
+    assert (scored.rows, scored.quarantined) == (GOOD, len(all_bad()))
+
+
+def test_each_bad_row_has_its_reason(warehouse: Tables, scored: ScoredWindow) -> None:
+    """A user can look up why; rows that share a key are all set aside, since none is known to be the right one."""
+    rows = quarantine(warehouse, SETTINGS.target, window=WINDOW, slot="champion").select(*KEY, "reason").collect()
+
+    assert Counter(map(tuple, rows)) == Counter((row[0], row[1], reason) for reason, bad in bad_rows().items() for row in bad)
+
+
+def test_predictions_are_the_model_s_to_the_last_bit(warehouse: Tables, scored: ScoredWindow, artifact_folder: Path) -> None:
+    """Null, NaN and unknown features are scored as the model itself scores them from pandas."""
+    names = [part.split()[0] for part in SCHEMA.split(", ")]
+    expected = artifact.load(artifact_folder).predict(pd.DataFrame(good_rows(GOOD), columns=names))
+
+    rows = (
+        predictions(warehouse, SETTINGS.target)
+        .where("slot = 'champion'")
+        .orderBy("flight_id")
+        .select("flight_id", "prediction.probability")
+        .collect()
+    )
+
+    assert [tuple(row) for row in rows] == list(enumerate(expected))
+
+
+def test_engines_agree_to_the_last_bit(warehouse: Tables, model: ScoringModel, scoring_set: Snapshot, scored: ScoredWindow) -> None:
+    """`pandas` and `arrow` give the same predictions, reasons and places."""
+    other = run(warehouse, model, scoring_set, slot="shadow", engine="pandas")
+    slots = warehouse.read(SETTINGS.target)
+    arrow, pandas = (slots.where(F.col("slot") == slot).drop("slot") for slot in ("champion", "shadow"))
+
+    assert arrow.count() == pandas.count() == GOOD + len(all_bad())
+    assert arrow.exceptAll(pandas).isEmpty()
+    assert (other.rows, other.quarantined) == (scored.rows, scored.quarantined)
+
+
+def test_rows_carry_where_they_come_from(warehouse: Tables, scored: ScoredWindow, scoring_set: Snapshot) -> None:
+    """Model, run, versions of the inputs, time and generation stand in each row, quarantined ones included."""
+    names = ["model_name", "model_version", "run_id", "feature_versions", "scored_at", "generation", "window"]
+    rows = warehouse.read(SETTINGS.target).where("slot = 'champion'").select(*names).distinct().collect()
+
+    assert [row.asDict() for row in rows] == [
+        {
+            "model_name": "flights",
+            "model_version": 1,
+            "run_id": "r1",
+            "feature_versions": json.dumps({"flights_scores_scoring_set": scoring_set.version, "raw_flights": 3}),
+            "scored_at": datetime(2013, 9, 4),
+            "generation": 0,
+            "window": WINDOW,
+        }
+    ]
+
+
+def test_a_repeat_writes_nothing_and_says_the_same(
+    spark: SparkSession, warehouse: Tables, model: ScoringModel, scoring_set: Snapshot, scored: ScoredWindow
+) -> None:
+    """The commit carries the record: who comes later gets it without scoring, also if the model is another one by now."""
+    before = warehouse.newest(SETTINGS.target)
+
+    again = run(warehouse, model, scoring_set, run_id="r2", engine="pandas")
+
+    assert again == scored
+    assert warehouse.newest(SETTINGS.target) == before
+    assert finished(warehouse, SETTINGS.target, window=WINDOW, slot="champion") == scored
+    assert finished(warehouse, SETTINGS.target, window=WINDOW, slot="nobody") is None
+
+
+def test_nothing_is_left_in_staging(warehouse: Tables, model: ScoringModel, scored: ScoredWindow) -> None:
+    """Scored rows wait there only until they are committed."""
+    assert model.published.storage.list(f"staging/{SETTINGS.target}/{WINDOW}/champion") == []
+
+
+def test_a_pass_is_one_commit_and_few_jobs(spark: SparkSession, tables: Tables, model: ScoringModel) -> None:
+    """One commit beside the table's creation; the number of Spark jobs is held."""
+    snapshot = store_rows(tables, good_rows(40) + bad_rows()["null spine time"])
+
+    spark.sparkContext.setJobGroup("one-pass", "counted")
+    done = run(tables, model, snapshot)
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+
+    assert done.snapshot.version == 1
+    assert len(spark.sparkContext.statusTracker().getJobIdsForGroup("one-pass")) <= JOBS
+
+
+def test_too_many_bad_rows_refuse_the_window(tables: Tables, model: ScoringModel) -> None:
+    """Above the share nothing is written: the error has count, share, reasons and limit, and no staged row stays."""
+    first = run(tables, model, store_rows(tables, good_rows(40)))
+    snapshot = store_rows(tables, good_rows(40, "2013-08") + bad_rows("2013-08")["infinite feature: distance"], "2013-08")
+
+    with pytest.raises(ContractError) as refused:
+        run(tables, model, snapshot, window="2013-08", max_quarantine_share=0.02)
+
+    assert "2 of 42 rows to quarantine" in str(refused.value)
+    assert "4.76%: 2 infinite feature (most frequent: 2 infinite feature: distance)" in str(refused.value)
+    assert "at most 2.00% (scoring.max_quarantine_share)" in str(refused.value)
+    assert tables.newest(SETTINGS.target) == first.snapshot
+    assert model.published.storage.list("staging") == []
+
+
+def test_bad_identities_refuse_before_the_model_runs(tables: Tables, model: ScoringModel) -> None:
+    """What the keys alone show costs no pass and makes no table."""
+    snapshot = store_rows(tables, good_rows(10) + bad_rows()["duplicate row identity"])
+
+    with pytest.raises(ContractError, match=r"2 of 12 rows .* 2 duplicate row identity; expected"):
+        run(tables, model, snapshot, max_quarantine_share=0.1)
+
+    assert not tables.exists(SETTINGS.target)
+
+
+def test_an_empty_window_is_refused_unless_allowed(tables: Tables, model: ScoringModel) -> None:
+    """`replaceWhere` with an empty frame deletes the window: that must be meant."""
+    snapshot = store_rows(tables, good_rows(10))
+    run(tables, model, snapshot)
+    with pytest.raises(ContractError, match="no rows in window 2013-08"):
+        run(tables, model, snapshot, window="2013-08")
+
+    emptied = run(tables, model, snapshot, window="2013-08", allow_empty=True)
+
+    assert (emptied.rows, emptied.quarantined) == (0, 0)
+    assert predictions(tables, SETTINGS.target).count() == 10
+
+
+def test_configured_checks_tell_null_from_nan(tables: Tables, model: ScoringModel) -> None:
+    """They run in Spark, where null and NaN still differ; limits leave NaN alone."""
+    distances = [-1.0, None, math.nan, 2e6, 500.0, 600.0, 700.0]
+    snapshot = store_rows(tables, [(index, "out", START, "AA", 7, value, 150, "x", WINDOW) for index, value in enumerate(distances)])
+    checks = ScoringSection.model_validate({"checks": {"distance": {"minimum": 0, "maximum": 1e6, "allow_null": False}}}).checks
+
+    run(tables, model, snapshot, checks=checks)
+
+    assert {row["flight_id"]: row["reason"] for row in quarantine(tables, SETTINGS.target).collect()} == {
+        0: "value out of range: distance below 0",
+        1: "missing value: distance is null",
+        3: "value out of range: distance above 1e+06",
+    }
+
+
+def test_scored_at_is_an_instant_in_any_zone(spark: SparkSession, tables: Tables, model: ScoringModel) -> None:
+    """A session of another zone writes the same instants."""
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        run(tables, model, store_rows(tables, good_rows(4)))
+        [row] = tables.read(SETTINGS.target).select(F.unix_micros("scored_at").alias("at")).distinct().collect()
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+    assert row["at"] == datetime(2013, 9, 4, tzinfo=UTC).timestamp() * 1_000_000

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.training.preprocessing import Fitted, SplitCounts, features, fit
+
+SETTINGS = TrainingSection(exclude=("key",), minimum_count=5, vocabulary=3)
+
+
+def rows(count: int = 900) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    data = {f"x{index:02d}": rng.normal(index, index + 1, count) for index in range(12)}
+    frame = pd.DataFrame({**data, "whole": rng.integers(0, 2**40, count), "flag": rng.random(count) < 0.3, "constant": 4.0})
+    frame.loc[rng.random(count) < 0.3, "x03"] = np.nan
+    frame["c"] = rng.choice(["b", "a", "d", "e", "rare"], count, p=[0.3, 0.3, 0.2, 0.195, 0.005])
+    frame.loc[rng.random(count) < 0.1, "c"] = None
+    frame["key"] = [f"k{index}" for index in range(count)]
+    frame["label"] = (rng.random(count) < 0.4).astype(float)
+    frame.loc[rng.random(count) < 0.05, "label"] = None
+    frame["split"] = rng.choice(["train", "validation", "evaluation"], count, p=[0.7, 0.1, 0.2])
+    return frame.assign(row_position=range(count))
+
+
+def spark_rows(spark: SparkSession, data: pd.DataFrame) -> DataFrame:
+    """The rows with null where pandas has NaN, but for one NaN that stays."""
+    return spark.createDataFrame(data.astype(object).where(data.notna(), None), _schema(data))
+
+
+def _schema(data: pd.DataFrame) -> str:
+    kinds = {"f": "double", "i": "bigint", "b": "boolean", "O": "string"}
+    return ", ".join(f"{name} {kinds[kind.kind]}" for name, kind in data.dtypes.items())
+
+
+@pytest.fixture(scope="module")
+def fitted(spark: SparkSession) -> Fitted:
+    return fit(spark_rows(spark, rows()), SETTINGS)
+
+
+@pytest.fixture
+def trained() -> pd.DataFrame:
+    data = rows()
+    return data[(data["split"] == "train") & data["label"].notna()]
+
+
+def test_statistics_are_those_of_pandas(fitted: Fitted, trained: pd.DataFrame) -> None:
+    """Mean and standard deviation of the labelled train rows, to nine digits; a constant has scale 1."""
+    for column in fitted.spec.numeric:
+        values = trained[column.name].astype(float)
+        assert column.mean == pytest.approx(values.mean(), rel=1e-8)
+        assert column.scale == pytest.approx(values.std(ddof=0) or 1.0, rel=1e-8)
+        assert (column.fill, column.indicator) == (column.mean, bool(values.isna().any()))
+    assert [column.name for column in fitted.spec.numeric if column.indicator] == ["x03"]
+
+
+def test_a_vocabulary_is_ordered_by_count_and_value(fitted: Fitted, trained: pd.DataFrame) -> None:
+    """Frequent values only, as many as asked for."""
+    counts = trained["c"].value_counts()
+    expected = sorted(counts.index, key=lambda value: (-counts[value], value))[:3]
+
+    assert {column.name: column.vocabulary for column in fitted.spec.categorical} == {"flag": ("false", "true"), "c": tuple(expected)}
+
+
+def test_rows_are_counted_by_split(fitted: Fitted) -> None:
+    """Rows without a label are pending, not negative."""
+    for split, part in rows().groupby("split"):
+        assert fitted.splits[str(split)] == SplitCounts(part["label"].notna().sum(), int(part["label"].sum()), part["label"].isna().sum())
+
+
+def test_features_are_found_by_type(spark: SparkSession) -> None:
+    """Numbers and texts that are neither label, split, position nor excluded."""
+    numeric, categorical = features(spark_rows(spark, rows(50)), SETTINGS)
+
+    assert list(numeric) == [*(f"x{index:02d}" for index in range(12)), "whole", "constant"]
+    assert categorical == {"flag": "boolean", "c": "string"}
+
+
+def test_the_order_of_listed_features_is_kept(spark: SparkSession) -> None:
+    """The list in the configuration is the order of the inputs; a whole number may be a category."""
+    numeric, categorical = features(spark_rows(spark, rows(50)), TrainingSection(numeric=("x02", "flag", "x01"), categorical=("whole", "c")))
+
+    assert (list(numeric), list(categorical)) == (["x02", "flag", "x01"], ["whole", "c"])
+
+
+def _changed(column: str, values: dict[int, Any], split: str | None = "train") -> pd.DataFrame:
+    data = rows(200)
+    places = data.index[(data["split"] == split) & data["label"].notna()] if split else data.index
+    for place, value in values.items():
+        data.loc[places[place], column] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "found"),
+    [
+        (_changed("label", {3: 2.0, 4: -1.0}), {}, "2 labels other than 0 and 1 in `label`"),
+        (rows(200).assign(label=0.0), {}, "one label only"),
+        (rows(200).assign(label=None).astype({"label": float}), {}, "no labelled rows in split train"),
+        (rows(200).assign(split="train"), {}, "no labelled rows in split evaluation"),
+        (rows(200).assign(x05=np.nan), {}, r"no value at all in \['x05'\]"),
+        (_changed("x01", {2: np.inf, 9: -np.inf}, "evaluation"), {}, r"infinite values in \['`x01` \(2 rows\)'\]"),
+        (rows(200), {"exclude": ()}, r"no value of \['key'\] on 5 rows"),
+        (rows(200), {"numeric": ("c",)}, r"numeric features \['`c` \(string\)'\]"),
+        (rows(200), {"categorical": ("x01",)}, r"categorical features \['`x01` \(double\)'\]"),
+        (rows(200), {"label": "target"}, r"without \['target'\]"),
+        (rows(200), {"numeric": (), "categorical": ()}, "without features"),
+    ],
+)
+def test_a_training_set_that_breaks_a_promise_is_refused(spark: SparkSession, data: pd.DataFrame, changes: dict[str, Any], found: str) -> None:
+    """The error counts and names what it found."""
+    with pytest.raises(ContractError, match=found):
+        fit(spark_rows(spark, data), SETTINGS.model_copy(update=changes))
+
+
+def test_nan_is_missing_and_not_a_number(spark: SparkSession) -> None:
+    """Spark tells NaN from null; a mean over NaN would be NaN."""
+    data = rows(200)
+    frame = spark_rows(spark, data).selectExpr("* except (x03)", "coalesce(x03, double('NaN')) as x03")
+
+    assert fit(frame, SETTINGS).spec.numeric[-1] == next(column for column in fit(spark_rows(spark, data), SETTINGS).spec.numeric if column.name == "x03")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput
+
+X = NumericInput("x", "double", 1 / 3, 0.1, 2.5, indicator=True)
+C = CategoricalInput("c", "string", ("a", "b\u00e9"), 4)
+
+
+def test_a_description_survives_json_exactly() -> None:
+    """Numbers and text come back to the last bit."""
+    spec = ModelSpec("mlp", (X,), (C,), (32, 16), 0.2)
+
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_the_signature_lists_inputs_in_order() -> None:
+    """Numeric inputs first, each with Spark's type."""
+    assert ModelSpec("mlp", (X,), (C,), (4,)).inputs == (("x", "double"), ("c", "string"))
+
+
+def test_a_newer_format_is_refused() -> None:
+    """An older reader does not guess."""
+    document = json.loads(ModelSpec("mlp", (X,), (), (4,)).to_json())
+
+    with pytest.raises(ContractError, match="format 2.*expected format 1"):
+        ModelSpec.from_json(json.dumps({**document, "format": 2}))
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        (("mlp", (), (), (4,)), "without inputs"),
+        (("mlp", (X, X), (), (4,)), "each column once"),
+        (("mlp", (X,), (), ()), "hidden="),
+        (("linear", (X,), (C,), ()), "wider than 1"),
+        (("mlp", (NumericInput("x", "double", 0.0, 0.0, 0.0),), (), (4,)), "scale above 0"),
+        (("mlp", (NumericInput("x", "date", 0.0, 0.0, 1.0),), (), (4,)), "`x` of type date"),
+        (("tree", (X,), (), (4,)), "kind 'tree'"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(parts: tuple[object, ...], found: str) -> None:
+    """The error names what was found and what was expected."""
+    with pytest.raises(ContractError, match=found):
+        ModelSpec(*parts)  # type: ignore[arg-type]

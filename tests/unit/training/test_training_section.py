@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sparkml_ops.config.training import TrainingSection
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"worker": 2}, "Extra inputs"),
+        ({"workers": 9, "shards": 8}, "workers=9 above training.shards=8"),
+        ({"workers": 2, "backend": "local"}, "backend local"),
+        ({"dtype": "float16"}, "float32"),
+        ({"replicates": 12}, "200"),
+        ({"replicates": 202}, "multiple of 4"),
+        ({"model": {"dropout": 1.0}}, "less than 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(values: dict[str, Any], found: str) -> None:
+    """Before Spark starts."""
+    with pytest.raises(ValidationError, match=found):
+        TrainingSection(**values)
+
+
+def test_the_local_backend_needs_no_number_of_workers() -> None:
+    """The default of two is for backends with ranks."""
+    assert TrainingSection(backend="local").workers == 2
