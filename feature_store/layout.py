@@ -54,9 +54,10 @@ class Layout:
         >>> Layout({0: 3, 65_535: 4}).offsets
         (0,)
         """
-        sizes = [0] * self.files
+        files = self.files
+        sizes = [0] * files
         for cell, rows in self.cells.items():
-            sizes[(cell * self.files) >> _BITS] += rows
+            sizes[(cell * files) >> _BITS] += rows
         return (0, *accumulate(sizes[:-1]))
 
     def arrange(self, frame: DataFrame, order: Column, tie: Column) -> DataFrame:
@@ -66,9 +67,9 @@ class Layout:
             order: 64-bit hash of the row's key.
             tie: A second hash, over the whole row, for rows of equal keys; rows equal in both are interchangeable.
         """
-        cell = cell_of(F.col(_ORDER))
-        file = F.shiftright(cell * F.lit(self.files), _BITS).cast("int")
-        placed = frame.withColumns({_ORDER: order, _TIE: tie}).withColumn(_FILE_COLUMN, file).repartitionById(self.files, F.col(_FILE_COLUMN))
+        files = self.files
+        file = F.shiftright(cell_of(F.col(_ORDER)) * F.lit(files), _BITS).cast("int")
+        placed = frame.withColumns({_ORDER: order, _TIE: tie}).withColumn(_FILE_COLUMN, file).repartitionById(files, F.col(_FILE_COLUMN))
         number = F.row_number().over(Window.partitionBy(_FILE_COLUMN).orderBy(_ORDER, _TIE))
         position = (self._offset(F.col(_FILE_COLUMN)) + number - 1).cast("bigint")
         return placed.withColumn("row_position", position).sortWithinPartitions("row_position").drop(_ORDER, _TIE, _FILE_COLUMN)

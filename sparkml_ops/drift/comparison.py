@@ -19,7 +19,7 @@ from sparkml_ops.errors import ContractError
 __all__ = ["compare", "compare_profiles", "with_options"]
 
 
-def compare(  # noqa: PLR0917 - the public shape of the call
+def compare(
     reference: DataFrame | Scan | Profile,
     current: DataFrame | Scan | Profile,
     columns: Iterable[str] | None = None,

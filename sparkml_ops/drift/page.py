@@ -15,6 +15,8 @@ from sparkml_ops.drift.template import PAGE
 __all__ = ["render"]
 
 _MOST_BINS = 30
+_DAY = 86_400_000_000
+_LOUD = ("fault", "drift")
 _WORDS = {
     "ks": "Kolmogorov-Smirnov",
     "wasserstein": "Wasserstein-1",
@@ -34,7 +36,8 @@ def render(report: DriftReport) -> str:
     page: str = _template().render(
         report=report,
         whole=[_card(column) for column in whole],
-        segments=[_row(column) for column in ordered if column.segment is not None],
+        segments=[_row(column) for column in ordered if column.segment is not None and column.verdict in _LOUD],
+        quiet=[_row(column) for column in ordered if column.segment is not None and column.verdict not in _LOUD],
         verdicts=list(Counter(column.verdict for column in whole).items()),
         width=WIDTH,
         height=HEIGHT,
@@ -50,7 +53,7 @@ def _template() -> Template:
 
 
 def _row(column: ColumnDrift) -> dict[str, Any]:
-    name = "ks" if column.ks is not None else "total_variation"
+    name = "total_variation" if column.ks is None else "ks"
     effect = column.measures[name]
     return {
         "anchor": f"c-{column.column}",
@@ -71,6 +74,7 @@ def _row(column: ColumnDrift) -> dict[str, Any]:
 
 def _card(column: ColumnDrift) -> dict[str, Any]:
     bars, more = bars_of(column)
+    unit = "days" if column.type.split("_")[0] in {"date", "timestamp"} else ""
     return _row(column) | {
         "type": column.type,
         "curves": curves_of(column),
@@ -78,7 +82,9 @@ def _card(column: ColumnDrift) -> dict[str, Any]:
         "more": more,
         "interval": column.ks_interval,
         "confidence": 1 - column.level,
-        "measures": [(_WORDS[name], measure) for name, measure in column.measures.items() if measure.value is not None],
+        "measures": [
+            (_WORDS[name], measure, unit if name == "wasserstein" else "") for name, measure in column.measures.items() if measure.value is not None
+        ],
         "bins": _bins(column),
     }
 
@@ -95,12 +101,15 @@ def _bins(column: ColumnDrift) -> dict[str, Any] | None:
 
 
 def _share(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value * 100:.1f} %" if 0.0005 < value < 0.9995 else f"{value * 100:.3g} %"
+    return "–" if value is None else f"{value * 100:.3g} %"
 
 
-def _short(value: float | None) -> str:
+def _short(value: float | None, unit: str = "") -> str:
+    """A number with four digits; a distance between instants in days."""
     if value is None:
         return "–"
-    return f"{value:.4f}" if 0.001 <= abs(value) < 10 or value == 0 else f"{value:.4g}"
+    if unit == "days":
+        return f"{value / _DAY:,.2f} days"
+    if abs(value) < 10:
+        return "0" if value == 0 else f"{value:.4f}" if abs(value) >= 5e-5 else "< 0.0001"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from sparkml_ops.drift.profile import ColumnProfile
 from sparkml_ops.drift.report import ColumnDrift
 from sparkml_ops.summaries import NumberEdges, NumberSummary
 from sparkml_ops.summaries.order import Floats
@@ -28,6 +27,7 @@ class Tick:
 
     x: float
     text: str
+    anchor: str = "middle"
 
 
 @dataclass(frozen=True)
@@ -73,33 +73,40 @@ def curves_of(column: ColumnDrift) -> Curves | None:
         return None
     if not first.tally.finite or not second.tally.finite:
         return None
-    occupied = np.flatnonzero(first.counts + second.counts)
-    if len(occupied) <= _FEW:
-        bounds = np.arange(len(occupied) + 1, dtype=np.float64)
-        heights = [side.counts[occupied] / side.tally.finite for side in (first, second)]
-        labels = [_text(float(edges.right[index]), column.type) for index in occupied]
-        places = np.linspace(0, len(occupied) - 1, min(6, len(occupied))).round().astype(int)
-        ticks = tuple(Tick((int(place) + 0.5) / len(occupied) * WIDTH, labels[place]) for place in places)
-        return _drawn(bounds, heights, ticks, (0.0, 0.0))
-    low, high = _range(column.reference, column.current, edges)
+    if np.count_nonzero(first.counts + second.counts) <= _FEW:
+        return _few_values(edges, first, second, column.type)
+    low, high = _range((first, second), edges)
     bounds = np.linspace(low, high, _STEPS + 1)
     running = [_running(side, edges, bounds) for side in (first, second)]
+    marks = np.linspace(low, high, 5).tolist()
+    anchors = ("start", "middle", "middle", "middle", "end")
     ticks = tuple(
-        Tick(float((value - low) / (high - low) * WIDTH), _text(float(value), column.type, high - low)) for value in np.linspace(low, high, 5)
+        Tick((value - low) / (high - low) * WIDTH, _text(value, column.type, high - low), anchor)
+        for value, anchor in zip(marks, anchors, strict=True)
     )
     outside = tuple(float(1 - (part[-1] - part[0])) for part in running)
     return _drawn(bounds, [np.diff(part) for part in running], ticks, (outside[0], outside[1]))
 
 
-def _range(reference: ColumnProfile, current: ColumnProfile, edges: NumberEdges) -> tuple[float, float]:
+def _few_values(edges: NumberEdges, first: NumberSummary, second: NumberSummary, kind: str) -> Curves:
+    """One step for each value that occurs, side by side."""
+    counts = first.counts + second.counts
+    cells = np.flatnonzero(counts)
+    means = edges.left[cells] + (first.sums + second.sums)[cells] / counts[cells]
+    values = np.where(edges.single[cells], edges.right[cells], means)
+    places = np.linspace(0, len(cells) - 1, min(6, len(cells))).round().astype(int).tolist()
+    ticks = tuple(Tick((place + 0.5) / len(cells) * WIDTH, _text(float(values[place]), kind)) for place in places)
+    return _drawn(np.arange(len(cells) + 1.0), [side.counts[cells] / side.tally.finite for side in (first, second)], ticks, (0.0, 0.0))
+
+
+def _range(sides: tuple[NumberSummary, NumberSummary], edges: NumberEdges) -> tuple[float, float]:
     lows, highs = [], []
-    for side in (reference, current):
-        shares = np.cumsum(np.asarray(side.counts)) / max(side.state.tally.finite, 1)
-        bottom, top = np.searchsorted(shares, _OUTSIDE), np.searchsorted(shares, 1 - _OUTSIDE)
-        lows.append(max(float(edges.left[bottom]), side.min or 0.0) if side.min is not None else np.inf)
-        highs.append(min(float(edges.right[min(top, edges.cells - 1)]), side.max or 0.0) if side.max is not None else -np.inf)
-    low, high = float(min(lows)), float(max(highs))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    for side in sides:
+        shares = np.cumsum(side.counts) / side.tally.finite
+        bottom, top = np.searchsorted(shares, _OUTSIDE), min(int(np.searchsorted(shares, 1 - _OUTSIDE)), edges.cells - 1)
+        lows.append(max(float(edges.left[bottom]), side.lowest))
+        highs.append(min(float(edges.right[top]), side.highest))
+    return min(lows), max(highs)
 
 
 def _running(side: NumberSummary, edges: NumberEdges, bounds: Floats) -> Floats:
@@ -107,7 +114,7 @@ def _running(side: NumberSummary, edges: NumberEdges, bounds: Floats) -> Floats:
     cells = np.flatnonzero(side.counts)
     left, right = np.maximum(edges.left[cells], side.lowest), np.minimum(edges.right[cells], side.highest)
     totals: Floats = np.cumsum(side.counts[cells]) / side.tally.finite
-    points = np.column_stack([left, right]).ravel()
+    points: Floats = np.column_stack([left, right]).ravel()
     shares = np.column_stack([totals - side.counts[cells] / side.tally.finite, totals]).ravel()
     return np.asarray(np.interp(bounds, points, shares, left=0.0, right=1.0))
 
@@ -129,4 +136,4 @@ def _text(value: float, kind: str, span: float = 0.0) -> str:
         day = 86_400_000_000
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(value, -6e16), 2.5e17))
         return moment.strftime("%Y-%m-%d" if kind == "date" or span > 4 * day else "%d %H:%M")
-    return f"{value:.3g}" if abs(value) < 1e-3 or abs(value) >= 1e5 else f"{round(value, 2):g}"
+    return f"{value:.3g}" if 0 < abs(value) < 1e-2 or abs(value) >= 1e5 else f"{value:.4g}"

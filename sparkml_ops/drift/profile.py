@@ -176,10 +176,10 @@ class Profile:
                 expected="the same edges",
                 mend="profile the second with edges=first.edges",
             )
-        groups: dict[Group, Mapping[str, Any]] = {}
-        for group in [*self.groups, *(group for group in other.groups if group not in self.groups)]:
-            mine, its = self.groups.get(group), other.groups.get(group)
-            groups[group] = {name: state.merge(its[name]) for name, state in mine.items()} if mine and its else dict(mine or its or {})
+        groups: dict[Group, Mapping[str, Any]] = {**other.groups, **self.groups}
+        for group in set(self.groups) & set(other.groups):
+            its: Mapping[str, Any] = other.groups[group]
+            groups[group] = {name: state.merge(its[name]) for name, state in self.groups[group].items()}
         return Profile(self.edges, groups)
 
     @classmethod

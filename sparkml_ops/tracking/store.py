@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -55,6 +57,8 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
     set_telemetry_client()  # type: ignore[no-untyped-call]
     client = MlflowClient(tracking_uri=uri)
     try:
+        if url.scheme == "sqlite" and not _database(url).exists():
+            _make_sqlite(_database(url))
         with calling(uri):
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
@@ -111,26 +115,44 @@ def awaited(uri: str) -> str | None:
 
 def _check_sqlite(url: SplitResult, *, create: bool) -> None:
     path = _database(url)
-    if not create and not path.exists():
-        raise ContractError(
-            f"no MLflow store {path}", expected="the store of an earlier run", mend="train and register first, or correct mlflow.tracking_uri"
-        )
-    fault: Exception | None = None
+    fault: Exception
     try:
+        if not path.exists() and not create:
+            raise ContractError(
+                f"no MLflow store {path}", expected="the store of an earlier run", mend="train and register first, or correct mlflow.tracking_uri"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=_ANSWER_SECONDS, isolation_level=None)) as database:
+        # What is not there yet is tried under another name: the file appears when it is a whole store.
+        with (
+            NamedTemporaryFile(dir=path.parent) as probe,
+            closing(sqlite3.connect(path if path.exists() else probe.name, timeout=_ANSWER_SECONDS)) as database,
+        ):
+            database.isolation_level = None
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
+        return
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise RetryableError(f"the MLflow store {path}, locked by another process", mend="run again when it is done") from error
         fault = error
     except (sqlite3.DatabaseError, OSError) as error:
         fault = error
-    if fault is not None:
-        raise ContractError(
-            f"the MLflow store {path} ({fault})", expected="a SQLite file that can be written", mend="correct mlflow.tracking_uri, or the rights"
-        ) from fault
+    raise ContractError(
+        f"the MLflow store {path} ({fault})", expected="a SQLite file that can be written", mend="correct mlflow.tracking_uri, or the rights"
+    ) from fault
+
+
+def _make_sqlite(path: Path) -> None:
+    """Make a store under another name first: MLflow cannot go on with one whose making was cut off."""
+    from mlflow import MlflowClient
+
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+        with hooks.passing("mlflow.create_store"), suppress(FileExistsError):  # another process was first
+            path.hardlink_to(partial)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_server(url: SplitResult) -> None:
@@ -148,8 +170,10 @@ def _database(url: SplitResult) -> Path:
 
 
 def shown(uri: str) -> str:
-    """The address without user and password."""
+    """The address without user and password; a SQLite file's path."""
     url = urlsplit(uri)
+    if url.scheme == "sqlite":
+        return str(_database(url))
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
 

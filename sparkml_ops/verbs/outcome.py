@@ -94,6 +94,7 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
         ContractError: The work is finished under another configuration.
     """
     started, now = clock.wall(), clock.resolve(as_of)
+    work.check()
     key = task.key
     with logs.work(verb=key.verb, window=key.window):
         if task.repeatable and (finished := work.ledger.find(key)):

@@ -42,15 +42,19 @@ class Work:
         """The session."""
         return session.find(self.sections.spark, self._given)
 
-    @cached_property
-    def tables(self) -> Tables:
-        """The warehouse's tables.
+    def check(self) -> None:
+        """Look at the folders of tables and objects, before Spark starts.
 
         Raises:
-            ConfigurationError: The warehouse cannot be read or written.
+            ConfigurationError: One of them cannot be read and written.
         """
-        if (root := self.sections.warehouse.root) is not None and "://" not in root:
-            _check_folder(Path(root), "warehouse.root")
+        for key, root in (("warehouse.root", self.sections.warehouse.root), ("storage.root", self.sections.storage.root)):
+            if root is not None and "://" not in root:
+                _check_folder(Path(root), key)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The warehouse's tables."""
         return Tables(lambda: self.spark, self.sections.warehouse.warehouse())
 
     @cached_property
@@ -61,10 +65,7 @@ class Work:
     @cached_property
     def storage(self) -> Storage:
         """Objects under storage.root."""
-        root = self.sections.storage.root
-        if "://" not in root:
-            _check_folder(Path(root), "storage.root")
-        return Storage(root)
+        return Storage(self.sections.storage.root)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -29,7 +29,7 @@ def rows(count: int = 900) -> pd.DataFrame:
 
 
 def spark_rows(spark: SparkSession, data: pd.DataFrame) -> DataFrame:
-    """The rows with null where pandas has NaN, but for one NaN that stays."""
+    """The rows with null where pandas has NaN."""
     return spark.createDataFrame(data.astype(object).where(data.notna(), None), _schema(data))
 
 

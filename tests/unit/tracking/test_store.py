@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_store import hooks
 from sparkml_ops.errors import ContractError, RetryableError
 from sparkml_ops.tracking import Registry, Tracking
 
@@ -51,12 +55,30 @@ def test_who_only_reads_makes_no_store(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_store_whose_making_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """MLflow cannot go on with half a database: the file appears when it is whole."""
+    uri = f"sqlite:///{tmp_path / 'data' / 'mlflow.db'}"
+
+    def work() -> None:
+        os.environ[hooks.VARIABLE] = json.dumps({"kill": "mlflow.create_store:before", "once": str(tmp_path / "killed")})
+        Registry(uri).open(create=True)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "data" / "mlflow.db").exists()
+    Registry(uri).open(create=True)
+    assert Registry(uri).check().endswith("0 registered models")
+
+
 def test_a_check_says_what_is_there_and_makes_nothing(tracking: Tracking, tmp_path: Path) -> None:
     """A store that works, one that will be made, and one that cannot be."""
     absent = tmp_path / "new" / "mlflow.db"
     (tmp_path / "data").write_text("a file")
 
-    assert tracking.check() == f"{tracking.uri}, 0 registered models"
+    assert tracking.check() == f"{tmp_path / 'mlflow.db'}, 0 registered models"
     assert Registry(f"sqlite:///{absent}").check() == f"{absent}, made at the first training"
     assert not absent.parent.exists()
     with pytest.raises(ContractError, match="cannot be written"):

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from training_rows import table
+
+from feature_store.delta import Tables
+from feature_store.names import Warehouse
+from feature_store.records import TrainingSet
+from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model import artifact
+from sparkml_ops.model.encoder import Encoder
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.run import Trained, train
+
+SETTINGS = TrainingSection(
+    backend="local", epochs=3, batch_size=200, shards=6, checkpoint_every=2, minimum_count=5, replicates=200, optimizer={"lr": 0.02}, model={"hidden": (16,)}
+)
+
+
+@dataclass
+class Notes:
+    """A run log in memory."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[tuple[str, int], float] = field(default_factory=dict)
+    figures: dict[str, bytes] = field(default_factory=dict)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        self.params |= params
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        self.metrics |= {(name, step): value for name, value in metrics.items()}
+
+    def log_figure(self, name: str, path: Path | str) -> None:
+        self.figures[name] = Path(path).read_bytes()
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+@dataclass(frozen=True)
+class Mortal(Storage):
+    """A storage whose process ends after the n-th object of a kind."""
+
+    kind: str = ""
+    count: int = 1
+    seen: list[str] = field(default_factory=list)
+
+    def publish(self, name: str, data: bytes, *, kind: str) -> str:
+        address = super().publish(name, data, kind=kind)
+        self._pass(kind)
+        return address
+
+    def publish_file(self, name: str, source: Path, *, kind: str) -> str:
+        address = super().publish_file(name, source, kind=kind)
+        self._pass(kind)
+        return address
+
+    def _pass(self, kind: str) -> None:
+        self.seen.append(kind)
+        if self.seen.count(self.kind) == self.count:
+            raise Killed(kind)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A training set and a storage."""
+
+    spark: SparkSession
+    tables: Tables
+    training_set: TrainingSet
+    root: str
+
+    def train(self, run: str, notes: Notes | None = None, storage: Storage | None = None, settings: TrainingSection = SETTINGS) -> Trained:
+        return train(self.spark, self.tables, storage or Storage(self.root), self.training_set, settings, notes or Notes(), run=run)
+
+    def load(self, name: str) -> artifact.Predictor:
+        return artifact.load(Path(self.root) / "training" / name)
+
+
+@pytest.fixture(scope="module")
+def room(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Room:
+    root = tmp_path_factory.mktemp("room")
+    tables = Tables(spark, Warehouse(root=str(root / "warehouse")))
+    data = table(2400).to_pandas()
+    frame = spark.createDataFrame(data.astype(object).where(data.notna(), None), "x double, n bigint, c string, label int, split string, row_position bigint")
+    snapshot = tables.overwrite("training_set_t", frame.repartitionByRange(2, "row_position").sortWithinPartitions("row_position")).snapshot
+    return Room(spark, tables, TrainingSet("t_1", snapshot, {}, "0" * 16, len(data)), str(root / "storage"))
+
+
+@pytest.fixture(scope="module")
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture(scope="module")
+def trained(room: Room, notes: Notes) -> Trained:
+    return room.train("unbroken", notes)
+
+
+def part(split: str) -> pd.DataFrame:
+    data = table(2400).to_pandas()
+    return data[(data["split"] == split) & data["label"].notna()]
+
+
+def test_metrics_are_those_of_scikit_learn(room: Room, trained: Trained) -> None:
+    """AUC to 1e-9, log loss and Brier score of model and logistic regression on the labelled evaluation rows."""
+    rows, rate = part("evaluation"), part("train")["label"].mean()
+    label = rows["label"].to_numpy()
+    for name, prefix in (("artifact", "evaluation"), ("baseline", "baseline_logistic")):
+        scores = room.load(f"unbroken/{name}").predict(rows)
+        assert trained.metrics[f"{prefix}_auc"] == pytest.approx(roc_auc_score(label, scores), abs=1e-9)
+        assert trained.metrics[f"{prefix}_log_loss"] == pytest.approx(log_loss(label, scores), abs=1e-12)
+        assert trained.metrics[f"{prefix}_brier"] == pytest.approx(brier_score_loss(label, scores), abs=1e-12)
+    assert trained.metrics["baseline_rate_log_loss"] == pytest.approx(log_loss(label, np.full(len(label), rate)), abs=1e-12)
+    assert trained.metrics["evaluation_rows"] == len(rows)
+    assert trained.metrics["pending_rows"] == table(2400).column("label").null_count
+
+
+def test_gains_are_differences_with_an_interval_around_them(trained: Trained) -> None:
+    """Positive where the model is better, in AUC and in log loss."""
+    found = trained.metrics
+
+    assert found["auc_gain_logistic"] == pytest.approx(found["evaluation_auc"] - found["baseline_logistic_auc"], abs=1e-12)
+    assert found["log_loss_gain_logistic"] == pytest.approx(found["baseline_logistic_log_loss"] - found["evaluation_log_loss"], abs=1e-12)
+    for name in ("auc_gain_logistic", "log_loss_gain_logistic"):
+        assert found[f"{name}_lower"] < found[name] < found[f"{name}_upper"]
+
+
+def test_the_logistic_regression_is_that_of_scikit_learn(room: Room, trained: Trained) -> None:
+    """Same rows, features and penalty give the same probabilities."""
+    rows = part("train")
+    predictor = room.load("unbroken/baseline")
+    encoded = Encoder(predictor.spec).encode(rows)
+    hot = np.hstack([np.eye(len(column.vocabulary) + 1)[encoded.categories[:, index]] for index, column in enumerate(predictor.spec.categorical)])
+    design = np.hstack([encoded.numeric, hot])
+    # Spark's penalty is on the coefficients of columns scaled to unit deviation.
+    deviation = np.where(design.std(axis=0, ddof=1) > 0, design.std(axis=0, ddof=1), 1.0)
+    oracle = LogisticRegression(C=1 / (1e-5 * len(rows)), max_iter=5000, tol=1e-10).fit(design / deviation, rows["label"])
+
+    np.testing.assert_allclose(predictor.predict(rows), oracle.predict_proba(design / deviation)[:, 1], atol=2e-4)
+
+
+def test_the_model_is_better_than_chance(trained: Trained) -> None:
+    """It learned: the label depends on two of the features."""
+    assert trained.metrics["evaluation_auc"] > 0.65
+    assert trained.metrics["log_loss_gain_rate"] > 0
+
+
+def test_numbers_and_curve_are_logged_once(room: Room, trained: Trained, notes: Notes) -> None:
+    """Each epoch at its step, the final metrics, the settings and a picture."""
+    assert [notes.metrics["validation_loss", epoch] for epoch in range(3)] == [epoch.validation_loss for epoch in trained.history]
+    assert notes.metrics["evaluation_auc", 0] == trained.metrics["evaluation_auc"]
+    assert (notes.params["optimizer.lr"], notes.params["training_set"]) == (0.02, "t_1")
+    assert notes.figures["learning_curve"].startswith(b"\x89PNG")
+
+
+def test_a_run_killed_again_and_again_ends_in_the_same_artifact(room: Room, trained: Trained) -> None:
+    """Between two checkpoints, between two files, before the manifest, after the last stage: the stages that are done are not done again."""
+    for kind, count in (("spec", 1), ("checkpoint_manifest", 4), ("trained", 1), ("artifact_file", 1), ("baseline_file", 2), ("evaluation", 1)):
+        with pytest.raises(Exception, match=kind):
+            room.train("broken", storage=Mortal(room.root, kind, count))
+    last = Mortal(room.root)
+    finished = room.train("broken", storage=last)
+
+    assert last.seen == []
+    assert finished.metrics == trained.metrics
+    assert [epoch.validation_loss for epoch in finished.history] == [epoch.validation_loss for epoch in trained.history]
+    assert artifact.digest(Path(room.root) / finished.artifact) == artifact.digest(Path(room.root) / trained.artifact)
+    assert not [name for name in Storage(room.root).list("training/broken") if "checkpoints" in name]
+
+
+def test_a_run_is_not_continued_with_other_settings(room: Room, trained: Trained) -> None:
+    """But with another number of workers it is."""
+    room.train("unbroken", settings=SETTINGS.model_copy(update={"attempts": 7}))
+
+    with pytest.raises(ContractError, match="begun with other settings"):
+        room.train("unbroken", settings=SETTINGS.model_copy(update={"seed": 8}))
