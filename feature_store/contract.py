@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -34,15 +34,19 @@ def check_schema(table: FeatureTable, frame: DataFrame, what: str) -> None:
         raise ContractError(
             f"undeclared columns {extra[:_SHOWN]} in {what}", expected=f"{list(table.columns)}", mend="declare them as features, or drop them"
         )
-    check_times(table, frame.schema, what)
+    check_times(table, frame.schema, what, table.stored_known_time)
     check_types({feature.name: feature.type for feature in table.features}, frame.schema, what)
 
 
-def check_times(table: FeatureTable, schema: StructType, what: str) -> None:
-    """Refuse keys and times of unusable types."""
+def check_times(table: FeatureTable, schema: StructType, what: str, known_time: str | timedelta | None) -> None:
+    """Refuse keys and times of unusable types.
+
+    Args:
+        known_time: The rows' own: a table of windows stores none, though its source has one.
+    """
     require_instant(schema, table.event_time, f"the event time of {what},")
-    if isinstance(table.known_time, str):
-        require_instant(schema, table.known_time, f"the known time of {what},")
+    if isinstance(known_time, str):
+        require_instant(schema, known_time, f"the known time of {what},")
     for key in table.keys:
         if (kind := schema[key].dataType.typeName()) in _NO_KEYS:
             raise ContractError(

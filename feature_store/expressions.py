@@ -35,7 +35,7 @@ FUNCTIONS = _words(
     position pow power quarter radians regexp_extract regexp_like regexp_replace replace reverse right rint round rpad rtrim second sha2 sign
     signum sin sinh size smallint split split_part sqrt startswith string substr substring tan tanh timestamp timestamp_micros timestamp_millis
     timestamp_seconds timestampadd timestampdiff tinyint to_date to_timestamp to_unix_timestamp to_utc_timestamp translate trim trunc
-    try_add try_cast try_divide try_element_at try_multiply try_subtract try_to_timestamp ucase unix_micros unix_millis unix_seconds upper week
+    try_add try_cast try_divide try_element_at try_multiply try_subtract try_to_timestamp ucase unix_micros unix_millis unix_seconds upper
     weekday weekofyear width_bucket xxhash64 year
     """
 )

@@ -80,7 +80,7 @@ class Refresh:
         rows = self._known_rows(self._transformed(self._known_rows(self._source())))
         times = (self.table.known_time,) if isinstance(self.table.known_time, str) else ()
         require_columns(rows, (*self.table.keys, self.table.event_time, *times, *(self.table.row_id or ())), what)
-        check_times(self.table, rows.schema, what)
+        check_times(self.table, rows.schema, what, self.table.known_time)
         check_rows(self.table, rows, what)
         made = self._windows(rows) if self.table.aggregates else rows
         require_columns(made, self.table.columns, what)

@@ -75,13 +75,16 @@ class FeatureStore:
         frame = frame.select(*(F.col(quote(column)) for column in table.columns))
         check_rows(table, frame, what)
         check_once(table, frame, what)
-        if not self.tables.exists(table.table_name):
+        if self.tables.exists(table.table_name):
+            stored = self.tables.read(table.table_name)
+            check_types({item.name: item.dataType.simpleString() for item in stored.schema.fields}, frame.schema, what)
+            fresh = _changed(frame, stored, table.merge_keys)
+            if fresh.isEmpty():
+                return self.tables.newest(table.table_name)
+        else:
+            # A merge into the empty table, not an append: two first writers of the same rows must not both add them.
             self.tables.ensure(table.table_name, StructType([StructField(item.name, item.dataType) for item in frame.schema.fields]))
-        stored = self.tables.read(table.table_name)
-        check_types({item.name: item.dataType.simpleString() for item in stored.schema.fields}, frame.schema, what)
-        fresh = _changed(frame, stored)
-        if fresh.isEmpty():
-            return self.tables.newest(table.table_name)
+            fresh = frame
         return self.tables.merge(table.table_name, fresh, table.merge_keys, details={"kind": "write", "definition": table.definition_hash}).snapshot
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
@@ -202,10 +205,13 @@ class FeatureStore:
         return Refresh(self.tables, table, pinned, _utc(as_of, "as_of"))
 
 
-def _changed(frame: DataFrame, stored: DataFrame) -> DataFrame:
+def _changed(frame: DataFrame, stored: DataFrame, keys: Sequence[str]) -> DataFrame:
     """The rows that do not stand in the table as they are."""
-    same = [F.col(f"fresh.{quote(name)}").eqNullSafe(F.col(f"stored.{quote(name)}")) for name in frame.columns]
-    return frame.alias("fresh").join(stored.alias("stored"), same, "left_anti")
+    fresh, there = (
+        side.select(*keys, F.struct(*side.columns).alias(name)) for side, name in ((frame, "fresh"), (stored.select(frame.columns), "there"))
+    )
+    same = [fresh[key] == there[key] for key in keys]
+    return fresh.join(there, [*same, F.col("fresh").eqNullSafe(F.col("there"))], "left_anti").select("fresh.*")
 
 
 def _haystack(table: FeatureTable) -> str:

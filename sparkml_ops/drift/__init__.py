@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 from sparkml_ops.drift.comparison import compare, compare_profiles
+from sparkml_ops.drift.measure import METRICS_TABLE, measure
 from sparkml_ops.drift.profile import ColumnProfile, Profile, merge, profile
 from sparkml_ops.drift.report import ColumnDrift, DriftReport, Measure
+from sparkml_ops.drift.states import STATE_TABLE, from_delta, to_delta
 
-__all__ = ["ColumnDrift", "ColumnProfile", "DriftReport", "Measure", "Profile", "compare", "compare_profiles", "merge", "profile"]
+__all__ = [
+    "METRICS_TABLE",
+    "STATE_TABLE",
+    "ColumnDrift",
+    "ColumnProfile",
+    "DriftReport",
+    "Measure",
+    "Profile",
+    "compare",
+    "compare_profiles",
+    "from_delta",
+    "measure",
+    "merge",
+    "profile",
+    "to_delta",
+]

@@ -24,7 +24,7 @@ from sparkml_ops.drift.source import FileSource, FrameSource, Source
 from sparkml_ops.drift.states import StateKey, kept_edges, read_profile, write_profile
 from sparkml_ops.summaries import Edges, kind_of
 
-__all__ = ["METRICS_TABLE", "measure"]
+__all__ = ["METRICS_TABLE", "measure", "state_label"]
 
 METRICS_TABLE = "drift_metrics"
 # Row groups let a few large files fill all cores; with many files their footers are not worth reading.
@@ -33,6 +33,7 @@ _METRICS = pa.schema(
     [
         ("project", pa.string()),
         ("window", pa.string()),
+        ("slot", pa.string()),
         ("generation", pa.int64()),
         ("run_id", pa.string()),
         ("as_of", pa.timestamp("us", "UTC")),
@@ -60,11 +61,26 @@ _METRICS = pa.schema(
 class _Run:
     project: str
     window: str
+    slot: str
     generation: int
     run_id: str
     as_of: datetime
     segments: tuple[str, ...]
     settings: DriftSection
+
+    @property
+    def label(self) -> str:
+        """Window and slot in one word."""
+        return state_label(self.window, self.slot)
+
+
+def state_label(window: str, slot: str) -> str:
+    """Names a window's profile in `profile_state`: the window, and the slot where that is not the champion's.
+
+    >>> state_label("2013-07", "champion"), state_label("2013-07", "shadow")
+    ('2013-07', '2013-07.shadow')
+    """
+    return window if slot == "champion" else f"{window}.{slot}"
 
 
 def measure(
@@ -77,6 +93,7 @@ def measure(
     window: str,
     run_id: str,
     as_of: datetime,
+    slot: str = "champion",
     columns: Sequence[str] | None = None,
     segments: Sequence[str] | None = None,
     settings: DriftSection | None = None,
@@ -89,7 +106,7 @@ def measure(
     The reference is profiled once for each snapshot and definition; its profile in `profile_state`
     serves the next windows. Edges stay those of the project's first reference, also under a new
     one; a column that has none yet gets them from the present reference. Each window is one
-    replacement in `profile_state` and one in `drift_metrics`; a repeat of (project, window,
+    replacement in `profile_state` and one in `drift_metrics`; a repeat of (project, window, slot,
     generation) adds nothing.
 
     Args:
@@ -101,6 +118,7 @@ def measure(
         window: Label of the window.
         run_id: Of the verb's run.
         as_of: The run's clock, UTC.
+        slot: Role of the model whose window it is.
         columns: By default `settings.columns`, else the columns that both sides have.
         segments: By default `settings.segments`.
         settings: What is compared and when it counts.
@@ -112,7 +130,7 @@ def measure(
         ContractError: A column is missing or has another type, a segment column has too many values.
     """
     settings = settings or DriftSection()
-    run = _Run(project, window, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
+    run = _Run(project, window, slot, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
     sides = _source(spark, tables, reference, reference_where or {}), _source(spark, tables, current, current_where or {})
     types = _types(*sides, tuple(columns) if columns is not None else settings.columns, settings)
     names = _name(reference, reference_where), _name(current, current_where)
@@ -125,8 +143,8 @@ def measure(
         version = 1 if isinstance(reference, Snapshot) else generation + 1
         write_profile(tables, both[0], key, source=names[0], run_id=run_id, as_of=as_of, transaction=_once(run, key.window, version))
     report = replace(compare_rows(sides, both, run.segments, settings), reference=names[0], current=names[1])
-    state = StateKey(project, window)
-    write_profile(tables, both[1], state, source=names[1], run_id=run_id, as_of=as_of, transaction=_once(run, window, generation + 1))
+    state = StateKey(project, run.label)
+    write_profile(tables, both[1], state, source=names[1], run_id=run_id, as_of=as_of, transaction=_once(run, run.label, generation + 1))
     return replace(report, snapshot=_write_metrics(tables, report, run))
 
 
@@ -159,7 +177,7 @@ def _source(spark: SparkSession, tables: Tables, rows: Snapshot | DataFrame, whe
 
 def _label(reference: Snapshot | DataFrame, where: Mapping[str, str], types: Mapping[str, str], run: _Run) -> str:
     """Names the reference's profile: what was profiled, and how."""
-    rows = [reference.table, reference.version] if isinstance(reference, Snapshot) else ["rows", run.window]
+    rows = [reference.table, reference.version] if isinstance(reference, Snapshot) else ["rows", run.label]
     settings = run.settings
     definition = [rows, dict(where), dict(types), run.segments, settings.blocks, settings.cells, settings.categories, settings.top_categories]
     return f"reference-{hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]}"
@@ -175,10 +193,11 @@ def _once(run: _Run, label: str, version: int) -> Transaction:
 
 
 def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
-    tables.ensure(METRICS_TABLE, from_arrow_schema(_METRICS), partition_by=("project", "window"))
+    tables.ensure(METRICS_TABLE, from_arrow_schema(_METRICS), partition_by=("project", "window", "slot"))
     common = {
         "project": run.project,
         "window": run.window,
+        "slot": run.slot,
         "generation": run.generation,
         "run_id": run.run_id,
         "as_of": run.as_of,
@@ -187,6 +206,6 @@ def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
         "edges": report.edges,
     }
     frame = tables.spark.createDataFrame(pa.Table.from_pylist([common | row for row in report.rows()], _METRICS)).coalesce(1)
-    where = {"project": run.project, "window": run.window}
-    transaction = Transaction(f"drift/{run.project}/{run.window}", run.generation + 1)
+    where = {"project": run.project, "window": run.window, "slot": run.slot}
+    transaction = Transaction(f"drift/{run.project}/{run.label}", run.generation + 1)
     return tables.replace(METRICS_TABLE, frame, where, transaction=transaction, details={"verdict": report.verdict}).snapshot

@@ -49,11 +49,19 @@ class Curves:
 
 @dataclass(frozen=True)
 class Bar:
-    """A category's shares."""
+    """A category's shares.
+
+    Args:
+        label: The category.
+        reference: Its share of the reference.
+        current: Its share now.
+        scale: The greatest share of any category: the full width.
+    """
 
     label: str
     reference: float
     current: float
+    scale: float
 
 
 def bars_of(column: ColumnDrift) -> tuple[tuple[Bar, ...], int]:
@@ -61,8 +69,9 @@ def bars_of(column: ColumnDrift) -> tuple[tuple[Bar, ...], int]:
     if column.declared is None or not isinstance(column.declared.edges, tuple):
         return (), 0
     first, second = (side / max(int(side.sum()), 1) for side in column.declared.counts)
-    order = np.argsort(-np.maximum(first, second), kind="stable")
-    bars = tuple(Bar(column.declared.edges[index], float(first[index]), float(second[index])) for index in order[:_MOST_BARS])
+    greatest = np.maximum(first, second)
+    order = np.argsort(-greatest, kind="stable")
+    bars = tuple(Bar(column.declared.edges[index], float(first[index]), float(second[index]), float(greatest.max())) for index in order[:_MOST_BARS])
     return bars, max(0, len(order) - _MOST_BARS)
 
 
@@ -94,7 +103,7 @@ def _few_values(edges: NumberEdges, first: NumberSummary, second: NumberSummary,
     cells = np.flatnonzero(counts)
     means = edges.left[cells] + (first.sums + second.sums)[cells] / counts[cells]
     values = np.where(edges.single[cells], edges.right[cells], means)
-    places = np.linspace(0, len(cells) - 1, min(6, len(cells))).round().astype(int).tolist()
+    places = np.linspace(0, len(cells) - 1, len(cells) if len(cells) <= _MOST_BARS else 6).round().astype(int).tolist()
     ticks = tuple(Tick((place + 0.5) / len(cells) * WIDTH, _text(float(values[place]), kind)) for place in places)
     return _drawn(np.arange(len(cells) + 1.0), [side.counts[cells] / side.tally.finite for side in (first, second)], ticks, (0.0, 0.0))
 
@@ -116,7 +125,9 @@ def _running(side: NumberSummary, edges: NumberEdges, bounds: Floats) -> Floats:
     totals: Floats = np.cumsum(side.counts[cells]) / side.tally.finite
     points: Floats = np.column_stack([left, right]).ravel()
     shares = np.column_stack([totals - side.counts[cells] / side.tally.finite, totals]).ravel()
-    return np.asarray(np.interp(bounds, points, shares, left=0.0, right=1.0))
+    # The first bound belongs to the picture: a value with much mass may lie on it.
+    inclusive = np.append(np.nextafter(bounds[:1], -np.inf), bounds[1:])
+    return np.asarray(np.interp(inclusive, points, shares, left=0.0, right=1.0))
 
 
 def _drawn(bounds: Floats, heights: list[Floats], ticks: tuple[Tick, ...], outside: tuple[float, float]) -> Curves:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from feature_store.delta import Tables
+from feature_store.records import Snapshot
 from feature_store.scan import Scan
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
@@ -181,6 +183,29 @@ class Profile:
             its: Mapping[str, Any] = other.groups[group]
             groups[group] = {name: state.merge(its[name]) for name, state in self.groups[group].items()}
         return Profile(self.edges, groups)
+
+    def to_delta(self, tables: Tables | str, table: str, *, window: str = "all") -> Snapshot:
+        """Store the profile in the Delta table `profile_state`, in place of the one with the same table and window.
+
+        Args:
+            tables: The tables, or the folder of a warehouse (then the active session writes).
+            table: Name of what was profiled: letters, digits and `:._-`.
+            window: Label of the rows' window.
+        """
+        from sparkml_ops.drift.states import to_delta
+
+        return to_delta(self, tables, table, window=window)
+
+    @classmethod
+    def from_delta(cls, tables: Tables | str, table: str, *, window: str = "all") -> Profile:
+        """Read a stored profile.
+
+        Raises:
+            TableNotFound: No profile of this table and window is stored.
+        """
+        from sparkml_ops.drift.states import from_delta
+
+        return from_delta(tables, table, window=window)
 
     @classmethod
     def of_states(cls, edges: Edges, states: Mapping[Group, Mapping[str, Summary]], settings: DriftSection) -> Profile:

@@ -13,6 +13,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.names import Warehouse
+from feature_store.records import Snapshot
 from sparkml_ops.drift.profile import WHOLE, Profile
 from sparkml_ops.errors import TableNotFound
 from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, NumberSummary, unpack_edges, unpack_summary
@@ -63,7 +64,7 @@ class StateKey:
     role: str = "window"
 
 
-def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str = "all") -> Commit:
+def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str = "all") -> Snapshot:
     """Store a profile in `profile_state`, in place of the one with the same table and window.
 
     Args:
@@ -72,7 +73,7 @@ def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str 
         table: Name of what was profiled: letters, digits and `:._-`.
         window: Label of the rows' window.
     """
-    return write_profile(_tables(tables), profile, StateKey(table, window))
+    return write_profile(_tables(tables), profile, StateKey(table, window)).snapshot
 
 
 def from_delta(tables: Tables | str, table: str, *, window: str = "all") -> Profile:

@@ -11,7 +11,7 @@ from feature_store.delta import Tables
 from feature_store.records import Snapshot
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.comparison import compare_profiles
-from sparkml_ops.drift.measure import METRICS_TABLE
+from sparkml_ops.drift.measure import METRICS_TABLE, state_label
 from sparkml_ops.drift.profile import Profile
 from sparkml_ops.drift.report import DriftReport, Measure
 from sparkml_ops.drift.states import STATE_TABLE, StateKey, read_profile
@@ -22,18 +22,21 @@ __all__ = ["stored_report"]
 _MEASURE = tuple(field.name for field in fields(Measure))
 
 
-def stored_report(tables: Tables, project: str, window: str, *, snapshot: Snapshot, settings: DriftSection | None = None) -> DriftReport:
+def stored_report(
+    tables: Tables, project: str, window: str, *, snapshot: Snapshot, slot: str = "champion", settings: DriftSection | None = None
+) -> DriftReport:
     """The report of a window as it was measured.
 
     Args:
         snapshot: The commit of `drift_metrics` that holds it; handed on in the report.
+        slot: Role of the model whose window it is.
         settings: Options of the comparison; values and verdicts are the stored ones.
 
     Raises:
         TableNotFound: Its metrics or profiles are not there.
     """
-    rows = tables.rows(METRICS_TABLE, {"project": project, "window": window}) if tables.exists(METRICS_TABLE) else []
-    current = read_profile(tables, StateKey(project, window)) if rows else None
+    rows = tables.rows(METRICS_TABLE, {"project": project, "window": window, "slot": slot}) if tables.exists(METRICS_TABLE) else []
+    current = read_profile(tables, StateKey(project, state_label(window, slot))) if rows else None
     reference = _reference(tables, project, rows[0]) if rows else None
     if current is None or reference is None:
         raise TableNotFound(f"no stored drift of {project}, window {window}", mend="run `sparkml-ops drift` with `--generation next`")

@@ -65,7 +65,7 @@ _CARD = """
 <article id="{{ card.anchor }}">
 <h3>{{ card.name }} {{ pill(card.verdict) }} <span class="soft small">{{ card.type }}</span></h3>
 {% if card.curves %}
-<svg viewBox="-2 0 {{ width + 4 }} {{ height + 30 }}" role="img" aria-label="Distribution of {{ card.name }} in the reference and now">
+<svg viewBox="-12 0 {{ width + 24 }} {{ height + 30 }}" role="img" aria-label="Distribution of {{ card.name }} in the reference and now">
 <path class="area" d="{{ card.curves.reference }}"/><path class="now" d="{{ card.curves.current }}"/>
 <line class="axis" x1="0" y1="{{ height }}" x2="{{ width }}" y2="{{ height }}"/>
 {% for tick in card.curves.ticks %}<text x="{{ '%.1f'|format(tick.x) }}" y="{{ height + 22 }}" text-anchor="{{ tick.anchor }}">{{ tick.text }}</text>{% endfor %}
@@ -74,8 +74,8 @@ _CARD = """
 <div class="bars">
 {% for bar in card.bars %}
 <span class="label">{{ bar.label }}</span>
-<span title="reference {{ bar.reference|share }}, now {{ bar.current|share }}"><i class="r" style="width:{{ '%.2f'|format(bar.reference * 100) }}%"></i>
-<i class="c" style="width:{{ '%.2f'|format(bar.current * 100) }}%"></i></span>
+<span title="reference {{ bar.reference|share }}, now {{ bar.current|share }}"><i class="r" style="width:{{ '%.2f'|format(bar.reference / bar.scale * 100) }}%"></i>
+<i class="c" style="width:{{ '%.2f'|format(bar.current / bar.scale * 100) }}%"></i></span>
 <span class="values">{{ bar.reference|share }} → {{ bar.current|share }}</span>
 {% endfor %}
 </div>

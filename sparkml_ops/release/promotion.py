@@ -19,7 +19,7 @@ __all__ = ["promote", "reconcile", "rollback"]
 _FOLLOWS = f"sparkml_ops.{CHAMPION}.event"
 
 
-def promote(  # noqa: PLR0917  (the verbs hand on what they opened, in one order)
+def promote(
     tables: Tables, tracking: Registry, settings: ReleaseSection, version: ModelVersion, config_hash: str, as_of: datetime, actor: str = ""
 ) -> ModelVersion:
     """Make a version the champion; the champion again changes nothing.

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from feature_store.delta import Tables
 from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.errors import ContractError
-from sparkml_ops.model.artifact import DESCRIPTION
+from sparkml_ops.model.artifact import DESCRIPTION, WEIGHTS
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.records import GateReport, ModelVersion, TrainingResult
 from sparkml_ops.release.gates import evaluate_gates
@@ -20,7 +20,7 @@ from sparkml_ops.tracking import Tracking
 __all__ = ["register"]
 
 
-def register(  # noqa: PLR0917  (the verbs hand on what they opened, in one order)
+def register(
     tables: Tables, tracking: Tracking, storage: Storage, result: TrainingResult, settings: ReleaseSection, config_hash: str, as_of: datetime
 ) -> tuple[ModelVersion, GateReport]:
     """Register the artifact of a training and judge it by the gates; the same again gives the same version and report.
@@ -55,11 +55,14 @@ def register(  # noqa: PLR0917  (the verbs hand on what they opened, in one orde
 
 
 def _fetch(storage: Storage, prefix: str, folder: Path) -> Path:
-    names = storage.list(prefix)
-    if f"{prefix.rstrip('/')}/{DESCRIPTION}" not in names:
-        raise ContractError(f"no {DESCRIPTION} under {storage.path(prefix)}", expected="the artifact of a finished training", mend="train again")
-    for name in names:
-        storage.fetch(name, folder / Path(name).relative_to(prefix))
+    """The two files of an artifact; whatever else training keeps beside them is not part of the model."""
+    needed = (DESCRIPTION, WEIGHTS)
+    if missing := [name for name in needed if not storage.exists(f"{prefix}/{name}")]:
+        raise ContractError(
+            f"no {' and no '.join(missing)} under {storage.path(prefix)}", expected="the artifact of a finished training", mend="train again"
+        )
+    for name in needed:
+        storage.fetch(f"{prefix}/{name}", folder / name)
     return folder
 
 

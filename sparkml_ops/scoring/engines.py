@@ -38,7 +38,7 @@ from sparkml_ops.scoring.published import PublishedModel
 from sparkml_ops.scoring.reason import RowReasons
 from sparkml_ops.scoring.signature import Field
 
-__all__ = ["OUTPUT_TYPES", "REASON", "RowPass", "struct_udf"]
+__all__ = ["OUTPUT_TYPES", "REASON", "RowPass", "score_arrow", "score_pandas", "struct_udf"]
 
 REASON = "reason"
 OUTPUT_TYPES: dict[str, DataType] = {
@@ -120,10 +120,10 @@ def struct_udf(model: PublishedModel, fields: Sequence[Field], *, cast: bool, bu
     if REASON in (field.name for field in model.outputs):
         raise ContractError(f"a model with an output `{REASON}`", expected="that name free", mend="rename the model's output")
     result = StructType([*(StructField(field.name, OUTPUT_TYPES[field.type]) for field in model.outputs), StructField(REASON, StringType())])
-    names = tuple(fields)
+    read = tuple(fields)
 
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        return score_pandas(batches, model, names, Budget(budget), cast=cast)
+        return score_pandas(batches, model, read, Budget(budget), cast=cast)
 
     as_udf: Any = pandas_udf  # its stubs know no iterator of frames without the deprecated function type
     return as_udf(predict, result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
@@ -43,6 +43,7 @@ def materialise(
     generation: int = 0,
     spine_time: str,
     row_key: Sequence[str],
+    spine_versions: Mapping[str, int] | None = None,
     allow_empty: bool = False,
 ) -> Snapshot:
     """Join a window's rows with their features and store them, in one commit; what is stored already is used as it is.
@@ -57,6 +58,7 @@ def materialise(
         generation: Of deliberate repeats.
         spine_time: Column (timestamp) at which each row's features are looked up.
         row_key: Columns that identify a row.
+        spine_versions: Version of each table that the spine was read from, to be recorded with those of the lookups.
         allow_empty: Whether a window without rows is stored.
 
     Raises:
@@ -76,7 +78,7 @@ def materialise(
     schema = StructType([*nullable(frame.schema).fields, StructField(WINDOW, StringType())])
     settings = check_shape(tables, name, schema)
     tables.ensure(name, schema, partition_by=(WINDOW,))
-    details = {WINDOW: window.label, "inputs": dict(inputs)}
+    details = {WINDOW: window.label, "inputs": {**(spine_versions or {}), **inputs}}
     rows, where = frame.withColumn(WINDOW, F.lit(window.label)), {WINDOW: window.label}
     return tables.replace(name, rows, where, transaction=transaction, details=details, partition_by=(WINDOW,), settings=settings).snapshot
 

@@ -31,7 +31,19 @@ from sparkml_ops.scoring.matching import nearest
 from sparkml_ops.scoring.scoring_set import WINDOW
 from sparkml_ops.scoring.signature import Field
 
-__all__ = ["OUTCOME", "PARTITIONS", "SLOT", "finished", "identity_fields", "predictions", "quarantine", "target_rows", "target_schema", "transaction"]
+__all__ = [
+    "OUTCOME",
+    "PARTITIONS",
+    "SLOT",
+    "finished",
+    "identity_fields",
+    "predictions",
+    "quarantine",
+    "record_of",
+    "target_rows",
+    "target_schema",
+    "transaction",
+]
 
 SLOT, OUTCOME, PREDICTION = "slot", "outcome", "prediction"
 PARTITIONS = (WINDOW, SLOT, OUTCOME)

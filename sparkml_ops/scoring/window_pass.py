@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from typing import Literal
 
 from pyspark.sql import DataFrame, SparkSession
@@ -165,7 +166,7 @@ def _plan(call: _Call) -> _Plan:
         )
     _check_share(call, counts.reasons, counts.rows, list)
     marked, duplicate = mark_duplicates(rows, call.row_key, counts)
-    row_pass = RowPass(call.model.published, matches, identity, int(call.settings.max_quarantine_share * counts.rows))
+    row_pass = RowPass(call.model.published, matches, identity, ceil(call.settings.max_quarantine_share * counts.rows))
     engine: Literal["arrow", "pandas"] = "pandas" if call.settings.engine == "pandas" else "arrow"
     scored = row_pass.run(marked, refusal(call.row_key, call.spine_time, duplicate, matches, checks), engine)
     return _Plan(row_pass, scored, counts.rows, settings)
@@ -178,7 +179,7 @@ def _check_share(call: _Call, reasons: Mapping[str, int], rows: int, examples: C
         ContractError: With the count, the share, the reasons and the limit.
     """
     bad, limit = sum(reasons.values()), call.settings.max_quarantine_share
-    if bad <= limit * rows:
+    if not bad or bad / rows <= limit:
         return
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
     detail = f" (most frequent: {'; '.join(found)})" if (found := examples()) else ""

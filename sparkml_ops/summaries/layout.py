@@ -69,7 +69,7 @@ class Layout:
         """
         finite = self.tally.finite
         if not finite:
-            return _edges(np.array([-1.0, 0.0, 1.0]), self._cuts())
+            return _edges(np.array([-1.0, 1.0]), self._cuts())
         ranks = -(-finite * np.arange(1, cells) // cells)
         tails = -(-finite // (cells << np.arange(1, _TAIL_HALVINGS + 1)))
         core = from_keys(self.upper[self._entries(np.concatenate([ranks, tails, finite + 1 - tails]))])
@@ -78,7 +78,7 @@ class Layout:
         atoms = from_keys(self.lower[own])
         cuts = self._cuts()
         low, high = from_keys(self.lower[:1]), from_keys(self.upper[-1:])
-        return _edges(np.concatenate([np.nextafter(low, -np.inf), core, _below(atoms), atoms, cuts, high]), cuts)
+        return _edges(np.concatenate([_below(low), core, _below(atoms), atoms, high]), cuts)
 
     def _decile_ranks(self) -> Integers:
         """Ranks of the nine deciles among the finite values; those that are infinite are left out."""
@@ -91,12 +91,14 @@ class Layout:
     def _cuts(self) -> Floats:
         deciles = from_keys(self.upper[self._entries(self._decile_ranks())])
         own = from_keys(self.lower[self.single & (self.counts * BINS >= self.tally.values)])
-        infinite = [-np.inf] * (self.tally.negative * BINS >= self.tally.values) + [LARGEST] * (self.tally.positive * BINS >= self.tally.values)
+        ends = ((self.tally.negative, -np.inf), (self.tally.positive, LARGEST))
+        infinite = [cut for rows, cut in ends if rows and rows * BINS >= self.tally.values]
         return np.unique(np.concatenate([deciles, _below(own), own, infinite]))
 
 
 def _below(values: Floats) -> Floats:
-    return np.nextafter(values, -np.inf)
+    with np.errstate(over="ignore"):
+        return np.asarray(np.nextafter(values, -np.inf))
 
 
 def _edges(inner: Floats, cuts: Floats) -> NumberEdges:
@@ -107,5 +109,5 @@ def _edges(inner: Floats, cuts: Floats) -> NumberEdges:
     with np.errstate(over="ignore"):
         steps = scale * np.exp2(np.concatenate([np.arange(48.0), np.arange(48.0, 2000.0, 8.0)]))
         outer = np.concatenate([low - steps, high + steps])
-    values = np.unique(np.concatenate([inner, outer[np.isfinite(outer)], [-np.inf, LARGEST]]))
+    values = np.unique(np.concatenate([inner, cuts, outer[np.isfinite(outer)], [-np.inf, LARGEST]]))
     return NumberEdges(values, cuts)

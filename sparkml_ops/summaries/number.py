@@ -113,15 +113,20 @@ class NumberSummary:
             return fsum(self.counts[occupied] * left * left) + 2 * fsum(left * self.sums[occupied]) + fsum(self.squares)
 
     def pack(self) -> bytes:
-        """As bytes."""
-        arrays = {"counts": self.counts, "high": self.high, "low": self.low, "squares": self.squares}
-        return pack("cells", {"edges": [self.edges_id], "lowest": self.lowest, "highest": self.highest, **self.tally.fields(), **arrays})
+        """As bytes; only the cells that hold values."""
+        cells = np.flatnonzero(self.counts).astype(np.int32)
+        arrays = {"cells": cells, "counts": self.counts[cells], "high": self.high[cells], "low": self.low[cells], "squares": self.squares}
+        head = {"edges": [self.edges_id], "size": len(self.counts), "lowest": self.lowest, "highest": self.highest}
+        return pack("cells", head | self.tally.fields() | arrays)
 
     @classmethod
     def of_fields(cls, fields: dict[str, Any]) -> NumberSummary:
         """From unpacked fields."""
-        arrays = (fields[name] for name in ("counts", "high", "low", "squares"))
-        return cls(fields["edges"][0], Tally.of(fields), fields["lowest"], fields["highest"], *arrays)
+        arrays = [np.zeros(fields["size"], dtype=kind) for kind in (np.int64, np.float64, np.float64)]
+        for array, name in zip(arrays, ("counts", "high", "low"), strict=True):
+            array[fields["cells"]] = fields[name]
+        counts, high, low = arrays
+        return cls(fields["edges"][0], Tally.of(fields), fields["lowest"], fields["highest"], counts, high, low, fields["squares"])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 __all__ = ["pack", "unpack"]
 
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
+# Not compressed: Spark and Parquet do that, and a compressor a state costs more than the state.
+_OPTIONS = pa.ipc.IpcWriteOptions(use_threads=False)
 
 
 def pack(kind: str, fields: Mapping[str, int | float | np.ndarray[Any, Any] | Sequence[str]]) -> bytes:
@@ -32,7 +33,7 @@ def pack(kind: str, fields: Mapping[str, int | float | np.ndarray[Any, Any] | Se
 
 def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
     """The kind and the fields of packed bytes: numbers, numpy arrays and lists of text."""
-    with pa.ipc.open_stream(data) as reader:
+    with pa.ipc.open_stream(data, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
         batch = reader.read_next_batch()
     kind = (reader.schema.metadata or {})[b"kind"].decode()
     return kind, {name: _value(batch.column(name)) for name in batch.schema.names}

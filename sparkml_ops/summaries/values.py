@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -55,7 +55,13 @@ class Tally:
 
     def merge(self, other: Tally) -> Tally:
         """Both together."""
-        return Tally(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+        return Tally(
+            self.n + other.n,
+            self.nulls + other.nulls,
+            self.nan + other.nan,
+            self.negative + other.negative,
+            self.positive + other.positive,
+        )
 
     def fields(self) -> dict[str, int]:
         """For packing."""

@@ -55,11 +55,11 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
 
     # Where MLflow was imported before us its telemetry client is alive: the variables are read again here.
     set_telemetry_client()  # type: ignore[no-untyped-call]
-    client = MlflowClient(tracking_uri=uri)
     try:
         if url.scheme == "sqlite" and not _database(url).exists():
             _make_sqlite(_database(url))
         with calling(uri):
+            client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         raise ContractError(
@@ -115,7 +115,7 @@ def awaited(uri: str) -> str | None:
 
 def _check_sqlite(url: SplitResult, *, create: bool) -> None:
     path = _database(url)
-    fault: Exception
+    fault: Exception | None = None
     try:
         if not path.exists() and not create:
             raise ContractError(
@@ -130,16 +130,16 @@ def _check_sqlite(url: SplitResult, *, create: bool) -> None:
             database.isolation_level = None
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
-        return
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise RetryableError(f"the MLflow store {path}, locked by another process", mend="run again when it is done") from error
         fault = error
     except (sqlite3.DatabaseError, OSError) as error:
         fault = error
-    raise ContractError(
-        f"the MLflow store {path} ({fault})", expected="a SQLite file that can be written", mend="correct mlflow.tracking_uri, or the rights"
-    ) from fault
+    if fault is not None:
+        raise ContractError(
+            f"the MLflow store {path} ({fault})", expected="a SQLite file that can be written", mend="correct mlflow.tracking_uri, or the rights"
+        ) from fault
 
 
 def _make_sqlite(path: Path) -> None:

@@ -79,6 +79,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
             current_where={"window": window.label},
             project=project,
             window=window.label,
+            slot=slot,
             run_id=run_id,
             as_of=now,
             settings=settings,
@@ -87,7 +88,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
 
     def restore(document: Mapping[str, Any]) -> DriftReport:
         snapshot = TypeAdapter(Snapshot).validate_python(document["snapshot"])
-        return stored_report(work.tables, project, window.label, snapshot=snapshot, settings=settings)
+        return stored_report(work.tables, project, window.label, snapshot=snapshot, slot=slot, settings=settings)
 
     return Task(key, DriftReport, ("drift",), body, restore=restore)
 

@@ -51,12 +51,19 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
 
 
 class _Job:
-    """The Spark job of an attempt, in a thread of its own: a tag is a thread's, and the caller watches meanwhile."""
+    """The Spark job of an attempt, in a thread of its own, since the caller watches meanwhile.
+
+    To be interrupted without harm to other jobs it needs a mark of its own. Under Connect that is a tag. A classic session's tag holds for the
+    thread that set it and cannot be interrupted from another one (Spark 4.2 puts the thread into the tag), so there the job gets a session of
+    its own, on the same application.
+    """
 
     def __init__(self, spark: SparkSession, plan: Plan) -> None:
         from pyspark import InheritableThread
 
-        self._spark, self._plan = spark, plan
+        self._plan = plan
+        self._classic = hasattr(spark, "newSession")
+        self._spark = spark.newSession() if self._classic else spark
         self._tag = f"sparkml-ops-{plan.folder.prefix}".replace("/", "-").replace(",", "-")
         self._outcomes: list[Outcome] = []
         self._error: Exception | None = None
@@ -73,7 +80,7 @@ class _Job:
         """End the job; one that Spark has not begun to run yet goes on waiting, and its tasks then find the attempt ended."""
         limit = time.monotonic() + _PATIENCE
         while not self._done.is_set() and time.monotonic() < limit:
-            self._spark.interruptTag(self._tag)
+            self._spark.interruptAll() if self._classic else self._spark.interruptTag(self._tag)
             self._done.wait(1)
 
     def outcomes(self) -> list[Outcome]:
@@ -98,14 +105,15 @@ class _Job:
                 "executors that cannot import sparkml_ops",
                 mend="install sparkml-ops[executor] on every executor",
                 type=type(self._error).__name__,
-                message=text.partition("\n")[0],
+                message=_gist(text),
                 traceback=text,
             ) from self._error
-        return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {text.partition(chr(10))[0]}", text)]
+        return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {_gist(text)}", text)]
 
     def _run(self) -> None:
         try:
-            self._spark.addTag(self._tag)
+            if not self._classic:
+                self._spark.addTag(self._tag)
             ranks = self._plan.settings.workers
             rows = self._spark.range(0, ranks, 1, ranks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
             self._outcomes = [Outcome.from_row(row.asDict()) for row in rows]
@@ -113,6 +121,12 @@ class _Job:
             self._error = error
         finally:
             self._done.set()
+
+
+def _gist(text: str) -> str:
+    """The line of a Java stack trace that says most: py4j puts one that says nothing before it."""
+    lines = text.splitlines() or [""]
+    return next((line for line in lines if "Exception: " in line), lines[0])[:300]
 
 
 def _worker(plan: Plan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sparkml_ops.errors import ContractError
 from sparkml_ops.training.launch.communicator import Communicator
 
-__all__ = ["RankContext", "Task"]
+__all__ = ["RankContext", "Task", "call"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,17 @@ class RankContext:
 
 
 Task = Callable[[RankContext], bytes | None]
+
+
+def call(task: Task, context: RankContext) -> bytes | None:
+    """Run a task and check what it returns.
+
+    Raises:
+        ContractError: The result is neither bytes nor None.
+    """
+    result = task(context)
+    if result is not None and not isinstance(result, bytes):
+        raise ContractError(
+            f"a task that returned {type(result).__name__}", expected="bytes or None", mend="encode the result, or store it and return its name"
+        )
+    return result

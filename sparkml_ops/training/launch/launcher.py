@@ -13,7 +13,7 @@ from feature_store import hooks
 from sparkml_ops.errors import ContractError
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.attempt import run_attempt
-from sparkml_ops.training.launch.context import RankContext, Task
+from sparkml_ops.training.launch.context import RankContext, Task, call
 from sparkml_ops.training.launch.errors import RankFailed
 from sparkml_ops.training.launch.folder import AttemptFolder, next_attempt
 from sparkml_ops.training.launch.outcome import Outcome, root_cause
@@ -101,7 +101,7 @@ def _run_here(task: Task, storage: Storage, folder: AttemptFolder, say: Callable
         say(report)
 
     try:
-        return task(RankContext(communicator=LocalCommunicator(), attempt=folder.attempt, publish=publish))
+        return call(task, RankContext(communicator=LocalCommunicator(), attempt=folder.attempt, publish=publish))
     except Exception as error:
         cause = Outcome(0, "raised", type(error).__name__, str(error), traceback.format_exc())
         raise _failure(cause, f"rank 0 raised {cause.type}: {cause.message}", "mend the task") from error

@@ -16,10 +16,9 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
-from sparkml_ops.errors import ContractError
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.communicator import Communicator
-from sparkml_ops.training.launch.context import RankContext
+from sparkml_ops.training.launch.context import RankContext, call
 from sparkml_ops.training.launch.errors import PeerLost
 from sparkml_ops.training.launch.folder import AttemptFolder
 from sparkml_ops.training.launch.order import Order
@@ -85,11 +84,7 @@ def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
         link.say("sign")
 
     task = cloudpickle.loads(payload)
-    result = task(RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
-    if result is not None and not isinstance(result, bytes):
-        raise ContractError(
-            f"a task that returned {type(result).__name__}", expected="bytes or None", mend="encode the result, or store it and return its name"
-        )
+    result = call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
     communicator.close()
     return result
 

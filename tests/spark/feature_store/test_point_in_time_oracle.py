@@ -20,7 +20,9 @@ def lookups(table: Any) -> list[Lookup]:
     """Every option once, over three entities; five lookups of the first one."""
     return [
         Lookup(table, BOTH, VALUES, event_time="happened", known_time="known", prefix="plain_"),
-        Lookup(table, {"shop": "shop", "customer": "customer"}, VALUES, event_time="happened", known_time="known", exact_match=False, prefix="before_"),
+        Lookup(
+            table, {"shop": "shop", "customer": "customer"}, VALUES, event_time="happened", known_time="known", exact_match=False, prefix="before_"
+        ),
         Lookup(table, BOTH, VALUES, event_time="happened", known_time="known", ttl=timedelta(hours=18), tie_break=("number",), prefix="ttl_"),
         Lookup(table, BOTH, ("price",), event_time="happened", ttl=timedelta(hours=6), exact_match=False, prefix="edge_"),
         Lookup(table, BOTH, ("number", "row"), event_time="happened", known_time=timedelta(hours=7), prefix="delay_"),
@@ -42,7 +44,10 @@ def test_join_equals_oracle(spark: SparkSession, seed: int) -> None:
 
 def test_audit_adds_the_source_times(spark: SparkSession) -> None:
     """With audit each lookup brings the event and known time of the row that it took, and where nothing ties the same features."""
-    spine, events = generators.spine_rows(3), generators.event_rows(3, ties=0, corrections=0).drop_duplicates(["customer", "shop", "happened", "known", "number"])
+    spine, events = (
+        generators.spine_rows(3),
+        generators.event_rows(3, ties=0, corrections=0).drop_duplicates(["customer", "shop", "happened", "known", "number"]),
+    )
     table = generators.to_spark(spark, events, generators.EVENTS)
     wanted = [replace(lookup, tie_break=("number", "row")) for lookup in lookups(table)[:2]]
 

@@ -136,7 +136,7 @@ def test_an_artifact_that_is_not_there_is_an_error(place: Place) -> None:
     """A training result whose objects were removed is not registered."""
     place.storage.remove("training/artifact")
 
-    with pytest.raises(ContractError, match=r"no model\.json under"):
+    with pytest.raises(ContractError, match=r"no model\.json and no weights\.safetensors under"):
         place.register("train/flights/1")
 
 

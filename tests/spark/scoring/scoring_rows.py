@@ -73,15 +73,12 @@ def ready(folder: Path, storage: Storage, loader: str, signature: Signature, nam
 
 
 def store_rows(
-    tables: Tables, rows: Sequence[tuple[Any, ...]], window: str = WINDOW, schema: str = SCHEMA, target: str = SETTINGS.target
+    tables: Tables, rows: Sequence[tuple[Any, ...]], window: str = WINDOW, *, generation: int = 0, partitions: int = 2, target: str = SETTINGS.target
 ) -> Snapshot:
-    """A scoring set of given rows, in two partitions, committed as `materialise` does."""
-    frame = tables.spark.createDataFrame(list(rows), schema).repartition(2)
-    name = f"{target}_scoring_set"
-    transaction = Transaction(f"{name}/{window}/0")
-    return tables.replace(
-        name, frame, {"window": window}, transaction=transaction, details={"inputs": {"raw_flights": 3}}, partition_by=("window",)
-    ).snapshot
+    """A scoring set of given rows, committed as `materialise` does."""
+    frame = tables.spark.createDataFrame(list(rows), SCHEMA).repartition(partitions)
+    name, details = f"{target}_scoring_set", {"inputs": {"raw_flights": 3}}
+    return tables.replace(name, frame, {"window": window}, transaction=Transaction(f"{name}/{window}/{generation}"), details=details).snapshot
 
 
 def run(tables: Tables, model: ScoringModel, scoring_set: Snapshot, *, window: str = WINDOW, slot: str = "champion", **changes: Any) -> ScoredWindow:

@@ -68,6 +68,10 @@ class Mortal(Storage):
         self._pass(kind)
         return address
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Executors read as ever.
+        return Storage, (self.root,)
+
     def _pass(self, kind: str) -> None:
         self.seen.append(kind)
         if self.seen.count(self.kind) == self.count:

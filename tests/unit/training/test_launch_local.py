@@ -62,6 +62,11 @@ class TestLocal:
         assert "in task" in caught.value.traceback
         assert isinstance(caught.value.__cause__, ValueError)
 
+    def test_a_result_that_is_not_bytes_is_refused(self, storage: Storage) -> None:
+        """What a rank returns is one field of a row."""
+        with pytest.raises(RankFailed, match="a task that returned dict; expected bytes or None"):
+            launch(None, lambda _: {"loss": 1.0}, LOCAL, storage, "r")  # type: ignore[arg-type,return-value]
+
     def test_a_run_launched_again_counts_on(self, storage: Storage) -> None:
         """A driver that was killed and started again mixes nothing with the earlier attempt."""
         seen: list[int] = []

@@ -10,7 +10,7 @@ from flights_project.source_file import SourceFile
 
 __all__ = ["AIRLINES", "airlines"]
 
-AIRLINES = SourceFile("airlines.csv", {"carrier": "string", "name": "string"}, lambda: (present("carrier"), present("name")))
+AIRLINES = SourceFile("airlines.csv", {"carrier": "string", "name": "string"}, lambda: (present("carrier"), present("name")), key=("carrier",))
 
 
 def airlines(spark: SparkSession) -> DataFrame:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from flights_project.local_time import Zone
 from flights_project.register import since
 from flights_project.rule import present
 from flights_project.source_file import SourceFile
 
-__all__ = ["ADDED", "AIRPORTS", "airports", "zones"]
+__all__ = ["ADDED", "AIRPORTS", "airports", "zone_of", "zones"]
 
 AIRPORTS = SourceFile(
     "airports.csv",
     {"faa": "string", "name": "string", "lat": "double", "lon": "double", "alt": "int", "tzone": "string"},
     lambda: (present("faa"), present("name")),
+    key=("faa",),
 )
 
 # Destinations of flights that the file lacks: airport, name, IANA zone. Neither island changes its clocks (UTC-4 all year).
@@ -41,9 +45,33 @@ def airports(spark: SparkSession) -> DataFrame:
         F.col("tzone").alias("zone"),
         F.lit(False).alias("added"),
     )
-    more = spark.createDataFrame([(*row, True) for row in ADDED], "airport string, name string, zone string, added boolean")
+    names = [field.name for field in rows.schema.fields]
+    listed = F.array(*(F.struct(*(F.lit(value).alias(name) for name, value in zip(("airport", "name", "zone"), row, strict=True))) for row in ADDED))
+    more = spark.range(1).select(F.explode(listed).alias("row")).select("row.*", F.lit(True).alias("added"))
     missing = more.join(F.broadcast(rows.select("airport")), "airport", "left_anti")
-    return rows.unionByName(missing, allowMissingColumns=True).withColumn("valid_from", since())
+    return rows.unionByName(missing, allowMissingColumns=True).select(*names, since().alias("valid_from"))
+
+
+def zone_of(column: str, among: Collection[str]) -> Zone:
+    """The zone of each row's airport, null where none is known.
+
+    Args:
+        column: The column that holds the airport's code.
+        among: The codes that occur in it.
+    """
+    # A set of codes for each zone, and no join: Spark reads a zone's rules once when its name is a constant.
+    known = {code: zone for code, zone in zones().items() if code in among}
+    codes = {name: sorted(code for code, its in known.items() if its == name) for name in sorted(set(known.values()))}
+    airport = F.col(column)
+
+    def choose(made: Callable[[str], Column]) -> Column:
+        first, *others = codes
+        chosen = F.when(airport.isin(codes[first]), made(first))
+        for name in others:
+            chosen = chosen.when(airport.isin(codes[name]), made(name))
+        return chosen
+
+    return choose
 
 
 def zones() -> dict[str, str]:

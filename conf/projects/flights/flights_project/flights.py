@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from flights_project.airports import airports, zones
-from flights_project.local_time import add_minutes, clock_minutes, instant, local_day, local_time, minutes_between, next_instant
+from flights_project.airports import zone_of, zones
+from flights_project.local_time import (
+    add_minutes,
+    clock_minutes,
+    compact,
+    hour_of,
+    instant,
+    minute_of_day,
+    minutes_between,
+    next_instant,
+    wall,
+    weekday,
+)
 from flights_project.rule import Rule, between, clock, date, one_of, present
 from flights_project.source_file import SourceFile
 
@@ -54,6 +65,7 @@ FLIGHTS = SourceFile(
         "distance": "int",
     },
     _rules,
+    key=("carrier", "flight", "origin", "year", "month", "day", "sched_dep_time"),
 )
 
 
@@ -69,8 +81,10 @@ def flights(spark: SparkSession) -> DataFrame:
     * Timetable: `distance` (miles), `scheduled_minutes`, `departure_hour`, `departure_minute`, `arrival_minute` (of the local day), `departure_weekday`
       (1 is Monday), `departures_same_hour` (flights that are to leave the same airport in the same local hour).
     """
-    return _identified(_actual(_scheduled(_zoned(spark)))).select(
-        "flight_id",
+    rows = _actual(_scheduled(FLIGHTS.frame(spark)))
+    traffic = rows.groupBy("origin", "local_hour").agg(F.count(F.lit(1)).cast("int").alias("departures_same_hour"))
+    return rows.join(F.broadcast(traffic), ["origin", "local_hour"]).select(
+        _identity().alias("flight_id"),
         *_FACTS[:6],
         "scheduled_departure",
         "scheduled_arrival",
@@ -92,35 +106,25 @@ def flights(spark: SparkSession) -> DataFrame:
     )
 
 
-def _zoned(spark: SparkSession) -> DataFrame:
-    """The file's rows with the zones of both airports."""
-    known = airports(spark).select("airport", "zone")
-    rows = FLIGHTS.frame(spark)
-    for end in ("origin", "dest"):
-        zone = known.select(F.col("airport").alias(end), F.col("zone").alias(f"{end}_zone"))
-        rows = rows.join(F.broadcast(zone), end, "left")
-    return rows
-
-
 def _scheduled(rows: DataFrame) -> DataFrame:
     """What the timetable says."""
-    day = local_day(F.col("year"), F.col("month"), F.col("day"))
     leaving, arriving = clock_minutes(F.col("sched_dep_time")), clock_minutes(F.col("sched_arr_time"))
-    arrival = next_instant(F.col("day_begin"), arriving, F.col("dest_zone"), F.col("scheduled_departure"))
+    arrival = next_instant(F.col("day_begin"), F.col("arriving"), zone_of("dest", FLIGHTS.values("dest")), F.col("scheduled_departure"))
     return (
-        rows.withColumn("day_begin", day)
-        .withColumn("leaving", local_time(F.col("day_begin"), leaving))
-        .withColumn("scheduled_departure", instant(F.col("leaving"), F.col("origin_zone")))
-        .withColumns({"scheduled_arrival": arrival, "prediction_time": add_minutes(F.col("scheduled_departure"), F.lit(_AHEAD))})
+        rows.withColumns({"day_begin": wall(F.col("year"), F.col("month"), F.col("day"), F.lit(0)), "leaving": leaving, "arriving": arriving})
+        .withColumn("leaving", F.col("day_begin") + F.col("leaving"))
         .withColumns(
             {
-                "scheduled_minutes": minutes_between(F.col("scheduled_departure"), F.col("scheduled_arrival")),
-                "departure_hour": F.hour("leaving"),
-                "departure_minute": F.hour("leaving") * 60 + F.minute("leaving"),
-                "departure_weekday": F.weekday("leaving") + 1,
-                "arrival_minute": arriving % (24 * 60),
+                "scheduled_departure": instant(F.col("leaving"), zone_of("origin", FLIGHTS.values("origin"))),
+                "departure_hour": hour_of(F.col("leaving")),
+                "departure_minute": minute_of_day(F.col("leaving")),
+                "departure_weekday": weekday(F.col("leaving")),
+                "arrival_minute": minute_of_day(F.col("arriving")),
+                "local_hour": F.floor(F.col("leaving") / 60),
             }
         )
+        .withColumns({"scheduled_arrival": arrival, "prediction_time": add_minutes(F.col("scheduled_departure"), F.lit(_AHEAD))})
+        .withColumn("scheduled_minutes", minutes_between(F.col("scheduled_departure"), F.col("scheduled_arrival")))
     )
 
 
@@ -142,21 +146,7 @@ def _actual(rows: DataFrame) -> DataFrame:
     )
 
 
-def _identified(rows: DataFrame) -> DataFrame:
-    """Identity and the traffic of the hour: one shuffle, since flights of one identity leave in one hour."""
-    hour = [F.col("origin"), F.col("day_begin"), F.col("departure_hour")]
-    same = Window.partitionBy(*hour, "carrier", "flight", "departure_minute").orderBy("dest", "tailnum", "dep_time", "arr_time")
-    number = F.row_number().over(same)
-    return (
-        rows.withColumn("departures_same_hour", F.count(F.lit(1)).over(Window.partitionBy(*hour)).cast("int"))
-        .withColumn("number", number)
-        .withColumn("flight_id", F.concat(_name(), F.when(F.col("number") > 1, F.concat(F.lit("-"), F.col("number"))).otherwise(F.lit(""))))
-    )
-
-
-def _name() -> Column:
-    """Carrier, number, origin and scheduled minute of UTC, whatever the session's zone."""
-    epoch = F.make_timestamp_ntz(F.lit(1970), F.lit(1), F.lit(1), F.lit(0), F.lit(0), F.lit(0))
-    utc = epoch + F.make_dt_interval(mins=F.floor(F.unix_seconds("scheduled_departure") / 60).cast("int"))
-    parts = (F.year(utc), F.month(utc), F.dayofmonth(utc), F.hour(utc), F.minute(utc))
-    return F.format_string("%s-%d-%s-%04d%02d%02dT%02d%02dZ", F.col("carrier"), F.col("flight"), F.col("origin"), *parts)
+def _identity() -> Column:
+    """Carrier, number, origin and scheduled minute of UTC, whatever the session's zone; unique, since the file's own key is."""
+    minute = F.concat(compact(F.floor(F.unix_seconds("scheduled_departure") / 60)), F.lit("Z"))
+    return F.concat_ws("-", "carrier", F.col("flight").cast("string"), "origin", minute)

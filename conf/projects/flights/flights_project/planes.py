@@ -24,6 +24,7 @@ PLANES = SourceFile(
         "engine": "string",
     },
     lambda: (present("tailnum"), between("year", 1903, 2013, "(year of manufacture)"), between("seats", 1, 1000, "seats")),
+    key=("tailnum",),
 )
 
 

@@ -22,6 +22,7 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
@@ -49,11 +50,13 @@ class SourceFile:
         name: File name; `.zip` holds one CSV file.
         columns: Column to type (int, double, string, timestamp); others in the file are ignored.
         rules: What every row must satisfy; made when the file is checked, since one file's rules may need another file.
+        key: Columns of which a combination stands in the file once.
     """
 
     name: str
     columns: Mapping[str, str]
     rules: Callable[[], tuple[Rule, ...]]
+    key: tuple[str, ...]
 
     def frame(self, spark: SparkSession) -> DataFrame:
         """The rows as a frame, read from the checked copy.
@@ -77,10 +80,15 @@ class SourceFile:
             partial = copy.with_name(f".{copy.name}.{os.getpid()}")
             try:
                 self._convert(path, partial)
+                self._check_key(partial)
                 partial.replace(copy)  # a rename, so that a killed conversion is never taken for a copy
             finally:
                 partial.unlink(missing_ok=True)
         return copy
+
+    def values(self, column: str) -> frozenset[str]:
+        """The different values of a text column; few, they come to the driver."""
+        return frozenset(pq.read_table(self.checked(), columns=[column]).column(column).unique().drop_null().to_pylist())
 
     def _convert(self, path: Path, target: Path) -> None:
         with _opened(path) as content:
@@ -130,6 +138,15 @@ class SourceFile:
             )
         if doubled := sorted({name for name in header if header.count(name) > 1 and name in self.columns}):
             raise ContractError(f"the column {doubled} twice in {self.name}", expected="every column once", mend="restore the file")
+
+    def _check_key(self, copy: Path) -> None:
+        counted = pq.read_table(copy, columns=list(self.key)).group_by(list(self.key)).aggregate([([], "count_all")])
+        doubled = counted.filter(pc.field("count_all") > 1)
+        if doubled.num_rows:
+            shown = ", ".join(str(row) for row in doubled.slice(0, _SHOWN).to_pylist())
+            raise ContractError(
+                f"{doubled.num_rows} doubled keys in {self.name} ({shown})", expected=f"each {self.key} once", mend="restore the file"
+            )
 
     def _apply(self, rule: Rule, batch: pa.RecordBatch, first: int) -> None:
         bad = np.flatnonzero(rule.bad(batch))

@@ -26,6 +26,7 @@ WEATHER = SourceFile(
         "time_hour": "timestamp",
     },
     lambda: (present("origin"), present("time_hour")),
+    key=("origin", "time_hour"),
 )
 
 # 1,048 mph on 12 February at EWR is a slip of the instrument; the strongest wind measured on Earth is 253 mph (WMO).

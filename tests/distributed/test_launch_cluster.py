@@ -1,0 +1,156 @@
+"""Launches on a standalone cluster: ranks on several executors, a lost executor, a lost driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyspark
+import pytest
+
+DRIVER = """
+import json, os, signal, sys, time
+import psutil, torch
+from pyspark.sql import SparkSession
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.launch import LaunchSettings, launch
+
+folder, master = sys.argv[1:]
+storage = Storage(folder + "/storage")
+settings = LaunchSettings(workers=2, attempts=2, start_timeout=300)
+
+def say(name, value):
+    with open(f"{folder}/{name}.partial", "w") as target:
+        json.dump(value, target)
+    os.rename(f"{folder}/{name}.partial", f"{folder}/{name}")
+
+def executor():
+    return next(parent for parent in psutil.Process().parents() if parent.name() == "java")
+
+def meet(context):
+    total = context.communicator.all_reduce(torch.tensor([context.rank + 1.0]))
+    return json.dumps([total.item(), executor().pid]).encode()
+
+def lose_executor(context):
+    context.report({"executor": executor().pid, "pid": os.getpid()})
+    context.communicator.barrier()
+    if context.attempt == 0:
+        if context.rank == 1:
+            executor().kill()
+        while True:
+            time.sleep(0.01)
+    return str(context.attempt).encode()
+
+def wait_for_ever(context):
+    context.report({"pid": os.getpid()})
+    while True:
+        time.sleep(0.01)
+
+conf = {"spark.executor.cores": "1", "spark.executor.memory": "512m", "spark.driver.memory": "512m", "spark.ui.enabled": "false", "spark.log.level": "OFF"}
+conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.local.dir": folder + "/local"}
+spark = SparkSession.builder.master(master).config(map=conf).getOrCreate()
+say("met", [json.loads(answer) for answer in launch(spark, meet, settings, storage, "meet")])
+heard = []
+results = launch(spark, lose_executor, settings, storage, "lose", on_report=heard.append)
+say("lost", [[result.decode() for result in results], heard])
+waiting = []
+def listen(report):
+    waiting.append(report)
+    if len(waiting) == 2:
+        say("waiting", waiting)
+launch(spark, wait_for_ever, settings, storage, "wait", on_report=listen)
+"""
+
+
+class Cluster:
+    """A master, a worker with two slots, a driver, and what the driver has said so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = (folder / "log").open("w")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        master, spark_class = f"spark://127.0.0.1:{port}", str(Path(pyspark.__file__).parent / "bin" / "spark-class")
+        host, package = ["--host", "127.0.0.1", "--webui-port", "0"], "org.apache.spark.deploy"
+        self._start(spark_class, f"{package}.master.Master", *host, "--port", port)
+        self._start(spark_class, f"{package}.worker.Worker", *host, "--cores", "2", "--memory", "1g", "--work-dir", str(folder / "work"), master)
+        self.driver = self._start(sys.executable, "-c", DRIVER, str(folder), master)
+
+    def said(self, name: str, seconds: float = 400.0) -> Any:
+        """Wait for what the driver says under a name."""
+        limit = time.monotonic() + seconds
+        while not (self._folder / name).exists():
+            assert self.driver.poll() is None, (self._folder / "log").read_text()[-5000:]
+            assert time.monotonic() < limit, (self._folder / "log").read_text()[-5000:]
+            time.sleep(0.1)
+        return json.loads((self._folder / name).read_text())
+
+    def close(self) -> None:
+        """End what was started."""
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+        self._log.close()
+
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_DAEMON_MEMORY": "256m", "SPARK_LOCAL_IP": "127.0.0.1"}
+        process = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=self._log, stderr=self._log, start_new_session=True)
+        self._processes.append(process)
+        return process
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster and driver for the tests of this file, which follow its steps."""
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_ranks_on_different_executors_meet(cluster: Cluster) -> None:
+    """Each rank runs below an executor of its own, and the sum is the sum over both."""
+    (first, second) = cluster.said("met")
+
+    assert (first[0], second[0]) == (3.0, 3.0)
+    assert first[1] != second[1]
+
+
+def test_after_a_lost_executor_only_the_launcher_starts_ranks_again(cluster: Cluster) -> None:
+    """Spark runs the lost stage again, and those tasks start no rank: each attempt's ranks report once."""
+    results, reports = cluster.said("lost")
+
+    assert results == ["1", "1"]
+    assert sorted((report["attempt"], report["rank"]) for report in reports) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert wait_until(lambda: not any(psutil.pid_exists(report["pid"]) for report in reports), 30)
+
+
+def test_ranks_do_not_outlive_a_killed_driver(cluster: Cluster) -> None:
+    """Executors end with their driver, their Python workers with them, and each rank with its worker."""
+    ranks = [report["pid"] for report in cluster.said("waiting")]
+    assert all(psutil.pid_exists(rank) for rank in ranks)
+
+    cluster.driver.send_signal(signal.SIGKILL)
+    cluster.driver.wait()
+
+    assert wait_until(lambda: not any(psutil.pid_exists(rank) for rank in ranks), 60)

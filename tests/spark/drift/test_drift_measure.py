@@ -1,0 +1,97 @@
+"""The drift of a window against a pinned reference: profiles and metrics, stored once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from feature_store.delta import Tables
+from feature_store.names import Warehouse
+from feature_store.records import Snapshot
+from sparkml_ops.config.drift import DriftSection
+from sparkml_ops.drift import DriftReport, compare, measure
+from sparkml_ops.drift.stored import stored_report
+from sparkml_ops.errors import ContractError
+
+
+def rows(size: int, seed: int, shift: float) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    splits = random.choice(["train", "evaluation"], size, p=[0.8, 0.2])
+    return pd.DataFrame({"x": random.normal(shift, 1, size), "c": random.choice(["a", "b"], size), "split": splits, "id": np.arange(size)})
+
+
+@pytest.fixture(scope="module")
+def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, Snapshot, Snapshot]:
+    """A training set and a window's scoring set."""
+    tables = Tables(spark, Warehouse(root=str(tmp_path_factory.mktemp("measure"))))
+    reference = tables.overwrite("training_set_1", spark.createDataFrame(rows(4000, 1, 0.0))).snapshot
+    current = tables.overwrite("scoring_set", spark.createDataFrame(rows(2000, 2, 1.0).drop(columns="split"))).snapshot
+    return tables, reference, current
+
+
+def run(spark: SparkSession, tables: Tables, reference: Snapshot, current: Any, window: str = "2013-07", **options: Any) -> DriftReport:
+    defaults = {"columns": ("x", "c"), "reference_where": {"split": "train"}, "run_id": "r1", "as_of": datetime(2013, 8, 1, tzinfo=UTC)}
+    return measure(spark, tables, reference=reference, current=current, project="flights", window=window, **(defaults | options))
+
+
+def test_a_window_is_measured_stored_and_read_again(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """The metrics table holds the report's rows, and the stored report is the measured one."""
+    tables, reference, current = warehouse
+    report = run(spark, tables, reference, current)
+    frame = tables.read(reference.table, reference.version).where("split = 'train'")
+
+    assert report.to_pandas().equals(compare(frame, tables.read("scoring_set"), columns=("x", "c")).to_pandas())
+    assert (report["x"].verdict, report["c"].verdict) == ("drift", "no drift")
+    assert report.reference == f"training_set_1@{reference.version} split=train"
+    metrics = tables.rows("drift_metrics", {"window": "2013-07"})
+    assert len(metrics) == len(report.to_pandas())
+    assert {row["as_of"] for row in metrics} == {datetime(2013, 8, 1, tzinfo=UTC)}
+    again = stored_report(tables, "flights", "2013-07", snapshot=report.snapshot)
+    assert again.to_document() == report.to_document()
+    assert again.to_pandas().equals(report.to_pandas())
+    assert again.html() == report.html()
+
+
+def test_the_next_window_reuses_the_reference_and_makes_two_commits(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """The reference is profiled once a snapshot; a window is one commit in each table; a repeat adds none."""
+    tables, reference, current = warehouse
+    run(spark, tables, reference, current)
+    before = tables.newest("profile_state").version, tables.newest("drift_metrics").version
+    frame = tables.read("scoring_set")
+    august = run(spark, tables, reference, frame, window="2013-08")
+    after = tables.newest("profile_state").version, tables.newest("drift_metrics").version
+    repeated = run(spark, tables, reference, frame, window="2013-08")
+
+    assert after == (before[0] + 1, before[1] + 1)
+    assert repeated.snapshot == august.snapshot
+    assert (tables.newest("profile_state").version, tables.newest("drift_metrics").version) == after
+    assert len(tables.rows("drift_metrics", {"window": "2013-07"})) == len(tables.rows("drift_metrics", {"window": "2013-08"}))
+
+
+def test_edges_survive_a_new_reference(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """After retraining the cells stay; a column that is new gets its own; another slot is stored beside."""
+    tables, reference, current = warehouse
+    first = run(spark, tables, reference, current)
+    retrained = tables.overwrite("training_set_2", spark.createDataFrame(rows(3000, 3, 0.7))).snapshot
+    second = run(spark, tables, retrained, current, slot="shadow", columns=("x", "c", "id"), settings=DriftSection(blocks=None))
+
+    assert second["x"].reference.edges.id == first["x"].reference.edges.id
+    assert second["x"].reference.n == (rows(3000, 3, 0.7)["split"] == "train").sum()
+    assert second["id"].reference.edges.cells > 1000
+    assert {row["slot"] for row in tables.rows("drift_metrics", {"window": "2013-07"})} == {"champion", "shadow"}
+    assert stored_report(tables, "flights", "2013-07", slot="shadow", snapshot=second.snapshot)["id"].ks == second["id"].ks
+
+
+def test_a_changed_type_stops_before_anything_is_written(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """The error names both types; no commit was made."""
+    tables, reference, _ = warehouse
+    frame = tables.read("scoring_set").selectExpr("CAST(x AS string) AS x", "c")
+    with pytest.raises(ContractError, match="`x` is double in the reference and string"):
+        run(spark, tables, reference, frame, window="2013-09")
+
+    assert not tables.exists("drift_metrics") or not tables.rows("drift_metrics", {"window": "2013-09"})

@@ -1,0 +1,96 @@
+"""A scoring set's columns against the model and the target: before any task starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from scoring_rows import SCHEMA, SETTINGS, WINDOW, good_rows, run, store_rows
+
+from feature_store.delta import Tables
+from feature_store.records import Snapshot
+from sparkml_ops.config.scoring import ScoringSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring import predictions
+from sparkml_ops.scoring.model import ScoringModel
+
+ROWS = 8
+
+
+def rewritten(tables: Tables, change: Any) -> Snapshot:
+    """The scoring set with changed columns, as a table of its own."""
+    frame: DataFrame = change(tables.spark.createDataFrame(good_rows(ROWS), SCHEMA))
+    return tables.overwrite("changed_scoring_set", frame, partition_by=("window",)).snapshot
+
+
+def jobs(spark: SparkSession) -> int:
+    return len(spark.sparkContext.statusTracker().getJobIdsForGroup("checked"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.withColumnRenamed("distance", "distence"), r"no column `distance` \(did you mean `distence`\?\)"),
+        (lambda frame: frame.drop("carrier", "month"), "no column `carrier`; no column `month`"),
+        (lambda frame: frame.withColumn("distance", F.col("distance").cast("string")), "`distance` of type string where the model reads double"),
+        (lambda frame: frame.withColumn("month", F.col("month").cast("double")), "`month` of type double where the model reads int"),
+        (lambda frame: frame.drop("leg"), "no column `leg` in window 2013-07"),
+        (lambda frame: frame.withColumn("scheduled", F.to_date("scheduled")), "spine time `scheduled` of type date; expected timestamp"),
+        (lambda frame: frame.withColumn("leg", F.array("leg")), "`leg` of type array<string> in the row key"),
+    ],
+)
+def test_a_column_that_does_not_fit_is_refused(spark: SparkSession, warehouse: Tables, model: ScoringModel, change: Any, message: str) -> None:
+    """The message names column, types and what to do; no Spark job has run and nothing is written."""
+    snapshot = rewritten(warehouse, change)
+    spark.sparkContext.setJobGroup("checked", "checked")
+
+    with pytest.raises(ContractError, match=message):
+        run(warehouse, model, snapshot)
+
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    assert jobs(spark) == 0
+    assert not warehouse.exists(SETTINGS.target)
+
+
+def test_a_check_on_an_unknown_column_is_refused(warehouse: Tables, model: ScoringModel) -> None:
+    """A rule that never holds anything back is worse than none."""
+    checks = ScoringSection.model_validate({"checks": {"distence": {"minimum": 0}, "carrier": {"maximum": 1}}}).checks
+    snapshot = rewritten(warehouse, lambda frame: frame)
+
+    with pytest.raises(ContractError, match=r"scoring.checks.distence, and no such column \(did you mean `distance`\?\)"):
+        run(warehouse, model, snapshot, checks={"distence": checks["distence"]})
+    with pytest.raises(ContractError, match="a limit on `carrier` of type string"):
+        run(warehouse, model, snapshot, checks={"carrier": checks["carrier"]})
+
+
+def test_order_narrower_types_and_further_columns_do_not_matter(tables: Tables, model: ScoringModel) -> None:
+    """Columns are found by name; an int feeds a double."""
+    straight = store_rows(tables, good_rows(ROWS))
+    mixed = rewritten(
+        tables,
+        lambda frame: frame.select(*reversed(frame.columns)).withColumn("month", F.col("month").cast("smallint")).withColumn("extra", F.lit(1)),
+    )
+
+    run(tables, model, straight)
+    run(tables, model, mixed, slot="mixed", engine="pandas")
+
+    rows = predictions(tables, SETTINGS.target).select("slot", "flight_id", "prediction.probability").collect()
+    found = {slot: sorted((row["flight_id"], row["probability"]) for row in rows if row["slot"] == slot) for slot in ("champion", "mixed")}
+    assert len(found["champion"]) == ROWS
+    assert found["mixed"] == found["champion"]
+
+
+def test_a_target_takes_new_columns_and_refuses_other_types(tables: Tables, model: ScoringModel) -> None:
+    """A longer row key widens the table; a key of another type cannot."""
+    run(tables, model, store_rows(tables, good_rows(ROWS)))
+    longer = rewritten(tables, lambda frame: frame.where("flight_id < 3"))
+    run(tables, model, longer, slot="longer", row_key=("flight_id", "leg", "note"))
+    other = rewritten(tables, lambda frame: frame.withColumn("flight_id", F.col("flight_id").cast("string")))
+
+    with pytest.raises(ContractError, match="`flight_id` is bigint there and string here"):
+        run(tables, model, other, slot="other")
+
+    notes = predictions(tables, SETTINGS.target, window=WINDOW).groupBy("slot", "note").count().collect()
+    assert {tuple(row) for row in notes} == {("champion", None, ROWS), ("longer", "x", 3)}

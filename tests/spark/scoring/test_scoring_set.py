@@ -1,0 +1,101 @@
+"""The scoring set: a window's rows with what was known at their time, kept as the log of what the model saw."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame
+
+import feature_store as fs
+from feature_store.delta import Tables
+from feature_store.records import Snapshot
+from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring import materialise
+from sparkml_ops.scoring.scoring_set import input_versions
+from sparkml_ops.window import Window
+
+JULY, AUGUST = Window.parse("2013-07"), Window.parse("2013-08")
+DELAYS = "origin string, hour timestamp, delay double"
+
+
+def spine(tables: Tables, window: Window, rows: int = 4) -> DataFrame:
+    data = [(index, ["JFK", None][index % 2], window.start + timedelta(hours=index)) for index in range(rows)]
+    return tables.spark.createDataFrame(data, "flight_id bigint, origin string, scheduled timestamp")
+
+
+def delays(tables: Tables) -> DataFrame:
+    data = [("JFK", JULY.start - timedelta(hours=1), 5.0), ("JFK", JULY.start + timedelta(hours=1), 7.0)]
+    return tables.spark.createDataFrame(data, DELAYS)
+
+
+def made(tables: Tables, frame: DataFrame, window: Window, features: tuple[str, ...] = ("delay",), **options: Any) -> Snapshot:
+    store = fs.FeatureStore(tables.spark, root=tables.warehouse.root)
+    lookups = [fs.Lookup(delays(tables), ("origin",), features, event_time="hour")]
+    return materialise(tables, store, frame, lookups, target="scores", window=window, spine_time="scheduled", row_key=("flight_id",), **options)
+
+
+def test_each_row_of_the_spine_gets_what_was_known_then(tables: Tables) -> None:
+    """The newest value before the row's time; a null key gives null features and stays a row."""
+    snapshot = made(tables, spine(tables, JULY), JULY, spine_versions={"raw_flights": 4})
+
+    rows = tables.read(snapshot.table, snapshot.version).orderBy("flight_id").select("flight_id", "delay", "window").collect()
+    assert [tuple(row) for row in rows] == [(0, 5.0, "2013-07"), (1, None, "2013-07"), (2, 7.0, "2013-07"), (3, None, "2013-07")]
+    assert snapshot.table == "scores_scoring_set"
+    assert input_versions(tables, "scores", snapshot, "2013-07", 0) == {"raw_flights": 4, "scores_scoring_set": snapshot.version}
+
+
+def test_a_stored_window_is_used_as_it_is(tables: Tables) -> None:
+    """Late rows change nothing under the same generation; another one takes them, and another window stands beside."""
+    first = made(tables, spine(tables, JULY), JULY)
+    august = made(tables, spine(tables, AUGUST, rows=2), AUGUST)
+
+    again = made(tables, spine(tables, JULY, rows=9), JULY)
+    next_one = made(tables, spine(tables, JULY, rows=9), JULY, generation=1)
+
+    assert again == first
+    assert (august.version, next_one.version) == (first.version + 1, first.version + 2)
+    assert sorted(map(tuple, tables.read(next_one.table).groupBy("window").count().collect())) == [("2013-07", 9), ("2013-08", 2)]
+
+
+def test_a_later_window_may_bring_further_features(tables: Tables) -> None:
+    """Rows of before have null there."""
+    frame = spine(tables, JULY, rows=2)
+    made(tables, frame, JULY)
+
+    made(tables, spine(tables, AUGUST, rows=2).selectExpr("*", "1 AS extra"), AUGUST)
+
+    rows = tables.read("scores_scoring_set").groupBy("window", "extra").count().collect()
+    assert {tuple(row) for row in rows} == {("2013-07", None, 2), ("2013-08", 1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.where("false"), "no rows in window 2013-07"),
+        (lambda frame: frame.drop("flight_id"), "no column flight_id in the spine"),
+        (lambda frame: frame.selectExpr("*", "'x' AS window"), "a column `window` in the spine"),
+    ],
+)
+def test_a_spine_that_cannot_be_scored_is_refused(tables: Tables, change: Any, message: str) -> None:
+    """Before anything is written."""
+    with pytest.raises(ContractError, match=message):
+        made(tables, change(spine(tables, JULY)), JULY)
+
+    assert not tables.exists("scores_scoring_set")
+
+
+def test_an_empty_window_can_be_allowed(tables: Tables) -> None:
+    """A window may be known to have no rows."""
+    snapshot = made(tables, spine(tables, JULY, rows=0), JULY, allow_empty=True)
+
+    assert tables.read(snapshot.table, snapshot.version).count() == 0
+
+
+def test_a_column_of_another_type_is_refused(tables: Tables) -> None:
+    """The scoring sets of a target are one table."""
+    made(tables, spine(tables, JULY), JULY)
+
+    with pytest.raises(ContractError, match="`flight_id` is bigint there and string here"):
+        made(tables, spine(tables, AUGUST).selectExpr("string(flight_id) AS flight_id", "origin", "scheduled"), AUGUST)

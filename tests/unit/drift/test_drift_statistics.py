@@ -1,0 +1,132 @@
+"""Statistics over declared bins, against formulas by hand and scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import chi2_contingency
+
+from sparkml_ops.drift.bins import OTHER
+from sparkml_ops.drift.profile import ColumnProfile
+from sparkml_ops.summaries import CategoryEdges, CategorySummary
+
+
+def by_hand(reference: np.ndarray, current: np.ndarray) -> float:
+    p = (reference + 0.5) / (reference + 0.5).sum()
+    q = (current + 0.5) / (current + 0.5).sum()
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def numbers() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(0)
+    zeros = [np.where(random.random(3000) < share, 0.0, random.normal(1, 2, 3000)) for share in (0.3, 0.2)]
+    return {
+        "continuous": (random.normal(0, 1, 5000), random.normal(0.4, 1.3, 3000)),
+        "tied": (random.integers(0, 6, 5000).astype(float), random.integers(1, 8, 3000).astype(float)),
+        "an atom in the middle": (zeros[0], zeros[1]),
+        "infinite": (np.r_[random.normal(0, 1, 800), [np.inf] * 150, [-np.inf] * 200], np.r_[random.normal(0, 1, 500), [np.inf] * 90]),
+        "constant": (np.full(200, 2.0), np.full(100, 2.0)),
+        "missing": (np.r_[random.normal(0, 1, 900), [np.nan] * 100], np.r_[random.normal(1, 1, 900), [np.nan] * 50]),
+    }
+
+
+@pytest.mark.parametrize("name", numbers())
+def test_bins_count_every_value_exactly(compared, name: str) -> None:
+    """Counts are those of (edges[i], edges[i + 1]] on both sides, missing values left out."""
+    reference, current = numbers()[name]
+    column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
+
+    for side, counts in zip((reference, current), column.counts, strict=True):
+        values = side[~np.isnan(side)]
+        home = np.searchsorted(column.bins[1:-1], values, side="left")
+        assert np.array_equal(counts, np.bincount(home, minlength=len(counts)))
+    assert (column.bins[0], column.bins[-1]) == (-np.inf, np.inf)
+
+
+def test_bins_of_a_continuous_column_are_the_ten_deciles(compared) -> None:
+    """Edges are the reference's exact deciles by the inverted distribution function, right-closed."""
+    reference, current = numbers()["continuous"]
+    column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
+    deciles = np.quantile(reference, np.arange(1, 10) / 10, method="inverted_cdf")
+
+    assert np.array_equal(column.bins[1:-1], deciles)
+    assert column.counts.reference.tolist() == [500] * 10
+
+
+def test_a_value_with_a_tenth_of_the_mass_is_a_bin_of_its_own(compared) -> None:
+    """Its bin holds that value alone, on both sides."""
+    reference, current = numbers()["an atom in the middle"]
+    column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
+    home = int(np.searchsorted(column.bins[1:-1], 0.0, side="left"))
+
+    assert column.counts.reference[home] == (reference == 0).sum()
+    assert column.counts.current[home] == (current == 0).sum()
+    assert "= 0" in column.declared.labels
+
+
+@pytest.mark.parametrize("name", numbers())
+def test_statistics_of_numbers_are_those_of_the_bins(compared, name: str) -> None:
+    """PSI by hand with 0.5 on every count of both sides; the others by scipy on raw counts."""
+    reference, current = numbers()[name]
+    column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
+    first, second = column.counts
+    p, q = first / first.sum(), second / second.sum()
+
+    assert column.psi == pytest.approx(by_hand(first, second), rel=1e-12, abs=1e-15)
+    assert column.jensen_shannon == pytest.approx(jensenshannon(p, q), rel=1e-12, abs=1e-12)
+    assert column.total_variation == pytest.approx(np.abs(p - q).sum() / 2, rel=1e-12)
+    assert column.hellinger == pytest.approx(np.sqrt(max(0.0, 1 - np.sqrt(p * q).sum())), rel=1e-6, abs=1e-7)
+    expected = chi2_contingency(np.array([first, second]))
+    assert column.chi_square == pytest.approx(expected.statistic, rel=1e-12)
+    assert column.measures["chi_square"].p == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def test_categories_are_their_own_bins(compared) -> None:
+    """Lost and new categories have bins too; distances of values do not apply."""
+    reference = pd.DataFrame({"c": ["a"] * 500 + ["b"] * 300 + ["lost"] * 200})
+    current = pd.DataFrame({"c": ["a"] * 200 + ["b"] * 100 + ["new"] * 100})
+    column = compared(reference, current)["c"]
+
+    assert dict(zip(column.bins, zip(*column.counts, strict=True), strict=True)) == {"a": (500, 200), "b": (300, 100), "lost": (200, 0), "new": (0, 100)}
+    assert column.psi == pytest.approx(by_hand(np.array([500, 300, 200, 0]), np.array([200, 100, 0, 100])), rel=1e-12)
+    assert (column.ks, column.ks_bounds, column.wasserstein, column.wasserstein_bounds) == (None, None, None, None)
+
+
+def test_two_by_two_tables_have_yates_correction(compared) -> None:
+    """A boolean, and an integer of 0 and 1, have two bins and scipy's default correction."""
+    reference, current = np.arange(400) % 4 == 0, np.arange(300) % 2 == 0
+    expected = chi2_contingency([[300, 100], [150, 150]]).statistic
+    flags = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
+    integers = compared(pd.DataFrame({"x": reference.astype(int)}), pd.DataFrame({"x": current.astype(int)}))["x"]
+
+    assert flags.chi_square == pytest.approx(expected, rel=1e-12)
+    assert integers.chi_square == pytest.approx(expected, rel=1e-12)
+    assert integers.bins.tolist() == [-np.inf, 0.0, np.inf]
+
+
+def test_a_bin_that_only_the_current_rows_fill_stays(compared) -> None:
+    """Values below a minimum that holds much mass are a bin without reference rows, not hidden in its bin."""
+    column = compared(pd.DataFrame({"x": [0.0] * 60 + [1.0] * 40}), pd.DataFrame({"x": [-1.0] * 30 + [0.0] * 70}))["x"]
+
+    assert column.counts.reference.tolist() == [0, 60, 40]
+    assert column.counts.current.tolist() == [30, 70, 0]
+
+
+def test_categories_beyond_the_declared_ones_share_a_bin() -> None:
+    """Where a column has too many categories the rest is one bin, on both sides."""
+    edges = CategoryEdges(("a",), complete=False)
+    states = [CategorySummary(edges.id, tally, np.array([count]), {}, 0) for tally, count in _many()]
+    from sparkml_ops.drift.bins import declared_bins
+
+    bins = declared_bins(ColumnProfile(edges, states[0]), ColumnProfile(edges, states[1]))
+
+    assert bins.edges == ("a", OTHER)
+    assert [side.tolist() for side in bins.counts] == [[6, 4], [1, 9]]
+
+
+def _many():
+    from sparkml_ops.summaries import Tally
+
+    return (Tally(n=10), 6), (Tally(n=12, nulls=2), 1)
