@@ -115,7 +115,7 @@ class Census:
 
 
 def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census:
-    """Count the examples in each cell of the order's hash, in one job; at most 65,537 rows reach the driver."""
+    """Count the examples in each cell of the order's hash, in one job; at most 16,385 rows reach the driver."""
     entered = examples.entered(spine, as_of)
     entry = examples.entry()
     no_key = [F.col(quote(name)).isNull() for name in examples.row_key]

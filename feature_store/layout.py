@@ -17,13 +17,13 @@ __all__ = ["ROW_GROUP", "Layout", "cell_of"]
 
 ROW_GROUP = 256_000  # most rows of a Parquet row group
 _FILE = 100_000  # fewest rows of a file, where there are that many; hashes spread them evenly up to twice as many
-_BITS = 16
-_CELLS = 65_536
+_BITS = 14
+_CELLS = 16_384
 _FILE_COLUMN, _ORDER, _TIE = "__file", "__order", "__tie"
 
 
 def cell_of(order: Column) -> Column:
-    """One of 65,536 equal ranges of a signed 64-bit hash, in the hash's own order."""
+    """One of 16,384 equal ranges of a signed 64-bit hash, in the hash's own order."""
     return (F.shiftright(order, 64 - _BITS) + F.lit(_CELLS // 2)).cast("bigint")
 
 
@@ -51,7 +51,7 @@ class Layout:
     def offsets(self) -> tuple[int, ...]:
         """Rows before each file.
 
-        >>> Layout({0: 3, 65_535: 4}).offsets
+        >>> Layout({0: 3, 16_383: 4}).offsets
         (0,)
         """
         files = self.files

@@ -207,11 +207,10 @@ class FeatureStore:
 
 def _changed(frame: DataFrame, stored: DataFrame, keys: Sequence[str]) -> DataFrame:
     """The rows that do not stand in the table as they are."""
-    fresh, there = (
-        side.select(*keys, F.struct(*side.columns).alias(name)) for side, name in ((frame, "fresh"), (stored.select(frame.columns), "there"))
-    )
-    same = [fresh[key] == there[key] for key in keys]
-    return fresh.join(there, [*same, F.col("fresh").eqNullSafe(F.col("there"))], "left_anti").select("fresh.*")
+    fresh = frame.select(*(F.col(quote(key)) for key in keys), F.struct(*frame.columns).alias("__fresh"))
+    there = stored.select(*(F.col(quote(key)) for key in keys), F.struct(*frame.columns).alias("__there"))
+    same = [*(fresh[key] == there[key] for key in keys), F.col("__fresh").eqNullSafe(F.col("__there"))]
+    return fresh.join(there, same, "left_anti").select("__fresh.*")
 
 
 def _haystack(table: FeatureTable) -> str:

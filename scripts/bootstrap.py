@@ -23,6 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
+# The framework, and the worked example as a team would install its own project.
+PROJECTS = (ROOT, ROOT / "conf" / "projects" / "flights")
 HOROVOD_FLAGS = {
     "HOROVOD_WITH_PYTORCH": "1",
     "HOROVOD_WITH_GLOO": "1",
@@ -71,7 +73,7 @@ def install(venv: Path, *, force: bool) -> int:
     pip = [str(venv / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
     step("locked packages", *pip, "--require-hashes", "-r", str(LOCKS / "lock.txt"))
     step("Horovod", *pip, "--no-deps", "--reinstall-package", "horovod", str(horovod_wheel(venv)))
-    step("sparkml-ops", *pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    step("sparkml-ops", *pip, "--no-deps", "--no-build-isolation", *(part for project in PROJECTS for part in ("-e", str(project))))
     stamp.write_text(wanted)
     print(f"setup: done in {time.monotonic() - started:.0f} s")
     return 0
@@ -100,7 +102,7 @@ def check_java() -> None:
 def fingerprint() -> str:
     """Digest of everything that decides what is installed."""
     digest = hashlib.sha256(f"{platform.python_version()} {ROOT}".encode())
-    for path in (*sorted(LOCKS.iterdir()), ROOT / "pyproject.toml", Path(__file__)):
+    for path in (*sorted(LOCKS.iterdir()), *(project / "pyproject.toml" for project in PROJECTS), Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -138,10 +138,9 @@ def _counts(work: Work) -> tuple[int, int]:
     """Spark jobs started and Delta commits made so far; neither is counted where there is no session or table yet."""
     session = SparkSession.getActiveSession()
     jobs = session.sparkContext.statusTracker().getJobIdsForGroup(None) if session else ()
-    tagged = session.sparkContext.statusTracker().getJobIdsForTag("sparkml-ops") if session else ()
     root = Path(work.sections.warehouse.root or "")
     commits = sum(1 for path in root.glob("*/_delta_log/*.json") if path.stem.isdigit())
-    return max((*jobs, *tagged, -1)) + 1, commits
+    return max((*jobs, -1)) + 1, commits
 
 
 class PeakMemory:

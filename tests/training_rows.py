@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def write(folder: Path, data: pa.Table, cuts: Sequence[int], group: int) -> Scan
     folder.mkdir(parents=True)
     bounds = [0, *cuts, data.num_rows]
     files = []
-    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         path = folder / f"part-{len(bounds) - number:03d}.parquet"
         pq.write_table(data.slice(start, stop - start), path, row_group_size=group)
         files.append(ScanFile(str(path), stop - start, path.stat().st_size, {}))

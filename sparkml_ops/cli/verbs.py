@@ -26,7 +26,7 @@ ActorOption = Annotated[str, typer.Option(help="Who asks for it; recorded in the
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs' commands."""
-    functions: tuple[Callable[..., None], ...] = (build_features, training_set, train, register, promote, rollback, score, drift)
+    functions: tuple[Callable[..., None], ...] = (build_features, training_set, train, register, promote, rollback, reconcile, score, drift)
     for function in functions:
         app.command(function.__name__.replace("_", "-"), rich_help_panel="Verbs")(command(function))
 
@@ -71,6 +71,11 @@ def rollback(common: Common, as_of: AsOf = None, actor: ActorOption = "", plan: 
     """The champion before this one as champion again."""
     call = promote_verb.plan_rollback if plan else promote_verb.perform_rollback
     show(common, call(common.work(), as_of=as_of, actor=actor))
+
+
+def reconcile(common: Common, as_of: AsOf = None, actor: ActorOption = "") -> None:
+    """Accept an alias that somebody moved by hand in MLflow; an event says so."""
+    print(promote_verb.perform_reconcile(common.work(), as_of=as_of, actor=actor))
 
 
 def score(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.comparison import compare, compare_profiles
 from sparkml_ops.drift.measure import METRICS_TABLE, measure
-from sparkml_ops.drift.profile import ColumnProfile, Profile, merge, profile
+from sparkml_ops.drift.profile import Profile, merge, profile
 from sparkml_ops.drift.report import ColumnDrift, DriftReport, Measure
 from sparkml_ops.drift.states import STATE_TABLE, from_delta, to_delta
 

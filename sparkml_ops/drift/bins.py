@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparkml_ops.drift.profile import ColumnProfile
+from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.summaries import CategoryEdges, CategorySummary, NumberEdges, NumberSummary
 from sparkml_ops.summaries.order import Floats, Integers
 

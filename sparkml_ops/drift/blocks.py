@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkml_ops.drift.bins import Bins, counts_in
-from sparkml_ops.drift.profile import ColumnProfile, Profile
+from sparkml_ops.drift.column import ColumnProfile
+from sparkml_ops.drift.profile import Profile
 from sparkml_ops.drift.statistics import SMOOTHING
 from sparkml_ops.summaries import NumberSummary
 from sparkml_ops.summaries.order import Floats

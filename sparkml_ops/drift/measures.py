@@ -11,8 +11,9 @@ from sparkml_ops.drift import inference, statistics
 from sparkml_ops.drift.bins import declared_bins
 from sparkml_ops.drift.blocks import Blocks
 from sparkml_ops.drift.bounds import Bounds, Pair
+from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.inference import Verdict
-from sparkml_ops.drift.profile import ColumnProfile, Profile
+from sparkml_ops.drift.profile import Profile
 from sparkml_ops.drift.report import STATISTICS, ColumnDrift, Measure
 from sparkml_ops.summaries import NumberEdges, NumberSummary
 

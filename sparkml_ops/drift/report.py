@@ -12,8 +12,8 @@ import pandas as pd
 
 from feature_store.records import Snapshot
 from sparkml_ops.drift.bins import Bins, Counts
+from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.inference import Verdict
-from sparkml_ops.drift.profile import ColumnProfile
 from sparkml_ops.summaries.order import Floats
 
 __all__ = ["STATISTICS", "ColumnDrift", "DriftReport", "Measure"]

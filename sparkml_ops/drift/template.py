@@ -38,7 +38,7 @@ svg{display:block;width:100%;height:auto;margin:.6rem 0 .2rem}svg text{fill:var(
 .bars .r{background:var(--ref)}.bars .c{background:var(--now);margin-top:2px}
 .bars .values{font-size:.82rem;color:var(--soft);text-align:right;font-variant-numeric:tabular-nums}
 a.jump{color:var(--soft)}summary{cursor:pointer;color:var(--soft);margin-top:.6rem}
-@media(max-width:34rem){th,td{padding:.35rem .5rem}.meter{display:none}svg text{font-size:22px}.wide{display:none}}
+@media(max-width:34rem){th,td{padding:.35rem .4rem;font-size:.88rem}article{padding:.8rem .7rem}.meter{display:none}svg text{font-size:22px}.wide{display:none}}
 """
 
 _ROWS = """
@@ -96,9 +96,9 @@ missing {{ missing(card) }}
 {% if card.interval %}<p class="small soft">{{ card.confidence|share }} confidence interval of the Kolmogorov-Smirnov distance: {{ card.interval[0]|short }} to {{ card.interval[1]|short }}</p>{% endif %}
 {% if card.bins %}
 <details><summary>Bins and their counts</summary>
-<div class="scroll"><table><thead><tr><th>bin</th><th>reference</th><th>now</th><th>share before</th><th>share now</th></tr></thead><tbody>
+<div class="scroll"><table><thead><tr><th>bin</th><th class="wide">reference</th><th class="wide">now</th><th>share before</th><th>share now</th></tr></thead><tbody>
 {% for row in card.bins.rows %}
-<tr><td>{{ row.label }}</td><td>{{ row.reference|whole }}</td><td>{{ row.current|whole }}</td><td>{{ row.p|share }}</td><td>{{ row.q|share }}</td></tr>
+<tr><td>{{ row.label }}</td><td class="wide">{{ row.reference|whole }}</td><td class="wide">{{ row.current|whole }}</td><td>{{ row.p|share }}</td><td>{{ row.q|share }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 {% if card.bins.more %}<p class="soft small">and {{ card.bins.more }} more bins</p>{% endif %}

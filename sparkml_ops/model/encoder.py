@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
 
-__all__ = ["Columns", "Encoded", "Encoder"]
+__all__ = ["Columns", "Encoded", "Encoder", "numbers", "texts"]
 
 _ARROW = {
     "tinyint": pa.int8(),
@@ -81,7 +81,7 @@ class Encoder:
         encoded = np.empty((len(columns), self.spec.numeric_width), dtype)
         indicator = len(self.spec.numeric)
         for index, column in enumerate(self.spec.numeric):
-            values = _numbers(columns, column.name, column.type)
+            values = numbers(columns, column.name, column.type)
             absent = np.isnan(values)
             values[absent] = column.fill
             with np.errstate(over="ignore"):  # beyond float32 is infinite, as the predictor expects
@@ -94,13 +94,22 @@ class Encoder:
     def _categories(self, columns: Columns) -> npt.NDArray[np.int32]:
         encoded = np.empty((len(columns), len(self.spec.categorical)), np.int32)
         for index, (column, vocabulary) in enumerate(zip(self.spec.categorical, self._vocabularies, strict=True)):
-            known = pc.index_in(_texts(columns, column.name, column.type), value_set=vocabulary)
+            known = pc.index_in(texts(columns, column.name, column.type), value_set=vocabulary)
             encoded[:, index] = pc.fill_null(known, -1).to_numpy(zero_copy_only=False) + 1
         return encoded
 
 
-def _numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
-    """A column as float64; null is NaN."""
+def numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
+    """A column as float64, null as NaN.
+
+    Args:
+        columns: Arrow or pandas rows.
+        name: The column.
+        kind: Its declared type.
+
+    Raises:
+        ContractError: The column holds no numbers.
+    """
     values = _array(columns, name, kind)
     is_a = pa.types
     if not any(fits(values.type) for fits in (is_a.is_integer, is_a.is_floating, is_a.is_boolean, is_a.is_null)):
@@ -111,8 +120,17 @@ def _numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
     return np.array(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), copy=True)
 
 
-def _texts(columns: Columns, name: str, kind: str) -> pa.Array:
-    """A column's values as text, as Spark's cast writes them."""
+def texts(columns: Columns, name: str, kind: str) -> pa.Array:
+    """A column's values as text, null as null.
+
+    Args:
+        columns: Arrow or pandas rows.
+        name: The column.
+        kind: Its declared type.
+
+    Raises:
+        ContractError: The column is of another type.
+    """
     wanted = _ARROW[kind]
     values = _array(columns, name, kind)
     if pa.types.is_dictionary(values.type):

@@ -116,7 +116,7 @@ def _settle(tables: Tables, tracking: Registry, model: str) -> tuple[ModelEvent 
     raise ContractError(
         f"{model}@{CHAMPION} at {'no version' if found is None else f'version {found}'}, moved by hand in MLflow",
         expected=f"what the last event says: {recorded}",
-        mend="move it back in MLflow, or accept it with release.reconcile",
+        mend="move it back in MLflow, or accept it with `sparkml-ops reconcile`",
     )
 
 

@@ -21,8 +21,8 @@ from sparkml_ops.summaries.packing import pack, unpack
 
 __all__ = ["CategoryEdges", "ColumnEdges", "Edges", "NumberEdges", "unpack_edges"]
 
-# Exponents beyond these would overflow in `d + quantum`; such cells (wider than 1e298) lose the exactness of sums, nothing else.
-_WIDEST = 990
+# Exponents beyond these would overflow or vanish in `d + quantum`; sums in cells wider than 1e298 or narrower than 1e-270 lose digits.
+_WIDEST, _NARROWEST = 990, -900
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +78,8 @@ class NumberEdges:
         of the rest. So sums do not depend on partitions (Demmel and Nguyen, Parallel Reproducible
         Summation, IEEE Transactions on Computers 64-7, 2015). The third one rounds squares.
         """
-        scale = np.clip(self.exponents, -900, _WIDEST)
-        squares = np.clip(2 * self.exponents, -900, _WIDEST)
+        scale = np.clip(self.exponents, _NARROWEST, _WIDEST)
+        squares = np.clip(2 * self.exponents, _NARROWEST, _WIDEST)
         return np.ldexp(1.5, scale + 26), np.ldexp(1.5, scale - 1), np.ldexp(1.5, squares + 26)
 
     @cached_property

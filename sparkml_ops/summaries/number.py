@@ -115,9 +115,17 @@ class NumberSummary:
     def pack(self) -> bytes:
         """As bytes; only the cells that hold values."""
         cells = np.flatnonzero(self.counts).astype(np.int32)
-        arrays = {"cells": cells, "counts": self.counts[cells], "high": self.high[cells], "low": self.low[cells], "squares": self.squares}
-        head = {"edges": [self.edges_id], "size": len(self.counts), "lowest": self.lowest, "highest": self.highest}
-        return pack("cells", head | self.tally.fields() | arrays)
+        arrays: dict[str, np.ndarray[Any, Any]] = {
+            "cells": cells,
+            "counts": self.counts[cells],
+            "high": self.high[cells],
+            "low": self.low[cells],
+            "squares": self.squares,
+        }
+        size = len(self.counts)
+        return pack(
+            "cells", {"edges": [self.edges_id], "size": size, "lowest": self.lowest, "highest": self.highest, **self.tally.fields(), **arrays}
+        )
 
     @classmethod
     def of_fields(cls, fields: dict[str, Any]) -> NumberSummary:

@@ -152,17 +152,17 @@ class Loader:
         parts: list[Rows] = []
         shards = tuple((shard, quota) for shard in self._shards if (quota := self.plan.quota(shard, step)))
         for shard, quota in shards:
-            while quota:
-                if not queued[shard]:
+            wanted = quota
+            while wanted:
+                while not queued[shard]:
                     # Blocks come in the order in which shards run out of rows.
-                    owner, rows = next(blocks)
-                    queued[owner].append(rows)
-                    continue
+                    owner, block = next(blocks)
+                    queued[owner].append(block)
                 head = queued[shard].popleft()
-                parts.append(head[:quota])
-                if len(head) > quota:
-                    queued[shard].appendleft(head[quota:])
-                quota -= len(parts[-1])
+                parts.append(head[:wanted])
+                if len(head) > wanted:
+                    queued[shard].appendleft(head[wanted:])
+                wanted -= len(parts[-1])
         rows = Rows.join(parts) if parts else self._reader.nothing()
         parts_of = (rows.numeric, rows.categories, rows.label, rows.position)
         numeric, categories, label, position = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts_of)

@@ -102,7 +102,13 @@ class Trainer:
                     self._publish(progress)
         loss = (progress.loss + self._reduced_loss()) / self._plan.rows
         speed = rows / (time.monotonic() - started)
-        epoch = Epoch(progress.epoch, loss, *self._validate(), speed, *(round(self._seconds[part], 3) for part in ("read", "compute", "communicate")))
+        epoch = Epoch(
+            progress.epoch,
+            loss,
+            *self._validate(progress.epoch),
+            speed,
+            *(round(self._seconds[part], 3) for part in ("read", "compute", "communicate")),
+        )
         progress = Progress(progress.epoch + 1, history=(*progress.history, epoch))
         self._publish(progress)
         if self._context.rank == 0:
@@ -162,7 +168,7 @@ class Trainer:
             mend="lower training.optimizer.lr, or look for extreme feature values",
         )
 
-    def _validate(self) -> tuple[float | None, float | None]:
+    def _validate(self, epoch: int) -> tuple[float | None, float | None]:
         """Mean loss and AUC of the validation split, the same on every rank."""
         if "validation" not in self.loaders:
             return None, None
@@ -175,7 +181,7 @@ class Trainer:
                     counts[0] += _losses(logits, batch)
                     cells = (torch.sigmoid(logits.double()) * _CELLS).long().clamp_(max=_CELLS - 1)
                     counts[1:] += torch.bincount(cells + _CELLS * batch.label.long(), minlength=2 * _CELLS)
-                self._say_alive(-1, batch.step)
+                self._say_alive(epoch, self._plan.steps)
         with self._timed("communicate"):
             total = self._context.communicator.all_reduce(counts).numpy()
         area = float(auc(total[1 : 1 + _CELLS], total[1 + _CELLS :]))

@@ -1,28 +1,36 @@
-"""Fitting a model's inputs to the train split: three Spark jobs, whatever the number of rows.
+"""Fitting a model's inputs to the train split in one pass over the rows.
 
-Statistics are rounded to nine digits: Spark adds partial sums in the order in which they arrive, and the last bits
-of a mean would otherwise differ between two fits to the same rows.
+Each task summarises its rows column by column, Spark adds up counts and picks vocabularies, and the driver finishes a few numbers per column.
+Statistics are rounded to nine digits: their last bits depend on how the rows were cut into tasks, and the model must not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
-from pyspark.sql import Column, DataFrame, Window
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from feature_store.names import quote
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.encoder import numbers, texts
 from sparkml_ops.model.spec import SUPPORTED_TYPES, CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.training.plan import POSITION, SPLIT
 
 __all__ = ["Fitted", "SplitCounts", "features", "fit"]
 
-# 250 expressions in one aggregate cost five times the same work in jobs of 10 columns.
-_COLUMNS = 10
+_SCHEMA = "kind string, name string, value string, rows bigint, mean double, squares double"
+_LABEL = "__label"
+# Distinct values that a task counts before it hands them on.
+_DISTINCT = 200_000
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,16 @@ def fit(frame: DataFrame, settings: TrainingSection) -> Fitted:
             without any value, with infinite values, or a category none of whose values is frequent.
     """
     numeric, categorical = features(frame, settings)
-    splits = _count(frame, settings.label)
-    train = frame.where((F.col(SPLIT) == "train") & F.col(quote(settings.label)).isNotNull())
-    numbers = tuple(_numeric_inputs(frame, numeric, settings.label))
-    categories = tuple(_categorical_inputs(train, categorical, settings))
-    hidden = settings.model.hidden if settings.model.kind == "mlp" else ()
-    dropout = settings.model.dropout if hidden else 0.0
-    return Fitted(ModelSpec(settings.model.kind, numbers, categories, hidden, dropout), splits)
+    found = _summarise(frame, numeric, categorical, settings)
+    splits = _splits(found["label"], settings.label)
+    spec = ModelSpec(
+        settings.model.kind,
+        tuple(_numeric_inputs(found, numeric)),
+        tuple(_categorical_inputs(found["category"], categorical, settings)),
+        settings.model.hidden if settings.model.kind == "mlp" else (),
+        settings.model.dropout if settings.model.kind == "mlp" else 0.0,
+    )
+    return Fitted(spec, splits)
 
 
 def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str], dict[str, str]]:
@@ -114,18 +125,100 @@ def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[st
     return {name: types[name] for name in names}
 
 
-def _count(frame: DataFrame, label: str) -> dict[str, SplitCounts]:
-    value = F.col(quote(label)).cast("double")
-    counted = frame.groupBy(SPLIT).agg(
-        F.count(value).alias("rows"),
-        F.count_if(value == 1).alias("positives"),
-        F.count_if(value.isNull()).alias("pending"),
-        F.count_if(value.isNotNull() & ~value.isin(0.0, 1.0)).alias("wrong"),
-    )
-    rows = {row[SPLIT]: row for row in counted.collect()}
-    if wrong := sum(row["wrong"] for row in rows.values()):
+def _summarise(frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection) -> dict[str, list[Row]]:
+    """Counts and moments by kind: label, number, missing, infinite, category."""
+    columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
+    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast("double").alias(_LABEL), *columns)
+    states = rows.mapInArrow(_summarising(numeric, categorical), _SCHEMA)
+    parts = F.collect_list(F.when(F.col("kind") == "number", F.struct("rows", "mean", "squares"))).alias("parts")
+    counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
+    frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
+    place = F.row_number().over(Window.partitionBy("kind", "name").orderBy(F.desc("rows"), F.asc("value")))
+    kept = frequent.withColumn("place", place).where((F.col("kind") != "category") | (F.col("place") <= settings.vocabulary))
+    found: dict[str, list[Row]] = {kind: [] for kind in ("label", "number", "missing", "infinite", "category")}
+    for row in sorted(kept.collect(), key=lambda row: row["place"]):
+        found[row["kind"]].append(row)
+    return found
+
+
+def _summarising(numeric: Mapping[str, str], categorical: Mapping[str, str]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def summarise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        counts: Counter[tuple[str, str | None, str | None]] = Counter()
+        moments: dict[str, _Moments] = dict.fromkeys(numeric, _Moments())
+        for batch in batches:
+            trained = _count_labels(batch, counts)
+            for name, kind in numeric.items():
+                values = numbers(batch, name, kind)
+                mine = values[trained]
+                counts["infinite", name, None] += int(np.isinf(values).sum())
+                counts["missing", name, None] += int(np.isnan(mine).sum())
+                moments[name] = moments[name].merge(_Moments.of(mine[np.isfinite(mine)]))
+            for name, kind in categorical.items():
+                for pair in pc.value_counts(texts(batch, name, kind).filter(pa.array(trained))).to_pylist():
+                    if pair["values"] is not None:
+                        counts["category", name, pair["values"]] += pair["counts"]
+            if len(counts) > _DISTINCT:
+                yield from _states(counts, {})
+                counts.clear()
+        yield from _states(counts, moments)
+
+    return summarise
+
+
+def _count_labels(batch: pa.RecordBatch, counts: Counter[tuple[str, str | None, str | None]]) -> npt.NDArray[np.bool_]:
+    """Count labels by split, and say which rows are trained on."""
+    known = batch.column(_LABEL).is_valid().to_numpy(zero_copy_only=False)
+    label = batch.column(_LABEL).to_numpy(zero_copy_only=False)
+    meanings = {"pending": ~known, "0": known & (label == 0), "1": known & (label == 1), "wrong": known & (label != 0) & (label != 1)}
+    splits = batch.column(SPLIT)
+    for split in splits.unique().to_pylist():
+        inside = pc.fill_null(pc.equal(splits, split), False).to_numpy(zero_copy_only=False)
+        for meaning, rows in meanings.items():
+            counts["label", split, meaning] += int((rows & inside).sum())
+    return np.asarray(known & pc.fill_null(pc.equal(splits, "train"), False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Number, mean and sum of squared deviations of values; parts merge (Chan et al. 1983)."""
+
+    rows: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> _Moments:
+        if not len(values):
+            return cls()
+        mean = float(values.mean())
+        return cls(len(values), mean, float(((values - mean) ** 2).sum()))
+
+    def merge(self, *others: _Moments) -> _Moments:
+        """The whole of all parts; sums are exact, so the order of the parts does not matter."""
+        parts = [part for part in (self, *others) if part.rows]
+        rows = sum(part.rows for part in parts)
+        if not rows:
+            return self
+        mean = math.fsum(part.rows * part.mean for part in parts) / rows
+        return _Moments(rows, mean, math.fsum(part.squares + part.rows * (part.mean - mean) ** 2 for part in parts))
+
+
+def _states(counts: Mapping[tuple[str, str | None, str | None], int], moments: Mapping[str, _Moments]) -> Iterator[pa.RecordBatch]:
+    rows = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
+    rows += [("number", name, None, found.rows, found.mean, found.squares) for name, found in moments.items()]  # type: ignore[misc]
+    types = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
+    columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), types, strict=True)] if rows else []
+    if columns:
+        yield pa.RecordBatch.from_arrays(columns, ["kind", "name", "value", "rows", "mean", "squares"])
+
+
+def _splits(rows: Iterable[Row], label: str) -> dict[str, SplitCounts]:
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        found.setdefault(row["name"], Counter())[row["value"]] += row["rows"]
+    if wrong := sum(counts["wrong"] for counts in found.values()):
         raise ContractError(f"{wrong} labels other than 0 and 1 in `{label}`", expected="0, 1 or null (pending)", mend="make the label binary")
-    splits = {name: SplitCounts(row["rows"], row["positives"], row["pending"]) for name, row in rows.items() if name is not None}
+    splits = {name: SplitCounts(counts["0"] + counts["1"], counts["1"], counts["pending"]) for name, counts in found.items() if name is not None}
     for name in ("train", "evaluation"):
         if name not in splits or not splits[name].rows:
             raise ContractError(
@@ -138,53 +231,35 @@ def _count(frame: DataFrame, label: str) -> dict[str, SplitCounts]:
     return splits
 
 
-def _numeric_inputs(frame: DataFrame, types: Mapping[str, str], label: str) -> Iterator[NumericInput]:
+def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[NumericInput]:
     """Statistics of the train split; infinite values are counted in all splits, where the model is to work too."""
-    names = list(types)
-    trained = (F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull()
-    parts = [
-        frame.agg(*(_statistics(name, types[name], trained) for name in names[start : start + _COLUMNS])) for start in range(0, len(names), _COLUMNS)
-    ]
-    if not parts:
-        return
-    tall = [part.select(F.explode(F.array(*map(quote, part.columns))).alias("column")).select("column.*") for part in parts]
-    found = {row["name"]: row for row in reduce(DataFrame.unionByName, tall).collect()}
-    if infinite := [f"`{name}` ({found[name]['infinite']} rows)" for name in names if found[name]["infinite"]]:
-        raise ContractError(f"infinite values in {infinite[:5]}", expected="finite numbers or null", mend="make them null where the feature is built")
-    if empty := [name for name in names if not found[name]["present"]]:
+    if infinite := [f"`{row['name']}` ({row['rows']} rows)" for row in found["infinite"] if row["rows"]]:
+        raise ContractError(
+            f"infinite values in {sorted(infinite)[:5]}", expected="finite numbers or null", mend="make them null where the feature is built"
+        )
+    missing = {row["name"]: row["rows"] for row in found["missing"]}
+    moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["number"]}
+    if empty := [name for name in types if not moments[name].rows]:
         raise ContractError(
             f"no value at all in {empty[:5]} in the train split", expected="at least one", mend="mend the feature, or put it under training.exclude"
         )
-    for name in names:
-        mean, deviation = (float(f"{found[name][part]:.9g}") for part in ("mean", "deviation"))
-        yield NumericInput(name, types[name], fill=mean, mean=mean, scale=deviation or 1.0, indicator=bool(found[name]["absent"]))
+    for name, kind in types.items():
+        mean, scale = _rounded(moments[name])
+        yield NumericInput(name, kind, fill=mean, mean=mean, scale=scale, indicator=bool(missing[name]))
 
 
-def _statistics(name: str, kind: str, trained: Column) -> Column:
-    """One struct for a column, so that a part of them is one row."""
-    value = F.col(quote(name)).cast("double")
-    finite = F.when(~F.isnan(value) & (F.abs(value) != float("inf")), value) if kind in ("float", "double") else value
-    mine = F.when(trained, finite)
-    return F.struct(
-        F.lit(name).alias("name"),
-        F.count_if(F.abs(value) == float("inf")).alias("infinite"),
-        F.count(mine).alias("present"),
-        F.count_if(trained & finite.isNull()).alias("absent"),
-        F.avg(mine).alias("mean"),
-        F.stddev_pop(mine).alias("deviation"),
-    ).alias(name)
+def _rounded(moments: _Moments) -> tuple[float, float]:
+    """Mean and standard deviation to nine digits of the deviation; a constant has deviation 1."""
+    deviation = math.sqrt(moments.squares / moments.rows)
+    if deviation <= 1e-12 * abs(moments.mean):  # what summing leaves of a constant
+        return float(f"{moments.mean:.9g}"), 1.0
+    return round(moments.mean, 9 - math.floor(math.log10(deviation))), float(f"{deviation:.9g}")
 
 
-def _categorical_inputs(train: DataFrame, types: Mapping[str, str], settings: TrainingSection) -> Iterator[CategoricalInput]:
+def _categorical_inputs(rows: Iterable[Row], types: Mapping[str, str], settings: TrainingSection) -> Iterator[CategoricalInput]:
     """Vocabularies: frequent values, the most frequent first, equal ones by value."""
-    if not types:
-        return
-    pairs = F.array(*(F.struct(F.lit(name).alias("name"), F.col(quote(name)).cast("string").alias("value")) for name in types))
-    counts = train.select(F.explode(pairs).alias("pair")).select("pair.*").where(F.col("value").isNotNull()).groupBy("name", "value").count()
-    place = F.row_number().over(Window.partitionBy("name").orderBy(F.desc("count"), F.asc("value")))
-    kept = counts.where(F.col("count") >= settings.minimum_count).withColumn("place", place).where(F.col("place") <= settings.vocabulary)
     vocabularies: dict[str, list[str]] = {name: [] for name in types}
-    for row in sorted(kept.collect(), key=lambda row: row["place"]):
+    for row in rows:
         vocabularies[row["name"]].append(row["value"])
     if rare := [name for name, vocabulary in vocabularies.items() if not vocabulary]:
         raise ContractError(

@@ -75,6 +75,8 @@ class Task(Generic[R]):
         repeatable: Whether a finished run stands for the work for ever. A promotion depends on the state
             of the registry instead, and a build without a clock on its sources: they always look again.
         wrote: Whether the body wrote anything; asked afterwards, a run that wrote nothing leaves no row.
+        settle: The key to enter in the ledger where only the work itself tells it; an entry that is there already
+            says that another call did the work.
         restore: Makes the record from its document, where that is more than its plain fields.
     """
 
@@ -84,6 +86,7 @@ class Task(Generic[R]):
     body: Callable[[str, datetime], R]
     repeatable: bool = True
     wrote: Callable[[], bool] = field(default=lambda: True)
+    settle: Callable[[], RunKey] | None = None
     restore: Callable[[Mapping[str, Any]], R] | None = None
 
 
@@ -106,11 +109,12 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
         with logs.work(run_id=run_id):
             logger.info("%s: started as of %s", key.verb, now.isoformat(timespec="seconds"))
             record = task.body(run_id, now)
-            fresh = task.wrote()
+            entered = task.settle() if task.settle else key
+            fresh = task.wrote() and (task.settle is None or work.ledger.find(entered) is None)
             if fresh:
                 code = metadata.version("sparkml-ops")
                 config_hash = work.config.hash(*task.declared)
-                work.ledger.append(FinishedRun(run_id, key, to_document(record), config_hash, code, now, started, clock.wall()))
+                work.ledger.append(FinishedRun(run_id, entered, to_document(record), config_hash, code, now, started, clock.wall()))
             logger.info("%s: %s in %.1f s%s", key.verb, "done" if fresh else "already done", _since(started), _version(to_document(record)))
             return Outcome(record, fresh, run_id, _since(started))
 

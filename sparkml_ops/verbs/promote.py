@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pyspark.sql import SparkSession
 
-from sparkml_ops import release
+from sparkml_ops import clock, release
 from sparkml_ops.config.root import Config
 from sparkml_ops.records import ModelVersion
 from sparkml_ops.runkey import RunKey
@@ -16,7 +16,7 @@ from sparkml_ops.verbs.outcome import Outcome, Plan, Task, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["perform", "perform_rollback", "plan", "plan_rollback", "rollback", "run"]
+__all__ = ["perform", "perform_reconcile", "perform_rollback", "plan", "plan_rollback", "rollback", "run"]
 
 
 def run(
@@ -59,28 +59,58 @@ def plan_rollback(work: Work, *, as_of: datetime | str | None = None, actor: str
     )
 
 
+def perform_reconcile(work: Work, *, as_of: datetime | str | None = None, actor: str = "") -> str:
+    """Accept where somebody moved the alias by hand, and say what was found."""
+    work.check()
+    event = release.reconcile(work.tables, work.tracking, work.sections.release, clock.resolve(as_of), actor)
+    if event is None:
+        return f"{work.sections.release.model}: alias and history agree"
+    return f"{event.model}: champion moved by hand from version {event.from_version} to {event.to_version}, accepted as {event.id}"
+
+
 def _promotion(work: Work, given: ModelVersion | None, actor: str) -> Task[ModelVersion]:
     chosen = given or newest(work, "register", ModelVersion)
 
     def body(run_id: str, now: datetime) -> ModelVersion:
         return release.promote(work.tables, work.tracking, work.sections.release, chosen, work.config.hash("release"), now, actor)
 
-    return _task(work, "promote", f"v{chosen.version}", body)
+    return _task(work, "promote", body)
 
 
 def _rollback(work: Work, actor: str) -> Task[ModelVersion]:
     def body(run_id: str, now: datetime) -> ModelVersion:
-        return release.rollback(work.tables, work.tracking, work.sections.release, now, actor)
+        settings, last = work.sections.release, _last_event(work)
+        if last is not None and last.reason == "rollback" and last.to_version is not None and work.ledger.find(_key(work, "rollback", last)) is None:
+            # A rollback that was killed before its entry in the ledger: going back once more would be a second one.
+            release.reconcile(work.tables, work.tracking, settings, now, actor)
+            return work.tracking.resolve(settings.model, last.to_version).record
+        return release.rollback(work.tables, work.tracking, settings, now, actor)
 
-    return _task(work, "rollback", "", body)
+    return _task(work, "rollback", body)
 
 
-def _task(work: Work, verb: str, window: str, body: Callable[[str, datetime], ModelVersion]) -> Task[ModelVersion]:
-    """A move of the alias: it counts as work only where an event was added."""
-    before = release.history(work.tables, work.sections.release.model)
-    key = RunKey(verb, work.config.project, work.sections.release.model, window=window)
+def _task(work: Work, verb: str, body: Callable[[str, datetime], ModelVersion]) -> Task[ModelVersion]:
+    """A move of the alias, entered under the number of its event: the champion again is no work."""
+    return Task(
+        _key(work, verb, None),
+        ModelVersion,
+        ("release",),
+        body,
+        repeatable=False,
+        settle=lambda: _key(work, verb, _last_event(work)),
+        wrote=lambda: _moved(work, verb),
+    )
 
-    def wrote() -> bool:
-        return len(release.history(work.tables, work.sections.release.model)) > len(before)
 
-    return Task(key, ModelVersion, ("release",), body, repeatable=False, wrote=wrote)
+def _moved(work: Work, verb: str) -> bool:
+    last = _last_event(work)
+    return last is not None and last.reason == verb
+
+
+def _last_event(work: Work) -> release.ModelEvent | None:
+    events = release.history(work.tables, work.sections.release.model)
+    return events[-1] if events else None
+
+
+def _key(work: Work, verb: str, event: release.ModelEvent | None) -> RunKey:
+    return RunKey(verb, work.config.project, work.sections.release.model, slot=release.CHAMPION, generation=event.number if event else 0)

@@ -114,3 +114,18 @@ def test_the_quick_start_notebook_runs_on_the_same_tables(first: tuple[dict[str,
     assert done.returncode == 0, done.stderr[-3000:]
     assert "July AUC 0.7" in done.stdout
     assert "in quarantine" in done.stdout
+
+
+def test_spark_submit_is_a_door_like_the_others(first: tuple[dict[str, Any], str], data: Path) -> None:
+    """The command of the README: Delta by --packages, one JSON line on standard output, the work entered in the ledger."""
+    extensions = "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension"
+    catalog = "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog"
+    submit = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", "--packages", "io.delta:delta-spark_4.2_2.13:4.4.0"]
+    command = [*submit, "--conf", extensions, "--conf", catalog, "jobs/drift.py", "--project", "flights", "--window", "2013-07", "--generation", "next"]
+    done = subprocess.run([*command, *places(data)], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=600)
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    again = json.loads(done.stdout.strip().splitlines()[-1])
+    step = next(step for step in first[0]["steps"] if step["verb"] == "drift 2013-07")
+    drifted = [name for name, column in again["columns"].items() if column["verdict"] == "drift"]
+    assert step["made"] == f"{len(drifted)} of {len(again['columns'])} columns drift"

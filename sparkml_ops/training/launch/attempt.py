@@ -44,8 +44,9 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
                 raise _start_timeout(spark, plan, f"{met} of {plan.settings.workers} ranks together after {plan.settings.start_timeout:g} s")
         reader.poll()
     except BaseException:
+        begun = bool(plan.storage.list(plan.folder.prefix))
         plan.storage.publish(plan.folder.ended, b"{}", kind="ended")
-        job.interrupt()
+        job.interrupt(_PATIENCE if begun else _PATIENCE / 10)
         raise
     return job.outcomes()
 
@@ -76,9 +77,9 @@ class _Job:
     def wait(self, seconds: float) -> bool:
         return self._done.wait(seconds)
 
-    def interrupt(self) -> None:
-        """End the job; one that Spark has not begun to run yet goes on waiting, and its tasks then find the attempt ended."""
-        limit = time.monotonic() + _PATIENCE
+    def interrupt(self, patience: float) -> None:
+        """End the job. One that Spark holds back until the cluster has slots cannot be interrupted: its tasks will find the attempt ended."""
+        limit = time.monotonic() + patience
         while not self._done.is_set() and time.monotonic() < limit:
             self._spark.interruptAll() if self._classic else self._spark.interruptTag(self._tag)
             self._done.wait(1)

@@ -63,10 +63,10 @@ def launch(
         raise ContractError(
             f"training.backend={settings.backend} without a Spark session", expected="a session", mend="pass spark, or use the backend local"
         )
-    payload = _pickle(task)
+    payload, path = _pickle(task), tuple(map(os.path.abspath, sys.path))
 
     def attempt(number: int) -> list[Outcome]:
-        return run_attempt(spark, Plan(settings, storage, AttemptFolder(run, number), payload, tuple(sys.path), _hooks()), say)
+        return run_attempt(spark, Plan(settings, storage, AttemptFolder(run, number), payload, path, _hooks()), say)
 
     number = first
     while cause := root_cause(outcomes := attempt(number)):

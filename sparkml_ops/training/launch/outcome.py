@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def root_cause(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """The failure that explains the others; None where every rank returned.
+    """The failure that explains the others; None where every rank returned. A hang has the stacks of all ranks.
 
     >>> root_cause([Outcome(0, "lost"), Outcome(1, "raised", "ValueError"), Outcome(2, "died", "SIGABRT")]).rank
     1
@@ -63,4 +63,8 @@ def root_cause(outcomes: Sequence[Outcome]) -> Outcome | None:
     True
     """
     failures = [outcome for outcome in outcomes if outcome.kind != "returned"]
-    return min(failures, key=lambda outcome: (_CAUSES.index(outcome.kind), outcome.rank), default=None)
+    cause = min(failures, key=lambda outcome: (_CAUSES.index(outcome.kind), outcome.rank), default=None)
+    if cause is None or cause.kind != "hung":
+        return cause
+    # Which rank the others wait for shows in the stacks of all.
+    return replace(cause, traceback="\n".join(f"rank {outcome.rank}:\n{outcome.traceback}" for outcome in failures))

@@ -42,7 +42,7 @@ class Watch:
     def __init__(self, size: int, limit: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._signs = [0] * size
         self._ended = [False] * size
-        self._failed = False
+        self._failed = self._hung = False
         self._limit, self._clock = limit, clock
         self._last = clock()
         self._lock = threading.Condition()
@@ -64,10 +64,12 @@ class Watch:
             return self._lock.wait_for(lambda: all(self._ended), seconds)
 
     def _verdict(self) -> Verdict:
-        if self._failed:
-            return "failed"
         met = all(self._signs)  # until then the driver's start timeout rules
-        return "hung" if met and not all(self._ended) and self._clock() - self._last > self._limit else "go on"
+        if not self._failed and met and not all(self._ended) and self._clock() - self._last > self._limit:
+            self._hung = True
+        if self._hung:
+            return "hung"  # to every rank, since only the stacks of all show which one the others wait for
+        return "failed" if self._failed else "go on"
 
 
 class Rendezvous:

@@ -8,7 +8,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sparkml_ops.storage import Storage
@@ -43,7 +43,7 @@ class Plan:
     folder: AttemptFolder
     payload: bytes
     path: tuple[str, ...] = ()
-    hooks: Mapping[str, str] | None = None
+    hooks: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_task(plan: Plan, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -139,16 +139,17 @@ def _run_rank(plan: Plan, where: Place, meeting: _Meeting, opened: _Opened) -> O
         listener=next(iter(inherited), -1),
         timeout=_collective_timeout(plan.settings),
     )
-    environment = rank_environment(plan, where, meeting.host, meeting.port, meeting.token)
-    process = RankProcess(order, plan.payload, environment, inherited)
-    outcome = Outcome(where.rank, "lost")
+    process, state = None, "failed"
     try:
+        environment = rank_environment(plan, where, meeting.host, meeting.port, meeting.token)
+        process = RankProcess(order, plan.payload, environment, inherited)
         outcome = _watch(process, where.rank, meeting)
+        state = "ended" if outcome.kind in {"returned", "stopped"} else "failed"
+        return outcome
     finally:
-        state = "ended" if outcome.kind in ("returned", "stopped") else "failed"
         _tell(meeting, where.rank, state)  # before the process goes: the others must not take its silence for the cause
-        process.kill()
-    return outcome
+        if process is not None:
+            process.kill()
 
 
 def _watch(process: RankProcess, rank: int, meeting: _Meeting) -> Outcome:
@@ -184,7 +185,7 @@ def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str)
     interface: Interface = choose_interface(where, plan.settings.interface)
     threads = str(plan.settings.threads)
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON_WORKER_FACTORY")}  # holds Spark's secret
-    path = dict.fromkeys(os.path.abspath(entry) for entry in (*sys.path, *plan.path))  # noqa: PTH100 - "" is the working directory
+    path = dict.fromkeys([*map(os.path.abspath, sys.path), *plan.path])  # "" is the working directory
     return {
         **own,
         "PYTHONPATH": os.pathsep.join(path),
@@ -206,6 +207,6 @@ def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str)
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(round(_collective_timeout(plan.settings))),
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
-        **(plan.hooks or {}),
+        **plan.hooks,
         **plan.settings.environment,
     }

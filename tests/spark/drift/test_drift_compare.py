@@ -90,9 +90,7 @@ def test_bounds_that_straddle_the_threshold_are_resolved(frames: tuple[DataFrame
     assert found["heavy"].ks_bounds == report["heavy"].ks_bounds
 
 
-def test_edges_do_not_depend_on_partitions_or_on_the_number_of_passes(
-    frames: tuple[DataFrame, DataFrame], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_edges_do_not_depend_on_partitions_or_on_the_number_of_passes(frames: tuple[DataFrame, DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition or five: the same edges, counts and sums. With few prefixes more passes find the same deciles."""
     first = profile(frames[0].coalesce(1), columns=NUMBERS)
     second = profile(frames[0].repartition(5), columns=NUMBERS)

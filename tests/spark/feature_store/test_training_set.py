@@ -117,6 +117,13 @@ def flights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Fl
     return replace(flights, made=flights.training_set())
 
 
+def copied(flights: Flights, folder: Path, *names: str) -> fs.FeatureStore:
+    """A store with copies of some tables."""
+    for name in names:
+        shutil.copytree(flights.store.tables.location(name), folder / name)
+    return fs.FeatureStore(flights.store.tables.spark, root=str(folder))
+
+
 def expected_rows() -> pd.DataFrame:
     """The examples that enter, from the rule of §C4."""
     rows = spine_rows()
@@ -182,6 +189,15 @@ class TestIdentity:
         assert flights.made.id.startswith("flights_")
         assert flights.made.snapshot == fs.Snapshot(f"training_set_{flights.made.id}", 0)
 
+    def test_a_set_whose_record_was_lost_is_recorded_again(self, flights: Flights, tmp_path: Path) -> None:
+        """A run killed between its two commits ends, when started again, where the unbroken run ended."""
+        store = copied(flights, tmp_path, "examples", "delays", "feature_tables", flights.made.snapshot.table)
+
+        again = replace(flights, store=store).training_set()
+
+        assert again == flights.made
+        assert [row["id"] for row in store.tables.rows("training_sets")] == [flights.made.id]
+
     def test_another_rule_is_another_set(self, flights: Flights) -> None:
         """A filter, or a frame instead of a table, gives another id; a frame is recorded without a version."""
         frame = flights.store.read("examples").where("row < 20")
@@ -212,7 +228,7 @@ class TestProof:
 
     def test_changed_content_is_named(self, flights: Flights, tmp_path: Path) -> None:
         """An input that changed under its version shows in the features that differ."""
-        store = self._copy(flights, tmp_path)
+        store = copied(flights, tmp_path, "training_sets", "delays", flights.made.snapshot.table)
         shutil.rmtree(tmp_path / "delays")
         moved = to_spark(store.tables.spark, delay_rows().assign(flights=0), DELAYS)
         for _ in range(flights.made.inputs["delays"] + 1):
@@ -225,19 +241,12 @@ class TestProof:
 
     def test_an_input_that_is_gone_is_named(self, flights: Flights, tmp_path: Path) -> None:
         """Retention removes files: the proof says which input it can no longer read."""
-        store = self._copy(flights, tmp_path)
+        store = copied(flights, tmp_path, "training_sets", "delays", flights.made.snapshot.table)
         for file in (tmp_path / "delays").glob("*.parquet"):
             file.unlink()
 
         with pytest.raises(fs.TableNotFound, match=f"no longer readable: `delays` at version {flights.made.inputs['delays']}"):
             store.rebuild(flights.made.id)
-
-    @staticmethod
-    def _copy(flights: Flights, folder: Path) -> fs.FeatureStore:
-        """A copy by path of the tables that a proof reads."""
-        for name in ("training_sets", "delays", flights.made.snapshot.table):
-            shutil.copytree(flights.store.tables.location(name), folder / name)
-        return fs.FeatureStore(flights.store.tables.spark, root=str(folder))
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,15 @@ from sparkml_ops.storage import Storage
 from sparkml_ops.training.run import Trained, train
 
 SETTINGS = TrainingSection(
-    backend="local", epochs=3, batch_size=200, shards=6, checkpoint_every=2, minimum_count=5, replicates=200, optimizer={"lr": 0.02}, model={"hidden": (16,)}
+    backend="local",
+    epochs=3,
+    batch_size=200,
+    shards=6,
+    checkpoint_every=2,
+    minimum_count=5,
+    replicates=200,
+    optimizer={"lr": 0.02},
+    model={"hidden": (16,)},
 )
 
 
@@ -99,7 +107,9 @@ def room(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Room:
     root = tmp_path_factory.mktemp("room")
     tables = Tables(spark, Warehouse(root=str(root / "warehouse")))
     data = table(2400).to_pandas()
-    frame = spark.createDataFrame(data.astype(object).where(data.notna(), None), "x double, n bigint, c string, label int, split string, row_position bigint")
+    frame = spark.createDataFrame(
+        data.astype(object).where(data.notna(), None), "x double, n bigint, c string, label int, split string, row_position bigint"
+    )
     snapshot = tables.overwrite("training_set_t", frame.repartitionByRange(2, "row_position").sortWithinPartitions("row_position")).snapshot
     return Room(spark, tables, TrainingSet("t_1", snapshot, {}, "0" * 16, len(data)), str(root / "storage"))
 

@@ -49,7 +49,12 @@ def compared() -> Comparer:
     """Compare two pandas frames on the edges of the first."""
 
     def compare(
-        reference: pd.DataFrame, current: pd.DataFrame, *, settings: DriftSection | None = None, segments: tuple[str, ...] = (), blocks: str | None = None
+        reference: pd.DataFrame,
+        current: pd.DataFrame,
+        *,
+        settings: DriftSection | None = None,
+        segments: tuple[str, ...] = (),
+        blocks: str | None = None,
     ) -> DriftReport:
         base = profile_of(reference, segments=segments, blocks=blocks)
         return compare_profiles(base, profile_of(current, base.edges, segments=segments, blocks=blocks), settings)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import inference
+from sparkml_ops.drift import DriftReport, inference
+
+Comparer = Callable[..., DriftReport]
+
 
 TRIALS = 400
 
@@ -102,7 +107,7 @@ def clustered(random: np.random.Generator, blocks: int, start: int) -> pd.DataFr
     return pd.DataFrame({"x": centres + random.normal(0, 0.3, len(centres)), "day": days})
 
 
-def test_exchanging_blocks_rejects_rarely_where_rows_are_clustered(compared) -> None:
+def test_exchanging_blocks_rejects_rarely_where_rows_are_clustered(compared: Comparer) -> None:
     """No drift, clustered rows, minimum effect 0: the textbook rejects mostly, the exchange of blocks about 5 %."""
     random = np.random.default_rng(5)
     settings = DriftSection(thresholds={"ks": 0.0, "psi": None}, permutations=199)
@@ -118,7 +123,7 @@ def test_exchanging_blocks_rejects_rarely_where_rows_are_clustered(compared) -> 
     assert "exchange of 40 blocks" in column.measures["ks"].method
 
 
-def test_exchanging_blocks_finds_a_shift_of_all_blocks(compared) -> None:
+def test_exchanging_blocks_finds_a_shift_of_all_blocks(compared: Comparer) -> None:
     """A shift that no exchange explains is drift."""
     random = np.random.default_rng(6)
     current = clustered(random, 30, 100)
@@ -128,7 +133,7 @@ def test_exchanging_blocks_finds_a_shift_of_all_blocks(compared) -> None:
     assert column.measures["ks"].p == pytest.approx(1 / 1000)
 
 
-def test_too_few_blocks_decide_nothing(compared) -> None:
+def test_too_few_blocks_decide_nothing(compared: Comparer) -> None:
     """Under twenty blocks of both sides together a column is undecided, whatever the number of rows."""
     random = np.random.default_rng(7)
     current = clustered(random, 5, 100)

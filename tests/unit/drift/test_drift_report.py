@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from sparkml_ops.config.drift import DriftSection, Thresholds
+from sparkml_ops.drift import DriftReport, Profile, compare_profiles, merge
 from sparkml_ops.drift.report import STATISTICS
 from sparkml_ops.errors import ContractError
+
+Comparer = Callable[..., DriftReport]
+Profiler = Callable[..., Profile]
 
 
 def rows(size: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
-    data = pd.DataFrame(
+    return pd.DataFrame(
         {
             "shifted": random.normal(shift, 1, size),
             "same": random.exponential(1, size),
@@ -29,16 +35,15 @@ def rows(size: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
             "origin": random.choice(["JFK", "LGA"], size),
         }
     )
-    return data
 
 
 @pytest.fixture(scope="module")
-def report(compared):
+def report(compared: Comparer) -> DriftReport:
     """A report with every verdict in it."""
     return compared(rows(4000, 1), rows(3000, 2, shift=1.0), segments=("origin",))
 
 
-def test_each_column_has_its_verdict(report) -> None:
+def test_each_column_has_its_verdict(report: DriftReport) -> None:
     """A shift is drift, equal distributions are not, a rise of missing values is a fault, no values are undecided."""
     found = {column.column: column.verdict for column in report if column.segment is None}
 
@@ -55,7 +60,7 @@ def test_each_column_has_its_verdict(report) -> None:
     assert report.verdict == "fault"
 
 
-def test_missing_values_are_counted_apart(report) -> None:
+def test_missing_values_are_counted_apart(report: DriftReport) -> None:
     """The share of null and NaN is that of each side, and distances leave them out."""
     column = report["holes"]
 
@@ -64,7 +69,7 @@ def test_missing_values_are_counted_apart(report) -> None:
     assert column.ks < 0.1
 
 
-def test_statistics_without_values_are_none(report) -> None:
+def test_statistics_without_values_are_none(report: DriftReport) -> None:
     """A side without values gives None, never a number."""
     column = report["empty"]
 
@@ -72,21 +77,21 @@ def test_statistics_without_values_are_none(report) -> None:
     assert (column.bins, column.counts, column.ks_bounds, column.ks_interval) == (None, None, None, None)
 
 
-def test_an_empty_side_is_undecided(compared) -> None:
+def test_an_empty_side_is_undecided(compared: Comparer) -> None:
     """Without any row on one side nothing is computed, and nothing is claimed."""
     column = compared(rows(500, 1), rows(500, 1)[:0].astype(rows(1, 1).dtypes))["same"]
 
     assert (column.verdict, column.ks, column.psi, column.missing) == ("undecided", None, None, None)
 
 
-def test_a_column_that_lost_all_its_values_is_a_fault(compared) -> None:
+def test_a_column_that_lost_all_its_values_is_a_fault(compared: Comparer) -> None:
     """All-null now, and not before: a fault, even with few rows."""
     column = compared(pd.DataFrame({"x": np.arange(50.0)}), pd.DataFrame({"x": np.full(50, np.nan)}))["x"]
 
     assert (column.verdict, column.ks, column.missing) == ("fault", None, 1.0)
 
 
-def test_few_rows_are_undecided(compared) -> None:
+def test_few_rows_are_undecided(compared: Comparer) -> None:
     """Below the minimum of 100 values a side no verdict is given, however far apart the sides are."""
     few = compared(pd.DataFrame({"x": np.arange(99.0)}), pd.DataFrame({"x": np.arange(99.0) + 1000}))["x"]
     enough = compared(pd.DataFrame({"x": np.arange(100.0)}), pd.DataFrame({"x": np.arange(100.0) + 1000}))["x"]
@@ -95,7 +100,7 @@ def test_few_rows_are_undecided(compared) -> None:
     assert enough.verdict == "drift"
 
 
-def test_a_small_effect_is_no_drift_however_many_rows(compared) -> None:
+def test_a_small_effect_is_no_drift_however_many_rows(compared: Comparer) -> None:
     """At 100,000 rows a shift of 0.05 is significant and below the minimum effect."""
     random = np.random.default_rng(0)
     column = compared(pd.DataFrame({"x": random.normal(0, 1, 100_000)}), pd.DataFrame({"x": random.normal(0.05, 1, 100_000)}))["x"]
@@ -104,7 +109,7 @@ def test_a_small_effect_is_no_drift_however_many_rows(compared) -> None:
     assert column.verdict == "no drift"
 
 
-def test_thresholds_can_be_raised_and_taken_away(compared) -> None:
+def test_thresholds_can_be_raised_and_taken_away(compared: Comparer) -> None:
     """A higher threshold lets a shift pass; null takes the verdict away; other statistics can be judged."""
     both = pd.DataFrame({"x": np.arange(2000.0)}), pd.DataFrame({"x": np.arange(2000.0) + 500})
 
@@ -113,7 +118,7 @@ def test_thresholds_can_be_raised_and_taken_away(compared) -> None:
     assert compared(*both, settings=DriftSection(thresholds=Thresholds(ks=None, psi=None, wasserstein=400.0)))["x"].verdict == "drift"
 
 
-def test_segments_stand_beside_the_whole(report, compared) -> None:
+def test_segments_stand_beside_the_whole(report: DriftReport, compared: Comparer) -> None:
     """A segment's statistics are those of its rows alone, on the bins of the whole column."""
     reference, current = (side[side["origin"] == "JFK"] for side in (rows(4000, 1), rows(3000, 2, shift=1.0)))
     alone = compared(reference, current)["shifted"]
@@ -126,7 +131,7 @@ def test_segments_stand_beside_the_whole(report, compared) -> None:
         report["shifted", "origin=XXX"]
 
 
-def test_the_table_has_a_row_for_each_segment_column_and_statistic(report) -> None:
+def test_the_table_has_a_row_for_each_segment_column_and_statistic(report: DriftReport) -> None:
     """Names and order of the columns are fixed; the whole has no segment; what does not apply is null."""
     table = report.to_pandas()
 
@@ -141,7 +146,7 @@ def test_the_table_has_a_row_for_each_segment_column_and_statistic(report) -> No
     assert table["n"].dtype == np.int64
 
 
-def test_the_document_is_plain_json(report) -> None:
+def test_the_document_is_plain_json(report: DriftReport) -> None:
     """What the verb prints and stores has no arrays."""
     document = json.loads(json.dumps(report.to_document()))
 
@@ -170,7 +175,7 @@ class _Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_needs_nothing_else_and_escapes_names(report, tmp_path) -> None:
+def test_the_page_needs_nothing_else_and_escapes_names(report: DriftReport, tmp_path: Path) -> None:
     """One file: no script, no address; names of categories are text; every tag is closed."""
     page = report.to_html(tmp_path / "report.html").read_text(encoding="utf-8")
     parsed = _Page()
@@ -184,7 +189,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(report, tmp_path) -> None
     assert '<meta name="viewport"' in page
 
 
-def test_the_page_shows_the_gravest_first_with_a_picture_each(report) -> None:
+def test_the_page_shows_the_gravest_first_with_a_picture_each(report: DriftReport) -> None:
     """The summary is ordered by severity; numbers have curves, categories bars."""
     page = report.html()
     order = [page.index(f'href="#c-{name}"') for name in ("holes", "shifted", "empty", "same")]
@@ -195,10 +200,8 @@ def test_the_page_shows_the_gravest_first_with_a_picture_each(report) -> None:
     assert "Bins and their counts" in page
 
 
-def test_profiles_on_other_edges_are_refused(profiled, compared) -> None:
+def test_profiles_on_other_edges_are_refused(profiled: Profiler, compared: Comparer) -> None:
     """Counts of different cells cannot be compared or merged."""
-    from sparkml_ops.drift import compare_profiles, merge
-
     first, second = profiled(rows(300, 1)), profiled(rows(300, 2))
 
     with pytest.raises(ContractError, match=r"edges=first\.edges"):
@@ -207,7 +210,7 @@ def test_profiles_on_other_edges_are_refused(profiled, compared) -> None:
         merge(first, second)
 
 
-def test_profiles_of_parts_merge_to_the_whole(profiled) -> None:
+def test_profiles_of_parts_merge_to_the_whole(profiled: Profiler) -> None:
     """Every group of the merged profile has the bytes of the whole's."""
     data = rows(2000, 3)
     options = {"segments": ("origin",), "blocks": "flag"}
@@ -220,7 +223,7 @@ def test_profiles_of_parts_merge_to_the_whole(profiled) -> None:
     assert merged.rows == 2000
 
 
-def test_a_profile_tells_what_is_in_a_column(profiled) -> None:
+def test_a_profile_tells_what_is_in_a_column(profiled: Profiler) -> None:
     """Rows, missing and infinite values, extremes, sums and counts by cell."""
     values = np.array([1.0, 2.5, -4.0, np.nan, np.inf])
     column = profiled(pd.DataFrame({"x": values}))["x"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
-from sparkml_ops.drift.bins import OTHER
-from sparkml_ops.drift.profile import ColumnProfile
-from sparkml_ops.summaries import CategoryEdges, CategorySummary
+from sparkml_ops.drift import DriftReport
+from sparkml_ops.drift.bins import OTHER, declared_bins
+from sparkml_ops.drift.column import ColumnProfile
+from sparkml_ops.summaries import CategoryEdges, CategorySummary, Tally
+
+Comparer = Callable[..., DriftReport]
 
 
 def by_hand(reference: np.ndarray, current: np.ndarray) -> float:
@@ -33,7 +38,7 @@ def numbers() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", numbers())
-def test_bins_count_every_value_exactly(compared, name: str) -> None:
+def test_bins_count_every_value_exactly(compared: Comparer, name: str) -> None:
     """Counts are those of (edges[i], edges[i + 1]] on both sides, missing values left out."""
     reference, current = numbers()[name]
     column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
@@ -45,7 +50,7 @@ def test_bins_count_every_value_exactly(compared, name: str) -> None:
     assert (column.bins[0], column.bins[-1]) == (-np.inf, np.inf)
 
 
-def test_bins_of_a_continuous_column_are_the_ten_deciles(compared) -> None:
+def test_bins_of_a_continuous_column_are_the_ten_deciles(compared: Comparer) -> None:
     """Edges are the reference's exact deciles by the inverted distribution function, right-closed."""
     reference, current = numbers()["continuous"]
     column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
@@ -55,7 +60,7 @@ def test_bins_of_a_continuous_column_are_the_ten_deciles(compared) -> None:
     assert column.counts.reference.tolist() == [500] * 10
 
 
-def test_a_value_with_a_tenth_of_the_mass_is_a_bin_of_its_own(compared) -> None:
+def test_a_value_with_a_tenth_of_the_mass_is_a_bin_of_its_own(compared: Comparer) -> None:
     """Its bin holds that value alone, on both sides."""
     reference, current = numbers()["an atom in the middle"]
     column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
@@ -67,7 +72,7 @@ def test_a_value_with_a_tenth_of_the_mass_is_a_bin_of_its_own(compared) -> None:
 
 
 @pytest.mark.parametrize("name", numbers())
-def test_statistics_of_numbers_are_those_of_the_bins(compared, name: str) -> None:
+def test_statistics_of_numbers_are_those_of_the_bins(compared: Comparer, name: str) -> None:
     """PSI by hand with 0.5 on every count of both sides; the others by scipy on raw counts."""
     reference, current = numbers()[name]
     column = compared(pd.DataFrame({"x": reference}), pd.DataFrame({"x": current}))["x"]
@@ -83,18 +88,23 @@ def test_statistics_of_numbers_are_those_of_the_bins(compared, name: str) -> Non
     assert column.measures["chi_square"].p == pytest.approx(expected.pvalue, rel=1e-9)
 
 
-def test_categories_are_their_own_bins(compared) -> None:
+def test_categories_are_their_own_bins(compared: Comparer) -> None:
     """Lost and new categories have bins too; distances of values do not apply."""
     reference = pd.DataFrame({"c": ["a"] * 500 + ["b"] * 300 + ["lost"] * 200})
     current = pd.DataFrame({"c": ["a"] * 200 + ["b"] * 100 + ["new"] * 100})
     column = compared(reference, current)["c"]
 
-    assert dict(zip(column.bins, zip(*column.counts, strict=True), strict=True)) == {"a": (500, 200), "b": (300, 100), "lost": (200, 0), "new": (0, 100)}
+    assert dict(zip(column.bins, zip(*column.counts, strict=True), strict=True)) == {
+        "a": (500, 200),
+        "b": (300, 100),
+        "lost": (200, 0),
+        "new": (0, 100),
+    }
     assert column.psi == pytest.approx(by_hand(np.array([500, 300, 200, 0]), np.array([200, 100, 0, 100])), rel=1e-12)
     assert (column.ks, column.ks_bounds, column.wasserstein, column.wasserstein_bounds) == (None, None, None, None)
 
 
-def test_two_by_two_tables_have_yates_correction(compared) -> None:
+def test_two_by_two_tables_have_yates_correction(compared: Comparer) -> None:
     """A boolean, and an integer of 0 and 1, have two bins and scipy's default correction."""
     reference, current = np.arange(400) % 4 == 0, np.arange(300) % 2 == 0
     expected = chi2_contingency([[300, 100], [150, 150]]).statistic
@@ -106,7 +116,7 @@ def test_two_by_two_tables_have_yates_correction(compared) -> None:
     assert integers.bins.tolist() == [-np.inf, 0.0, np.inf]
 
 
-def test_a_bin_that_only_the_current_rows_fill_stays(compared) -> None:
+def test_a_bin_that_only_the_current_rows_fill_stays(compared: Comparer) -> None:
     """Values below a minimum that holds much mass are a bin without reference rows, not hidden in its bin."""
     column = compared(pd.DataFrame({"x": [0.0] * 60 + [1.0] * 40}), pd.DataFrame({"x": [-1.0] * 30 + [0.0] * 70}))["x"]
 
@@ -118,15 +128,11 @@ def test_categories_beyond_the_declared_ones_share_a_bin() -> None:
     """Where a column has too many categories the rest is one bin, on both sides."""
     edges = CategoryEdges(("a",), complete=False)
     states = [CategorySummary(edges.id, tally, np.array([count]), {}, 0) for tally, count in _many()]
-    from sparkml_ops.drift.bins import declared_bins
-
     bins = declared_bins(ColumnProfile(edges, states[0]), ColumnProfile(edges, states[1]))
 
     assert bins.edges == ("a", OTHER)
     assert [side.tolist() for side in bins.counts] == [[6, 4], [1, 9]]
 
 
-def _many():
-    from sparkml_ops.summaries import Tally
-
+def _many() -> tuple[tuple[Tally, int], ...]:
     return (Tally(n=10), 6), (Tally(n=12, nulls=2), 1)

@@ -69,7 +69,10 @@ def test_whole_numbers_as_categories_keep_their_meaning(column: pa.Array | pd.Se
 
 def test_flags_and_dictionaries_are_read() -> None:
     """Booleans as numbers and as categories, and Arrow's dictionary encoding."""
-    numeric, categorical = (NumericInput("f", "boolean", 0.5, 0.0, 1.0),), (CategoricalInput("g", "boolean", ("true",)), CategoricalInput("d", "string", ("u",)))
+    numeric, categorical = (
+        (NumericInput("f", "boolean", 0.5, 0.0, 1.0),),
+        (CategoricalInput("g", "boolean", ("true",)), CategoricalInput("d", "string", ("u",))),
+    )
     rows = pa.table({"f": [True, False, None], "g": [True, False, None], "d": pa.array(["u", "v", None]).dictionary_encode()})
     encoded = Encoder(ModelSpec("linear", numeric, categorical)).encode(rows)
 
@@ -80,7 +83,11 @@ def test_flags_and_dictionaries_are_read() -> None:
 def test_arrow_and_pandas_give_the_same_numbers() -> None:
     """Every engine of scoring sees one encoding."""
     data = frame()
-    spec = ModelSpec("linear", (NumericInput("x", "double", 1.0, 2.0, 3.0, True), NumericInput("y", "float", 0.0, 0.5, 2.0)), (CategoricalInput("c", "string", ("b",)),))
+    spec = ModelSpec(
+        "linear",
+        (NumericInput("x", "double", 1.0, 2.0, 3.0, True), NumericInput("y", "float", 0.0, 0.5, 2.0)),
+        (CategoricalInput("c", "string", ("b",)),),
+    )
     arrow, pandas = Encoder(spec).encode(pa.RecordBatch.from_pandas(data)), Encoder(spec).encode(data)
 
     np.testing.assert_array_equal(arrow.numeric, pandas.numeric)

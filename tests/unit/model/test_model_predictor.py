@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -41,7 +43,7 @@ def test_a_probability_depends_on_its_row_alone(dtype: torch.dtype) -> None:
         torch.set_num_threads(used)
         order = np.random.default_rng(seed).permutation(len(whole))
         mixed, bounds = data.take(order), [0, *sorted(cuts), len(whole)]
-        parts = [predictor.predict(mixed.slice(start, stop - start)) for start, stop in zip(bounds, bounds[1:], strict=False)]
+        parts = [predictor.predict(mixed.slice(start, stop - start)) for start, stop in pairwise(bounds)]
         assert np.concatenate(parts).tobytes() == whole[order].tobytes()
 
     check()

@@ -27,7 +27,7 @@ def test_a_newer_format_is_refused() -> None:
     """An older reader does not guess."""
     document = json.loads(ModelSpec("mlp", (X,), (), (4,)).to_json())
 
-    with pytest.raises(ContractError, match="format 2.*expected format 1"):
+    with pytest.raises(ContractError, match=r"format 2.*expected format 1"):
         ModelSpec.from_json(json.dumps({**document, "format": 2}))
 
 

@@ -115,6 +115,13 @@ class TestOutcome:
 
         assert root_cause(outcomes) == outcomes[2]
 
+    def test_a_hang_shows_the_stacks_of_all_ranks(self) -> None:
+        """Only together they show which rank the others wait for."""
+        cause = root_cause([Outcome(0, "hung", traceback="in all_reduce"), Outcome(1, "hung", traceback="in load")])
+
+        assert cause is not None
+        assert cause.traceback == "rank 0:\nin all_reduce\nrank 1:\nin load"
+
     @pytest.mark.parametrize("result", [None, b"", b"\x00\xff"])
     def test_survives_the_way_as_a_row(self, result: bytes | None) -> None:
         """None and empty bytes stay apart."""

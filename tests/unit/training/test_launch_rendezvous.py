@@ -98,6 +98,19 @@ class TestWatch:
 
         assert (busy, waiting, hung) == ("go on", "go on", "hung")
 
+    def test_every_rank_of_a_hanging_run_is_told_so(self) -> None:
+        """Each task takes its rank's stacks, also after the first one has ended."""
+        clock = Clock()
+        watch = Watch(2, limit=10, clock=clock)
+        watch.note(0, signs=1)
+        watch.note(1, signs=1)
+
+        clock.now = 11.0
+        watch.note(1, signs=1)
+        watch.note(1, signs=1, state="failed")
+
+        assert watch.note(0, signs=1) == "hung"
+
     def test_ranks_that_have_not_met_do_not_hang(self) -> None:
         """Until all have met the start timeout rules."""
         clock = Clock()

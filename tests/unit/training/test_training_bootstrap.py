@@ -57,7 +57,9 @@ def test_intervals_are_those_of_a_direct_bootstrap_with_the_same_weights() -> No
     drawn = weights(positions, 200, 5)
     direct = pd.DataFrame(
         {
-            "auc": [roc_auc_score(labels, good, sample_weight=drawn[:, r]) - roc_auc_score(labels, worse, sample_weight=drawn[:, r]) for r in range(200)],
+            "auc": [
+                roc_auc_score(labels, good, sample_weight=drawn[:, r]) - roc_auc_score(labels, worse, sample_weight=drawn[:, r]) for r in range(200)
+            ],
             "loss": [log_loss(labels, worse, sample_weight=drawn[:, r]) - log_loss(labels, good, sample_weight=drawn[:, r]) for r in range(200)],
         }
     ).quantile([0.025, 0.975])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_groups_follow_row_position_and_not_file_names(tmp_path: Path) -> None:
 
     for split, groups in found.items():
         rows = np.array(usable(data, split))
-        expected = [int(((rows >= start) & (rows < stop)).sum()) for start, stop in zip(bounds, bounds[1:], strict=False)]
+        expected = [int(((rows >= start) & (rows < stop)).sum()) for start, stop in pairwise(bounds)]
         assert [group.rows for group in groups] == [count for count in expected if count]
     assert [Path(group.path).stem[-3:] for group in found["train"]] == [*["004"] * 3, *["003"] * 3, *["002"] * 3]
 

@@ -18,7 +18,7 @@ from flights_project.local_time import (
     wall,
     weekday,
 )
-from flights_project.rule import Rule, between, clock, date, one_of, present
+from flights_project.rule import Rule, between, clock, date, one_of, present, together
 from flights_project.source_file import SourceFile
 
 __all__ = ["FLIGHTS", "LATE", "flights"]
@@ -34,6 +34,7 @@ def _rules() -> tuple[Rule, ...]:
     known = tuple(zones())
     return (
         *(present(name) for name in identity),
+        together("dep_time", "dep_delay"),
         date("year", "month", "day"),
         *(clock(name) for name in ("sched_dep_time", "sched_arr_time", "dep_time", "arr_time")),
         *(one_of(name, known, "airport with a known time zone") for name in ("origin", "dest")),
@@ -83,7 +84,7 @@ def flights(spark: SparkSession) -> DataFrame:
     """
     rows = _actual(_scheduled(FLIGHTS.frame(spark)))
     traffic = rows.groupBy("origin", "local_hour").agg(F.count(F.lit(1)).cast("int").alias("departures_same_hour"))
-    return rows.join(F.broadcast(traffic), ["origin", "local_hour"]).select(
+    return rows.join(F.broadcast(traffic), ["origin", "local_hour"], "left").select(
         _identity().alias("flight_id"),
         *_FACTS[:6],
         "scheduled_departure",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Mask", "Rule", "between", "clock", "date", "one_of", "present"]
+__all__ = ["Mask", "Rule", "between", "clock", "date", "one_of", "present", "together"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -36,6 +36,15 @@ class Rule:
 def present(column: str) -> Rule:
     """No null in a column."""
     return Rule(f"null in `{column}`", "a value in every row", (column,), lambda batch: np.asarray(batch.column(column).is_null()))
+
+
+def together(first: str, second: str) -> Rule:
+    """Two columns that are null in the same rows."""
+
+    def bad(batch: pa.RecordBatch) -> Mask:
+        return np.asarray(batch.column(first).is_null()) != np.asarray(batch.column(second).is_null())
+
+    return Rule(f"one of `{first}` and `{second}` alone", "both or neither", (first, second), bad)
 
 
 def clock(column: str) -> Rule:

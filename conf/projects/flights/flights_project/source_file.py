@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import os
 import re
 import zipfile
@@ -92,7 +91,7 @@ class SourceFile:
 
     def _convert(self, path: Path, target: Path) -> None:
         with _opened(path) as content:
-            header = next(csv.reader(io.TextIOWrapper(content, encoding="utf-8")), [])
+            header = next(csv.reader([content.readline().decode("utf-8-sig")]), [])
         self._check_header(header)
         rules, rows = self.rules(), 1
         schema = pa.schema([(name, _TYPES[kind]) for name, kind in self.columns.items()])
