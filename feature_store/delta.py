@@ -162,15 +162,12 @@ class Tables:
         """Create one of our own tables, empty, marked with the format version, unless it is there."""
         if self.exists(name):
             return
-        writer = self.spark.createDataFrame([], schema).writeTo(self.warehouse.qualified(name)).using("delta")
-        if partition_by:
-            first, *rest = (F.col(quote(column)) for column in partition_by)
-            writer = writer.partitionedBy(first, *rest)
         try:
             with hooks.passing(f"delta.create.{parse_table(name)}"):
-                writer.tableProperty(_FORMAT, str(FORMAT_VERSION)).create()
-        except Exception as error:
-            if not (_EXISTS.search(str(error)) or _CONFLICT.search(str(error))) or not self.exists(name):
+                self._create(name, schema, partition_by)
+        except Exception:
+            # Another writer was first: what was asked for is there.
+            if not self.exists(name):
                 raise
 
     def append(self, name: str, frame: DataFrame, *, transaction: Transaction | None = None, details: Mapping[str, Any] | None = None) -> Commit:
@@ -253,6 +250,25 @@ class Tables:
             if note.get("transaction") == [transaction.app, transaction.version]:
                 return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
         return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def _create(self, name: str, schema: StructType, partition_by: Sequence[str]) -> None:
+        if self.warehouse.catalog is None:
+            # Not by Spark: it takes an empty log folder, of a killed or of a faster writer, for a table that is there.
+            # Without retries: a second commit of the same metadata would make a new version.
+            deltalake.DeltaTable.create(
+                self.warehouse.path(name),
+                deltalake.Schema.from_json(schema.json()),
+                partition_by=list(partition_by),
+                configuration={_FORMAT: str(FORMAT_VERSION)},
+                commit_properties=deltalake.CommitProperties(max_commit_retries=0),
+                raise_if_key_not_exists=False,
+            )
+            return
+        writer = self.spark.createDataFrame([], schema).writeTo(self.warehouse.qualified(name)).using("delta")
+        if partition_by:
+            first, *rest = (F.col(quote(column)) for column in partition_by)
+            writer = writer.partitionedBy(first, *rest)
+        writer.tableProperty(_FORMAT, str(FORMAT_VERSION)).create()
 
     def _write(
         self,

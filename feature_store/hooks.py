@@ -36,7 +36,7 @@ def reach(name: str) -> None:
     if not settings:
         return
     if record := settings.get("record"):
-        with open(record, "a") as names:
+        with Path(record).open("a") as names:
             names.write(f"{name}\n")
     if settings.get("kill") == name and _first_time(settings["once"]):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -88,7 +88,7 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
         )
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     files = [
-        _file(table.table_uri, action, partitions, row_groups)
+        _file(table.table_uri, action, partitions, row_groups=row_groups)
         for action in sorted(actions, key=lambda action: str(action["path"]))
         if _matches(action, where)
     ]
@@ -106,7 +106,7 @@ def _matches(action: Mapping[str, Any], where: Mapping[str, str] | None) -> bool
     return all(str(action[f"partition.{column}"]) == value for column, value in (where or {}).items())
 
 
-def _file(root: str, action: Mapping[str, Any], partitions: list[str], row_groups: bool) -> ScanFile:
+def _file(root: str, action: Mapping[str, Any], partitions: list[str], *, row_groups: bool) -> ScanFile:
     path = str(action["path"])
     if "://" not in path and not path.startswith("/"):
         path = f"{root.removeprefix('file://').rstrip('/')}/{path}"

@@ -121,7 +121,20 @@ def test_spark_submit_is_a_door_like_the_others(first: tuple[dict[str, Any], str
     extensions = "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension"
     catalog = "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog"
     submit = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", "--packages", "io.delta:delta-spark_4.2_2.13:4.4.0"]
-    command = [*submit, "--conf", extensions, "--conf", catalog, "jobs/drift.py", "--project", "flights", "--window", "2013-07", "--generation", "next"]
+    command = [
+        *submit,
+        "--conf",
+        extensions,
+        "--conf",
+        catalog,
+        "jobs/drift.py",
+        "--project",
+        "flights",
+        "--window",
+        "2013-07",
+        "--generation",
+        "next",
+    ]
     done = subprocess.run([*command, *places(data)], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=600)
 
     assert done.returncode == 0, done.stderr[-3000:]

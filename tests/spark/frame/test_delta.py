@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,15 @@ from feature_store.scan import plan_scan
 
 
 @pytest.fixture(params=["path", "catalog"])
-def tables(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Tables:
+def tables(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Iterator[Tables]:
     """Tables in a folder, and in a catalog's schema."""
     if request.param == "path":
-        return Tables(spark, Warehouse(root=str(tmp_path / "warehouse")))
+        yield Tables(spark, Warehouse(root=str(tmp_path / "warehouse")))
+        return
     schema = f"s{abs(hash(str(tmp_path))) % 10**9}"
     spark.sql(f"CREATE SCHEMA {schema}")
-    request.addfinalizer(lambda: spark.sql(f"DROP SCHEMA {schema} CASCADE"))
-    return Tables(spark, Warehouse(catalog=f"spark_catalog.{schema}"))
+    yield Tables(spark, Warehouse(catalog=f"spark_catalog.{schema}"))
+    spark.sql(f"DROP SCHEMA {schema} CASCADE")
 
 
 @pytest.fixture
