@@ -1,12 +1,12 @@
 """Batches of a worker: row groups read by one thread ahead of need, encoded once, sliced.
 
-Memory does not grow with the data: for each shard of the worker one shuffled block and the row group last read,
-a few blocks ahead, and encoded row groups up to a fixed budget, which spare small data a second reading.
+Memory does not grow with the data: one shuffled block for each shard of the worker, two ahead, and encoded row groups
+up to a fixed budget, which spare small data a second reading.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -90,14 +90,13 @@ class GroupReader:
         label: Column of the label.
         split: The rows of this split are read.
         dtype: Of numbers and labels.
-        budget: Bytes of encoded row groups to keep; those that do not fit are read again when needed.
+        budget: Bytes of encoded row groups to keep; others are read again when needed.
     """
 
     def __init__(self, spec: ModelSpec, *, label: str, split: str, dtype: npt.DTypeLike, budget: int = _BUDGET) -> None:
         self._encoder, self._label, self._split, self._dtype, self._budget = Encoder(spec), label, split, np.dtype(dtype), budget
         self._columns = list(dict.fromkeys([*(name for name, _ in spec.inputs), label, SPLIT, POSITION]))
-        self._kept: dict[Group, Rows] = {}
-        self._last: dict[int, tuple[Group, Rows]] = {}
+        self._kept: OrderedDict[Group, Rows] = OrderedDict()
 
     def nothing(self) -> Rows:
         """No rows, of the right widths."""
@@ -105,18 +104,15 @@ class GroupReader:
         numeric, categories = np.empty((0, spec.numeric_width), self._dtype), np.empty((0, len(spec.categorical)), np.int32)
         return Rows(numeric, categories, np.empty(0, self._dtype), np.empty(0, np.int64))
 
-    def read(self, piece: Piece, shard: int) -> Rows:
-        """The rows of a piece; `shard` names the reader, whose last row group stays open."""
-        group, rows = self._last.get(shard, (None, None))
-        if rows is None or group != piece.group:
-            rows = self._kept.get(piece.group)
+    def read(self, piece: Piece) -> Rows:
+        """The rows of a piece of a row group."""
+        rows = self._kept.pop(piece.group, None)
         if rows is None:
             rows = self._decode(piece.group)
-            if rows.bytes <= self._budget:
-                self._kept[piece.group] = rows
-                self._budget -= rows.bytes
-        if piece.group not in self._kept:
-            self._last[shard] = (piece.group, rows)
+        # Least recently used first: of small data all stays, of large data what the shards are in the middle of.
+        self._kept[piece.group] = rows
+        while sum(kept.bytes for kept in self._kept.values()) > self._budget:
+            self._kept.popitem(last=False)
         return rows[piece.start : piece.stop]
 
     def _decode(self, group: Group) -> Rows:
@@ -203,5 +199,5 @@ class Loader:
         return [(shard, block, skip, epoch) for _, shard, _, block, skip in sorted(needs, key=lambda need: need[:3])]
 
     def _load(self, shard: int, block: Block, skip: int, epoch: int) -> tuple[int, Rows]:
-        rows = Rows.join([self._reader.read(piece, shard) for piece in self.plan.pieces(block)])
+        rows = Rows.join([self._reader.read(piece) for piece in self.plan.pieces(block)])
         return shard, rows[self.plan.order(block, epoch)[skip:]]

@@ -31,7 +31,7 @@ __all__ = ["POSITION", "SPLIT", "Block", "Group", "Piece", "Plan", "open_parquet
 
 SPLIT = "split"
 POSITION = "row_position"
-_BLOCK_ROWS = 65_536
+_BLOCK_ROWS = 32_768
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sparkml_ops.errors import ConfigurationError
-from sparkml_ops.training.launch.errors import RankFailed, StartTimeout
 from sparkml_ops.training.launch.outcome import SCHEMA, Outcome
 from sparkml_ops.training.launch.reports import ReportReader
+from sparkml_ops.training.launch.slots import Slots, gist
 from sparkml_ops.training.launch.stage import Plan, run_task
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-__all__ = ["run_attempt", "total_slots"]
+__all__ = ["run_attempt"]
 
 _POLL = 0.5  # seconds between two looks at the reports
 _PATIENCE = 30.0  # seconds that an interrupted job gets to end
@@ -31,17 +29,18 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
     Raises:
         StartTimeout: The ranks did not meet in time; the job is interrupted.
     """
-    _refuse_if_too_few(spark, plan)
+    slots, ranks = Slots.of(spark), plan.settings.workers
+    slots.refuse_if_too_few(ranks)
     reader = ReportReader(plan.storage, plan.folder, say)
-    job = _Job(spark, plan)
+    job = _Job(spark, plan, slots)
     job.start()
     limit = time.monotonic() + plan.settings.start_timeout
     try:
         met = 0
         while not job.wait(_POLL):
             met = max(met, reader.poll())
-            if met < plan.settings.workers and time.monotonic() > limit:
-                raise _start_timeout(spark, plan, f"{met} of {plan.settings.workers} ranks together after {plan.settings.start_timeout:g} s")
+            if met < ranks and time.monotonic() > limit:
+                raise slots.too_few(f"{met} of {ranks} ranks together after {plan.settings.start_timeout:g} s", ranks)
         reader.poll()
     except BaseException:
         begun = bool(plan.storage.list(plan.folder.prefix))
@@ -59,10 +58,10 @@ class _Job:
     its own, on the same application.
     """
 
-    def __init__(self, spark: SparkSession, plan: Plan) -> None:
+    def __init__(self, spark: SparkSession, plan: Plan, slots: Slots) -> None:
         from pyspark import InheritableThread
 
-        self._plan = plan
+        self._plan, self._slots = plan, slots
         self._classic = hasattr(spark, "newSession")
         self._spark = spark.newSession() if self._classic else spark
         self._tag = f"sparkml-ops-{plan.folder.prefix}".replace("/", "-").replace(",", "-")
@@ -95,21 +94,9 @@ class _Job:
         if self._error is None:
             return sorted(self._outcomes, key=lambda outcome: outcome.rank)
         text = str(self._error)
-        if "SPARK-24819" in text or "requires more slots" in text:
-            raise _start_timeout(self._spark, self._plan, "too few slots in the cluster for a barrier stage") from self._error
-        if "dynamic resource allocation" in text:
-            raise ConfigurationError(
-                "spark.dynamicAllocation.enabled=true", expected="false: Spark runs no barrier stage with it", mend="set it to false for training"
-            ) from self._error
-        if "ModuleNotFoundError" in text or "ImportError" in text:
-            raise RankFailed(
-                "executors that cannot import sparkml_ops",
-                mend="install sparkml-ops[executor] on every executor",
-                type=type(self._error).__name__,
-                message=_gist(text),
-                traceback=text,
-            ) from self._error
-        return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {_gist(text)}", text)]
+        if refusal := self._slots.refusal(text, self._plan.settings.workers):
+            raise refusal from self._error
+        return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {gist(text)}", text)]
 
     def _run(self) -> None:
         try:
@@ -124,44 +111,5 @@ class _Job:
             self._done.set()
 
 
-def _gist(text: str) -> str:
-    """The line of a Java stack trace that says most: py4j puts one that says nothing before it."""
-    lines = text.splitlines() or [""]
-    return next((line for line in lines if "Exception: " in line), lines[0])[:300]
-
-
 def _worker(plan: Plan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     return partial(run_task, plan)
-
-
-def total_slots(master: str, cores_of_a_task: int) -> int | None:
-    """Slots of a local session; None where the master does not say.
-
-    >>> total_slots("local[4]", 1), total_slots("local", 1), total_slots("spark://host:7077", 1)
-    (4, 1, None)
-    """
-    match = re.fullmatch(r"local(?:\[(\d+)(?:,\s*\d+)?\])?", master)
-    return int(match[1] or 1) // cores_of_a_task if match else None
-
-
-def _slots_here(spark: SparkSession) -> tuple[str, int | None]:
-    master = spark.conf.get("spark.master", "") or ""
-    return master, total_slots(master, int(spark.conf.get("spark.task.cpus", "1") or 1))
-
-
-def _refuse_if_too_few(spark: SparkSession, plan: Plan) -> None:
-    # Spark itself would look again forty times, every 15 seconds, before it said so.
-    _, total = _slots_here(spark)
-    if total is not None and total < plan.settings.workers:
-        raise _start_timeout(spark, plan, f"{total} slots in total")
-
-
-def _start_timeout(spark: SparkSession, plan: Plan, found: str) -> StartTimeout:
-    master, total = _slots_here(spark)
-    known = f"; {master} has {total} in total" if total is not None else f" on {master}"
-    return StartTimeout(
-        found,
-        expected=f"{plan.settings.workers} free slots at once, one for each of training.workers={plan.settings.workers}{known}",
-        mend="wait for other jobs, add executors or lower training.workers; if slots are free, raise training.start_timeout "
-        "and see that the executors reach storage.root",
-    )
