@@ -58,7 +58,9 @@ def _files(folder: Path, project: str, env: str) -> list[Path]:
     ):
         if not path.exists():
             hint = did_you_mean(path.stem, known)
-            raise ConfigurationError(f"no {kind} {path.stem!r}{hint} under {path.parent}", expected=f"one of {known}", mend=f"correct it, or create {path.name}")
+            raise ConfigurationError(
+                f"no {kind} {path.stem!r}{hint} under {path.parent}", expected=f"one of {known}", mend=f"correct it, or create {path.name}"
+            )
     return [base, environment, *sorted(own.glob("*.yaml"))]
 
 

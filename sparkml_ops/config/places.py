@@ -13,7 +13,6 @@ from sparkml_ops.config.section import Section
 __all__ = ["MlflowSection", "StorageSection", "WarehouseSection"]
 
 
-
 class StorageSection(Section):
     """`storage`: objects that outlive a process, readable by every executor."""
 

@@ -54,5 +54,5 @@ class ReleaseSection(Section):
     model: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", description="registered name in MLflow")
     minimum_rows: int = Field(default=1000, ge=1, description="rows that the evaluation split must have; fewer are no evidence and refuse")
     gates: dict[str, Gate] = Field(
-        default_factory=_default_gates, min_length=1, description="name of a gate to its rule; a project's map is merged over these, null removes one"
+        default_factory=_default_gates, min_length=1, description="name of a gate to its rule; a map in the configuration replaces the default one"
     )

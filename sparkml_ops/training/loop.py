@@ -56,6 +56,8 @@ class TrainingTask:
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
+        if self.settings.threads is not None:
+            torch.set_num_threads(self.settings.threads)
         progress = Trainer(self, context).fit()
         return progress.to_json() if context.rank == 0 else None
 

@@ -40,7 +40,7 @@ FILES = {
         "release": {
             "model": "tiny",
             "minimum_rows": 10,
-            "gates": {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.5}, "baselines": None},
+            "gates": {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.5}},
         }
     },
     "scoring.yaml": {"scoring": {"target": "tiny_scores", "max_quarantine_share": 0.1}},

@@ -89,7 +89,7 @@ def test_a_profile_survives_its_table(spark: SparkSession, warehouse: Tables) ->
 
     assert second.version == first.version + 1
     assert same(stored, again)
-    assert warehouse.read("profile_state").where(F.col("segment") == "split=train").where("column = 'x' AND block = ''").count() == 1
+    assert len(warehouse.rows("profile_state", {"table": "sample", "segment": "split=train", "column": "x", "block": ""})) == 1
     window = profile(warehouse.read("sample").where("month = '2013-07'"), again.edges)
     assert compare(again, window)["x"].ks_bounds is not None
     with pytest.raises(TableNotFound, match="2013-08"):

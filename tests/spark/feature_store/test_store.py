@@ -44,7 +44,8 @@ def store(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> fs.F
 def any_store(spark: SparkSession, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> fs.FeatureStore:
     """A warehouse by path, and one in a catalog."""
     if request.param == "catalog":
-        return fs.FeatureStore(spark, catalog="spark_catalog.default")
+        spark.sql("CREATE SCHEMA spark_catalog.store_tests")
+        return fs.FeatureStore(spark, catalog="spark_catalog.store_tests")
     return fs.FeatureStore(spark, root=str(tmp_path_factory.mktemp("any")))
 
 

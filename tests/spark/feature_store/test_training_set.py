@@ -257,7 +257,8 @@ def local(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Flig
 
 def test_a_catalog_gives_the_same_set(spark: SparkSession, flights: Flights) -> None:
     """Names of a catalog instead of paths: the same rows, which can be loaded and proved."""
-    other = filled(fs.FeatureStore(spark, catalog="spark_catalog.default"), 240, 150)
+    spark.sql("CREATE SCHEMA spark_catalog.training_set_tests")
+    other = filled(fs.FeatureStore(spark, catalog="spark_catalog.training_set_tests"), 240, 150)
 
     made = other.training_set()
 

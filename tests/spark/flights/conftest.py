@@ -1,4 +1,4 @@
-"""A slice of the real CSV files around both changes of clocks, and the project's tables built from it."""
+"""A slice of the real CSV files around both changes of clocks, and the raw tables made of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from feature_store import FeatureStore
-from feature_store.delta import Tables
-from feature_store.names import Warehouse
-from feature_store.source import build_source
+from feature_store.builders import find_builder
+from feature_store.table import FeatureTable
 from flights_project.source_file import CACHE, DATA
 from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Sections
@@ -61,13 +59,18 @@ def sections() -> Sections:
 
 
 @pytest.fixture(scope="session")
-def store(spark: SparkSession, csv_files: Path, sections: Sections, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """All raw tables and feature tables of the slice, as `build-features` makes them."""
-    root = str(tmp_path_factory.mktemp("flights") / "warehouse")
-    tables, built = Tables(spark, Warehouse(root=root)), FeatureStore(spark, root=root)
+def raw(spark: SparkSession, csv_files: Path, sections: Sections, tmp_path_factory: pytest.TempPathFactory) -> dict[str, DataFrame]:
+    """What each source's builder makes of the slice, computed once."""
+    folder, made = tmp_path_factory.mktemp("raw"), {}
     for name, source in sections.sources.items():
-        build_source(tables, name, source)
-    for name, declaration in sections.features.items():
-        built.register(declaration.table(name, sections.sources))
-        built.refresh(name)
-    return built
+        assert source.builder is not None
+        frame = find_builder(source.builder)(spark)
+        frame.write.parquet(str(folder / name))
+        made[name] = spark.read.schema(frame.schema).parquet(str(folder / name))
+    return made
+
+
+@pytest.fixture(scope="session")
+def declared(sections: Sections) -> dict[str, FeatureTable]:
+    """The project's feature tables."""
+    return {name: item.table(name, sections.sources) for name, item in sections.features.items()}

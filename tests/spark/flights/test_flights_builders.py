@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -9,23 +10,21 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from feature_store import FeatureStore
-from feature_store.builders import known_builders
-from flights_project import airports
 from flights_project.airports import ADDED, zones
 from sparkml_ops.config.root import Sections
 
 INSTANTS = ("scheduled_departure", "scheduled_arrival", "prediction_time", "departed_at", "arrived_at", "departure_known", "arrival_known")
+Raw = Mapping[str, DataFrame]
 MINUTE = np.timedelta64(60, "s")
 
 
 @pytest.fixture(scope="module")
-def built(store: FeatureStore) -> pd.DataFrame:
+def built(raw: Raw) -> pd.DataFrame:
     """The raw flights; instants as UTC without a zone."""
-    return _pandas(store.read("raw_flights"), INSTANTS).set_index("flight_id").sort_index()
+    return _pandas(raw["raw_flights"], INSTANTS).set_index("flight_id").sort_index()
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +142,9 @@ def test_the_timetable_is_the_local_one(built: pd.DataFrame, expected: pd.DataFr
     assert (built.departures_same_hour == traffic).all()
 
 
-def test_states_are_what_was_known_of_a_flight(store: FeatureStore, built: pd.DataFrame) -> None:
+def test_states_are_what_was_known_of_a_flight(raw: Raw, built: pd.DataFrame) -> None:
     """Overdue from the scheduled departure on, departed, arrived; or cancelled. The last state knows everything."""
-    states = _pandas(store.read("raw_flight_states"), ("scheduled_departure", "known_at"))
+    states = _pandas(raw["raw_flight_states"], ("scheduled_departure", "known_at"))
     last = states.sort_values("known_at").groupby("flight_id").tail(1).set_index("flight_id").sort_index()
 
     assert states.groupby("state").size().to_dict() == {
@@ -162,10 +161,12 @@ def test_states_are_what_was_known_of_a_flight(store: FeatureStore, built: pd.Da
     assert states[states.state.isin(["overdue", "cancelled"])].eval("known_at == scheduled_departure").all()
 
 
-def test_weather_is_the_file_without_impossible_winds(store: FeatureStore, csv_folder: Path) -> None:
+def test_weather_is_the_file_without_impossible_winds(raw: Raw, csv_folder: Path) -> None:
     """All hours of the file are there, each once; the slip of 12 February is null."""
-    found = _pandas(store.read("raw_weather"), ("observed_at",)).sort_values(["origin", "observed_at"], ignore_index=True)
-    file = pd.read_csv(csv_folder / "weather.csv").assign(observed_at=lambda rows: pd.to_datetime(rows.time_hour).dt.tz_localize(None))
+    found = _pandas(raw["raw_weather"], ("observed_at",)).sort_values(["origin", "observed_at"], ignore_index=True)
+    file = pd.read_csv(csv_folder / "weather.csv", float_precision="round_trip").assign(
+        observed_at=lambda rows: pd.to_datetime(rows.time_hour).dt.tz_localize(None)
+    )
     file = file.sort_values(["origin", "observed_at"], ignore_index=True)
     slip = file.wind_speed > 1000
 
@@ -175,14 +176,19 @@ def test_weather_is_the_file_without_impossible_winds(store: FeatureStore, csv_f
     assert found.temperature.equals(file.temp)
 
 
-def test_airports_hold_the_added_ones(spark: SparkSession, store: FeatureStore) -> None:
-    """The four destinations that the file lacks stand in the table, marked; no other row is."""
-    added = store.read("raw_airports").where("added").select("airport", "zone").orderBy("airport").collect()
+def test_airports_hold_the_added_ones(raw: Raw) -> None:
+    """The four destinations that the file lacks stand in the table, marked, beside all that it has."""
+    rows = raw["raw_airports"].select("airport", "zone", "added", "valid_from").toPandas()
+    added = rows[rows.added].sort_values("airport")
 
-    assert [tuple(row) for row in added] == [(code, zone) for code, _, zone in sorted(ADDED)]
-    assert airports(spark).where("zone is not null and not added").count() == 1455
+    assert list(zip(added.airport, added.zone, strict=True)) == [(code, zone) for code, _, zone in sorted(ADDED)]
+    assert rows.airport.is_unique
+    assert len(rows) == 1458 + 4
 
 
-def test_builders_are_found_by_name(sections: Sections) -> None:
-    """Every source's builder is an installed entry point."""
-    assert {source.builder for source in sections.sources.values()} <= set(known_builders())
+def test_builders_keep_the_sources_contract(raw: Raw, sections: Sections) -> None:
+    """Each source has the columns and types that `sources.yaml` declares, and no others; its identity names each row once."""
+    assert {name: dict(frame.dtypes) for name, frame in raw.items()} == {name: source.columns for name, source in sections.sources.items()}
+    for name in ("raw_weather", "raw_planes", "raw_airlines"):
+        identity = raw[name].select(*sections.sources[name].row_id)
+        assert identity.distinct().count() == identity.count()

@@ -15,28 +15,43 @@ import feature_store as fs
 from feature_store.table import FeatureTable
 from sparkml_ops.config.root import Sections
 
+Raw = Mapping[str, DataFrame]
+Declared = Mapping[str, FeatureTable]
 EARLY = "B6-23-JFK-20131103T1200Z"  # left 15 minutes before its scheduled departure at the full hour
 
 
 @pytest.fixture(scope="module")
-def declared(sections: Sections) -> Mapping[str, FeatureTable]:
-    """The project's feature tables."""
-    return {name: item.table(name, sections.sources) for name, item in sections.features.items()}
-
-
-@pytest.fixture(scope="module")
-def joined(store: fs.FeatureStore, sections: Sections, declared: Mapping[str, FeatureTable]) -> DataFrame:
+def joined(spark: SparkSession, raw: Raw, sections: Sections, declared: Declared, tmp_path_factory: pytest.TempPathFactory) -> DataFrame:
     """The slice's flights with all lookups of the training set, and with the times of what each lookup took."""
     assert sections.training_set is not None
-    spine = store.read("raw_flights").select("flight_id", "origin", "carrier", "dest", "tailnum", "prediction_time", "scheduled_departure")
+    spine = raw["raw_flights"].select("flight_id", "origin", "carrier", "dest", "tailnum", "prediction_time")
     lookups = []
     for lookup in (item.lookup() for item in sections.training_set.lookups):
         table = declared[lookup.table]
         known = None if table.aggregates else table.known_time
         names = tuple(feature.name for feature in table.features)
-        prefix = lookup.prefix or f"{table.name}_"
-        lookups.append(fs.Lookup(store.read(table.name), lookup.keys, names, table.event_time, known, table.ttl, prefix=prefix))
-    return fs.point_in_time_join(spine, lookups, spine_time="prediction_time", audit=True)
+        lookups.append(
+            fs.Lookup(_values(table, raw), lookup.keys, names, table.event_time, known, table.ttl, prefix=lookup.prefix or f"{table.name}_")
+        )
+    made = fs.point_in_time_join(spine, lookups, spine_time="prediction_time", audit=True)
+    path = str(tmp_path_factory.mktemp("joined") / "rows")
+    made.write.parquet(path)
+    return spark.read.schema(made.schema).parquet(path)
+
+
+def _values(table: FeatureTable, raw: Raw) -> DataFrame:
+    """A feature table's rows, as a refresh computes them."""
+    assert table.source is not None
+    rows = raw[table.source]
+    if table.transform is not None:
+        rows = table.transform(rows)  # type: ignore[operator]
+    return _grid(rows, table) if table.aggregates else rows
+
+
+def _grid(rows: DataFrame, table: FeatureTable) -> DataFrame:
+    assert table.slide is not None
+    times = {"event_time": table.event_time, "known_time": table.known_time, "row_id": table.row_id}
+    return fs.windows_every(rows, table.aggregates, keys=table.keys, slide=table.slide, **times)  # type: ignore[arg-type]
 
 
 def test_nothing_comes_from_after_the_prediction(joined: DataFrame) -> None:
@@ -53,9 +68,9 @@ def test_nothing_comes_from_after_the_prediction(joined: DataFrame) -> None:
     assert min(found[f"found {name}"] for name in times) > 1000
 
 
-def test_windows_hold_what_a_slow_reader_finds(store: fs.FeatureStore, joined: DataFrame) -> None:
+def test_windows_hold_what_a_slow_reader_finds(raw: Raw, joined: DataFrame) -> None:
     """At a hundred flights, the grid's values are those of a loop over the raw flights that looks at what was known at the grid time."""
-    flights = store.read("raw_flights").select(
+    flights = raw["raw_flights"].select(
         "flight_id",
         "origin",
         "carrier",
@@ -66,8 +81,9 @@ def test_windows_hold_what_a_slow_reader_finds(store: fs.FeatureStore, joined: D
         (F.col("dep_delay") > 15).cast("double").alias("dep_late"),
     )
     wanted = ["origin_dep_late_mean_1h", "origin_overdue_3h", "carrier_arr_late_mean_7d", "dest_cancelled_mean_1d"]
-    spine = joined.select("flight_id", "origin", "carrier", "dest", F.unix_micros("prediction_time").alias("at"), *wanted)
-    sample = spine.orderBy(F.xxhash64("flight_id")).limit(100).toPandas()
+    spine = joined.select("flight_id", "origin", "carrier", "dest", F.unix_micros("prediction_time").alias("at"), "origin_dep_late_mean_1d", *wanted)
+    # Where a day passed without flights (before the slice begins) the grid has no row at all, and counts are null.
+    sample = spine.where("origin_dep_late_mean_1d is not null").orderBy(F.xxhash64("flight_id")).limit(100).toPandas()
 
     expected = pd.DataFrame([_slowly(flights_of, row) for flights_of in [flights.toPandas()] for row in sample.itertuples()], columns=wanted)
 
@@ -76,10 +92,10 @@ def test_windows_hold_what_a_slow_reader_finds(store: fs.FeatureStore, joined: D
     assert (sample.origin_overdue_3h > 0).any()
 
 
-def test_an_early_flight_is_not_among_its_own_features(spark: SparkSession, store: fs.FeatureStore, declared: Mapping[str, FeatureTable]) -> None:
+def test_an_early_flight_is_not_among_its_own_features(raw: Raw, declared: Declared) -> None:
     """What became of a flight that left early changes the features at its scheduled minute, and none at its prediction."""
-    flight = store.read("raw_flights").where(F.col("flight_id") == EARLY)
-    states = store.read("raw_flight_states").where(F.col("origin") == "JFK")
+    flight = raw["raw_flights"].where(F.col("flight_id") == EARLY)
+    states = raw["raw_flight_states"].where(F.col("origin") == "JFK")
     changed = states.withColumn("dep_late", F.when(F.col("flight_id") == EARLY, 1 - F.col("dep_late")).otherwise(F.col("dep_late")))
 
     at_prediction = [_origin_delays(frame, flight, "prediction_time", declared["origin_delays"]) for frame in (states, changed)]
@@ -93,16 +109,7 @@ def test_an_early_flight_is_not_among_its_own_features(spark: SparkSession, stor
 
 
 def _origin_delays(states: DataFrame, flight: DataFrame, time: str, table: FeatureTable) -> Row:
-    assert table.slide is not None
-    grid = fs.windows_every(
-        states,
-        table.aggregates,
-        keys=table.keys,
-        event_time=table.event_time,
-        slide=table.slide,
-        known_time=table.known_time,
-        row_id=table.row_id,
-    )
+    grid = _grid(states, table)
     lookup = fs.Lookup(grid, table.keys, event_time=table.event_time, ttl=table.ttl)
     spine = flight.select("origin", F.col(time).alias("at"))
     row = fs.point_in_time_join(spine, [lookup], spine_time="at").drop("at").first()

@@ -26,7 +26,7 @@ from sparkml_ops.scoring.model import ScoringModel
 KEY = ["flight_id", "leg"]
 GOOD = 120
 # Of a window with no duplicate, into a new table. Lower it when it falls, and say why when it must rise.
-JOBS = 16
+JOBS = 14
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from training_rows import table
 
+from feature_store import hooks
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.records import TrainingSet
@@ -202,3 +204,15 @@ def test_a_run_is_not_continued_with_other_settings(room: Room, trained: Trained
 
     with pytest.raises(ContractError, match="begun with other settings"):
         room.train("unbroken", settings=SETTINGS.model_copy(update={"seed": 8}))
+
+
+def test_a_killed_rank_of_horovod_changes_nothing(room: Room, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 dies after its first checkpoint; two ranks start again from it and end where one process ended, but for float summation order."""
+    kill = {"kill": "storage.publish.checkpoint_manifest:after", "once": str(tmp_path / "killed")}
+    monkeypatch.setenv(hooks.VARIABLE, json.dumps(kill))
+    found = room.train("horovod", settings=SETTINGS.model_copy(update={"backend": "horovod", "workers": 2}))
+
+    assert (tmp_path / "killed").exists()
+    for name in ("evaluation_auc", "evaluation_log_loss"):
+        assert found.metrics[name] == pytest.approx(trained.metrics[name], abs=1e-4)
+    assert [epoch.train_loss for epoch in found.history] == pytest.approx([epoch.train_loss for epoch in trained.history], abs=1e-5)
