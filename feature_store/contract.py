@@ -65,12 +65,15 @@ def check_types(declared: dict[str, str], schema: StructType, what: str) -> None
 
 
 def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
-    """Refuse rows without identity or with impossible times, in one job."""
+    """Refuse rows without identity or with impossible times, in one job.
+
+    A source row of windows may have no known time yet: it counts in none. In a stored row it is part of the identity.
+    """
     known = table.known_time if isinstance(table.known_time, str) else None
-    identity = (*table.keys, table.event_time, *((known,) if known else ()))
+    identity = (*table.keys, table.event_time, *((table.stored_known_time,) if table.stored_known_time else ()))
     event = F.unix_micros(F.col(quote(table.event_time)))
     counts = {f"null:{name}": F.col(quote(name)).isNull() for name in identity}
-    counts |= {f"range:{name}": ~in_range(name) for name in identity if name in (table.event_time, known)}
+    counts |= {f"range:{name}": ~in_range(name) for name in (table.event_time, known) if name}
     if known and not table.known_early:
         counts["early"] = known_micros(event, known) < event
     found = frame.agg(F.count("*").alias("rows"), *(F.count_if(condition).alias(name) for name, condition in counts.items())).first()

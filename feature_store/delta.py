@@ -136,13 +136,13 @@ class Tables:
         return reader.load(self.warehouse.path(name)) if self.warehouse.catalog is None else reader.table(self.warehouse.qualified(name))
 
     def details(self, name: str) -> Commit:
-        """The newest commit that was made through this class; the newest of all, without details, where none was.
+        """The newest of the last commits that was made through this class; the newest of all, without details, where none was.
 
         Raises:
             TableNotFound: There is no such table.
         """
         log = self._log(name)
-        for version, note in _notes(log, limit=None):
+        for version, note in _notes(log, limit=_HISTORY):
             return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
         return Commit(Snapshot(name, log.version()), fresh=False)
 

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from feature_store import hooks
 from feature_store.content import measure
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
+from sparkml_ops.project import Project
+from sparkml_ops.records import TrainingResult
 
 ROWS, WINDOW, UNTIL, AS_OF = 900, "2020-02", "2020-02-01", "2020-04-01"
 TRAINING = {"label": "label", "exclude": ["id"], "backend": "local", "workers": 1, "epochs": 2, "batch_size": 64, "shards": 4, "minimum_count": 1}
@@ -64,42 +68,34 @@ class Place:
     def tables(self, spark: SparkSession) -> Tables:
         return Tables(spark, Warehouse(root=str(self.folder / "data" / "warehouse")))
 
-    def run(self, verb: str, *options: str, hooking: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def project(self, spark: SparkSession) -> Project:
+        return Project.open(self.folder / "conf", "tiny", spark=spark)
+
+    def start(self, verb: str, *options: str, hooking: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """The verb in a process of its own: a kill takes Spark's JVM with it."""
-        command = [
-            sys.executable,
-            "-m",
-            "sparkml_ops",
-            verb,
-            "--project",
-            "tiny",
-            "--conf",
-            str(self.folder / "conf"),
-            "--as-of",
-            AS_OF,
-            "--json",
-            *options,
-        ]
-        environment = {**os.environ, hooks.VARIABLE: json.dumps(hooking)} if hooking else dict(os.environ)
+        command = [sys.executable, "-m", "sparkml_ops", verb, "--project", "tiny", "--conf", str(self.folder / "conf"), "--as-of", AS_OF, *options]
+        environment = {**os.environ, hooks.VARIABLE: json.dumps(hooking or {})}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
-    def must(self, verb: str, *options: str, hooking: dict[str, str] | None = None) -> dict[str, object]:
-        done = self.run(verb, *options, hooking=hooking)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    def kill_at_each(self, verb: str, names: list[str], *options: str) -> None:
+        """One kill after another, each start going on from what the last one left.
 
-    def record(self, verb: str, *options: str) -> tuple[list[str], dict[str, object]]:
-        """The names that an unbroken run passes, in the order of their first time, and its record."""
-        names = self.folder / f"{verb}.names"
-        result = self.must(verb, *options, hooking={"record": str(names)})
-        return list(dict.fromkeys(names.read_text().split())), result
-
-    def kill_at_each(self, verb: str, names: list[str], *options: str) -> dict[str, object]:
-        """One kill after another, each start continuing what the last one left; then an unbroken start."""
-        for number, name in enumerate(names):
-            done = self.run(verb, *options, hooking={"kill": name, "once": str(self.folder / f"{verb}.killed.{number}")})
+        Everything that lasts passes a hook, so that what is there after one is what is there before the next:
+        a kill before each, and one after the last, are all the states that a kill can leave.
+        """
+        for number, name in enumerate([*(name for name in names if name.endswith(":before")), names[-1]]):
+            done = self.start(verb, *options, hooking={"kill": name, "once": str(self.folder / f"{verb}.killed.{number}")})
             assert done.returncode == -signal.SIGKILL, f"{verb} was not killed at {name}: {done.returncode} {done.stderr[-3000:]}"
-        return self.must(verb, *options)
+
+
+@contextmanager
+def recording(names: Path) -> Iterator[None]:
+    """Write the name of each hook that this process passes to a file."""
+    os.environ[hooks.VARIABLE] = json.dumps({"record": str(names)})
+    try:
+        yield
+    finally:
+        del os.environ[hooks.VARIABLE]
 
 
 def events(spark: SparkSession) -> DataFrame:
@@ -121,39 +117,49 @@ def places(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tup
     both = tuple(Place(tmp_path_factory.mktemp(name)) for name in ("unbroken", "killed"))
     for place in both:
         place.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
-        place.must("build-features")
-        place.must("training-set", "--until", UNTIL)
+        place.project(spark).build_features(as_of=AS_OF)
+        place.project(spark).training_set(until=UNTIL, as_of=AS_OF)
         place.tables(spark).overwrite("events", events(spark).coalesce(1))
     return both[0], both[1]
 
 
-def test_train_then_score(places: tuple[Place, Place], spark: SparkSession) -> None:
+def passed(names: Path) -> list[str]:
+    """Names of the hooks in the order of their first time."""
+    return list(dict.fromkeys(names.read_text().split()))
+
+
+def test_train_then_score(places: tuple[Place, Place], spark: SparkSession, tmp_path: Path) -> None:
     """Every commit, MLflow call and published object of both verbs is a case: the names come from an unbroken run."""
     unbroken, killed = places
-    names, expected = unbroken.record("train")
+    with recording(tmp_path / "train"):
+        expected = unbroken.project(spark).train(as_of=AS_OF)
+    names = passed(tmp_path / "train")
     assert {name.split(".")[0] for name in names} == {"delta", "mlflow", "storage"}
-    found = killed.kill_at_each("train", names)
+    killed.kill_at_each("train", names)
+    found = killed.project(spark).train(as_of=AS_OF)
 
-    assert found["metrics"] == expected["metrics"]
+    assert found.metrics == expected.metrics
     assert _artifact(killed, found) == _artifact(unbroken, expected)
     for place in places:
-        place.must("register")
-        place.must("promote")
+        place.project(spark).promote(place.project(spark).register(as_of=AS_OF), as_of=AS_OF)
 
-    names, expected = unbroken.record("score", "--window", WINDOW)
+    with recording(tmp_path / "score"):
+        scored = unbroken.project(spark).score(WINDOW, as_of=AS_OF)
+    names = passed(tmp_path / "score")
     assert {name.split(".")[0] for name in names} >= {"delta", "storage"}
-    found = killed.kill_at_each("score", names, "--window", WINDOW)
+    killed.kill_at_each("score", names, "--window", WINDOW)
+    again = killed.project(spark).score(WINDOW, as_of=AS_OF)
 
-    assert (found["rows"], found["quarantined"]) == (expected["rows"], expected["quarantined"])
-    assert expected["quarantined"] == 1
+    assert (again.rows, again.quarantined) == (scored.rows, scored.quarantined)
+    assert scored.quarantined == 1
     for name in ("tiny_scores", "tiny_scores_scoring_set"):
         assert _content(killed.tables(spark).read(name)) == _content(unbroken.tables(spark).read(name)), name
     for verb in ("train", "score"):
         assert len(killed.tables(spark).rows("runs", {"verb": verb})) == 1
 
 
-def _artifact(place: Place, record: dict[str, object]) -> dict[str, bytes]:
-    folder = place.folder / "data" / "storage" / str(record["checkpoint"])
+def _artifact(place: Place, result: TrainingResult) -> dict[str, bytes]:
+    folder = place.folder / "data" / "storage" / result.checkpoint
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")} | {"model.json": (folder / "model.json").read_bytes()}
 
 

@@ -194,12 +194,14 @@ FLIGHTS = "flight bigint, origin string, scheduled timestamp, departed timestamp
 
 
 def flights(count: int = 40) -> pd.DataFrame:
-    """Flights of two airports, some cancelled; a delay is known when the flight has left."""
+    """Flights of two airports, some cancelled; a delay is known when the flight has left, and one never does."""
     rows = [
         (number, "JFK" if number % 3 else "LGA", hour(number / 4), hour(number / 4 + number % 5 / 2), float(number % 7), number % 6 == 0)
         for number in range(count)
     ]
-    return pd.DataFrame(rows, columns=["flight", "origin", "scheduled", "departed", "delay", "cancelled"])
+    made = pd.DataFrame(rows, columns=["flight", "origin", "scheduled", "departed", "delay", "cancelled"])
+    made.loc[made.flight == 31, "departed"] = pd.NaT
+    return made
 
 
 WINDOWS = fs.FeatureTable(

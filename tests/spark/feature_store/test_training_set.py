@@ -302,6 +302,18 @@ class TestRefusals:
         assert not local.store.tables.exists("training_sets")
 
 
+def test_a_frame_as_lookup_is_part_of_the_identity_but_cannot_be_proved(local: Flights) -> None:
+    """Its content is hashed into the id; nothing is kept to read it again."""
+    rows = local.store.read("delays")
+    lookup = fs.Lookup(rows, ("origin",), ("delay",), event_time="at", known_time="known")
+    made = local.training_set(lookups=(lookup,))
+
+    assert local.training_set(lookups=(replace(lookup, table=rows.repartition(3)),)) == made
+    assert made.inputs == {"examples": 0}
+    with pytest.raises(fs.ContractError, match="a lookup that was given as a DataFrame"):
+        local.store.rebuild(made.id)
+
+
 def test_scoring_rows_are_assembled_without_labels(local: Flights) -> None:
     """The same join for every row of the spine; nothing is written, versions are returned."""
     frame, inputs = local.store.assemble("examples", (LOOKUP,), spine_time="at", columns=("row",), where="row >= 10")

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_store.errors import ContractError
-from flights_project.airports import zones
+from flights_project.airlines import AIRLINES
+from flights_project.airports import AIRPORTS, zones
 from flights_project.flights import FLIGHTS
-from flights_project.source_file import CACHE, DATA
+from flights_project.planes import PLANES
+from flights_project.source_file import CACHE, DATA, SourceFile
 from flights_project.weather import WEATHER
 
 Write = Callable[..., None]
@@ -25,7 +27,7 @@ ROWS = (
     "2013,1,1,NA,1630,NA,NA,1815,NA,EV,4308,N18120,EWR,RDU,NA,416,16",
     "2013,1,1,2343,2359,-16,432,440,-8,B6,727,N571JB,JFK,BQN,186,1576,23",
 )
-AIRPORTS = """faa,name,lat,lon,alt,tz,dst,tzone
+AIRPORT_ROWS = """faa,name,lat,lon,alt,tz,dst,tzone
 EWR,Newark Liberty Intl,40.6925,-74.168667,18,-5,A,America/New_York
 JFK,John F Kennedy Intl,40.639751,-73.778925,13,-5,A,America/New_York
 IAH,George Bush Intercontinental,29.984433,-95.341442,97,-6,A,America/Chicago
@@ -39,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the airports' file, in place of the installed package's."""
     data = tmp_path / "csv"
     data.mkdir()
-    (data / "airports.csv").write_text(AIRPORTS)
+    (data / "airports.csv").write_text(AIRPORT_ROWS)
     monkeypatch.setenv(DATA, str(data))
     monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
     return data
@@ -190,3 +192,20 @@ class TestZones:
             airports.write("STT,Cyril E. King,18.337306,-64.973361,23,-4,A,America/Virgin\n")
 
         assert zones()["STT"] == "America/Virgin"
+
+
+class TestRealFiles:
+    @pytest.mark.parametrize(("source", "rows"), [(FLIGHTS, 336_776), (WEATHER, 26_115), (PLANES, 3_322), (AIRPORTS, 1_458), (AIRLINES, 16)])
+    def test_pass_their_contract(self, source: SourceFile, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The package's files break no rule: every flight has one identity, possible times and airports with a zone."""
+        monkeypatch.delenv(DATA, raising=False)
+        monkeypatch.setenv(CACHE, str(tmp_path))
+
+        assert pq.read_metadata(source.checked()).num_rows == rows
+
+    def test_share_their_copy_among_several_tasks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The copy has row groups small enough for more than two tasks."""
+        monkeypatch.delenv(DATA, raising=False)
+        monkeypatch.setenv(CACHE, str(tmp_path))
+
+        assert pq.read_metadata(FLIGHTS.checked()).num_row_groups >= 4
