@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ from feature_store.content import measure
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from sparkml_ops.project import Project
-from sparkml_ops.records import TrainingResult
+from sparkml_ops.records import ScoredWindow, TrainingResult
 
 ROWS, WINDOW, UNTIL, AS_OF = 900, "2020-02", "2020-02-01", "2020-04-01"
 TRAINING = {"label": "label", "exclude": ["id"], "backend": "local", "workers": 1, "epochs": 2, "batch_size": 64, "shards": 4, "minimum_count": 1}
@@ -68,6 +71,11 @@ class Place:
     def tables(self, spark: SparkSession) -> Tables:
         return Tables(spark, Warehouse(root=str(self.folder / "data" / "warehouse")))
 
+    def copy(self, folder: Path) -> Place:
+        """The same tables, objects and runs in another folder; artifacts stay where MLflow's store says."""
+        shutil.copytree(self.folder, folder)
+        return Place(folder)
+
     def project(self, spark: SparkSession) -> Project:
         return Project.open(self.folder / "conf", "tiny", spark=spark)
 
@@ -111,16 +119,39 @@ def events(spark: SparkSession) -> DataFrame:
     return frame.withColumn("label", ((F.col("distance") > 50) != noise).cast("double"))
 
 
+@dataclass(frozen=True)
+class Runs:
+    """An unbroken run of both verbs and, beside it, one that was killed at each hook and started again."""
+
+    unbroken: Place
+    killed: dict[str, Place]
+    names: dict[str, list[str]]
+    trained: TrainingResult
+    scored: ScoredWindow
+
+
 @pytest.fixture(scope="module")
-def places(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Place]:
-    """Two equal projects: one runs unbroken, the other is killed."""
-    both = tuple(Place(tmp_path_factory.mktemp(name)) for name in ("unbroken", "killed"))
-    for place in both:
-        place.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
-        place.project(spark).build_features(as_of=AS_OF)
-        place.project(spark).training_set(until=UNTIL, as_of=AS_OF)
-        place.tables(spark).overwrite("events", events(spark).coalesce(1))
-    return both[0], both[1]
+def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The names of the hooks come from the unbroken run; the two chains of kills run side by side."""
+    folder = tmp_path_factory.mktemp("kills")
+    unbroken = Place(folder / "unbroken")
+    project = unbroken.project(spark)
+    unbroken.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
+    project.build_features(as_of=AS_OF)
+    project.training_set(until=UNTIL, as_of=AS_OF)
+    unbroken.tables(spark).overwrite("events", events(spark).coalesce(1))
+    killed = {"train": unbroken.copy(folder / "killed_train")}
+    with recording(folder / "train"):
+        trained = project.train(as_of=AS_OF)
+    project.promote(project.register(as_of=AS_OF), as_of=AS_OF)
+    killed["score"] = unbroken.copy(folder / "killed_score")
+    with recording(folder / "score"):
+        scored = project.score(WINDOW, as_of=AS_OF)
+    names = {verb: passed(folder / verb) for verb in killed}
+    options = {"train": (), "score": ("--window", WINDOW)}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda verb: killed[verb].kill_at_each(verb, names[verb], *options[verb]), killed))
+    return Runs(unbroken, killed, names, trained, scored)
 
 
 def passed(names: Path) -> list[str]:
@@ -128,34 +159,29 @@ def passed(names: Path) -> list[str]:
     return list(dict.fromkeys(names.read_text().split()))
 
 
-def test_train_then_score(places: tuple[Place, Place], spark: SparkSession, tmp_path: Path) -> None:
-    """Every commit, MLflow call and published object of both verbs is a case: the names come from an unbroken run."""
-    unbroken, killed = places
-    with recording(tmp_path / "train"):
-        expected = unbroken.project(spark).train(as_of=AS_OF)
-    names = passed(tmp_path / "train")
-    assert {name.split(".")[0] for name in names} == {"delta", "mlflow", "storage"}
-    killed.kill_at_each("train", names)
-    found = killed.project(spark).train(as_of=AS_OF)
+@pytest.mark.timeout(2400)  # some thirty processes, each with a Spark of its own
+def test_a_killed_training_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession) -> None:
+    """The same weights and metrics, one entry in the ledger; commits, MLflow calls and objects are all among the cases."""
+    found = runs.killed["train"].project(spark).train(as_of=AS_OF)
 
-    assert found.metrics == expected.metrics
-    assert _artifact(killed, found) == _artifact(unbroken, expected)
-    for place in places:
-        place.project(spark).promote(place.project(spark).register(as_of=AS_OF), as_of=AS_OF)
+    assert {name.split(".")[0] for name in runs.names["train"]} == {"delta", "mlflow", "storage"}
+    assert found.metrics == runs.trained.metrics
+    assert _artifact(runs.killed["train"], found) == _artifact(runs.unbroken, runs.trained)
+    assert len(runs.killed["train"].tables(spark).rows("runs", {"verb": "train"})) == 1
 
-    with recording(tmp_path / "score"):
-        scored = unbroken.project(spark).score(WINDOW, as_of=AS_OF)
-    names = passed(tmp_path / "score")
-    assert {name.split(".")[0] for name in names} >= {"delta", "storage"}
-    killed.kill_at_each("score", names, "--window", WINDOW)
-    again = killed.project(spark).score(WINDOW, as_of=AS_OF)
 
-    assert (again.rows, again.quarantined) == (scored.rows, scored.quarantined)
-    assert scored.quarantined == 1
+@pytest.mark.timeout(2400)
+def test_killed_scoring_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession) -> None:
+    """The same scoring set, predictions and quarantine, one entry in the ledger."""
+    place = runs.killed["score"]
+    found = place.project(spark).score(WINDOW, as_of=AS_OF)
+
+    assert {name.split(".")[0] for name in runs.names["score"]} >= {"delta", "storage"}
+    assert (found.rows, found.quarantined) == (runs.scored.rows, runs.scored.quarantined)
+    assert runs.scored.quarantined == 1
     for name in ("tiny_scores", "tiny_scores_scoring_set"):
-        assert _content(killed.tables(spark).read(name)) == _content(unbroken.tables(spark).read(name)), name
-    for verb in ("train", "score"):
-        assert len(killed.tables(spark).rows("runs", {"verb": verb})) == 1
+        assert _content(place.tables(spark).read(name)) == _content(runs.unbroken.tables(spark).read(name)), name
+    assert len(place.tables(spark).rows("runs", {"verb": "score"})) == 1
 
 
 def _artifact(place: Place, result: TrainingResult) -> dict[str, bytes]:

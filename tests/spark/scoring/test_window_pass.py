@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from scoring_rows import SCHEMA, SETTINGS, START, WINDOW, all_bad, bad_rows, good_rows, run, store_rows
+from scoring_rows import SCHEMA, SETTINGS, WINDOW, all_bad, bad_rows, good_rows, run, store_rows
 
 from feature_store.delta import Tables
 from feature_store.records import Snapshot
@@ -21,12 +21,14 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.records import ScoredWindow
 from sparkml_ops.scoring import finished, predictions, quarantine
+from sparkml_ops.scoring.checks import value_checks
 from sparkml_ops.scoring.model import ScoringModel
 
 KEY = ["flight_id", "leg"]
 GOOD = 120
+CHECKS = ScoringSection.model_validate({"checks": {"distance": {"minimum": 0}}}).checks
 # Of a window with no duplicate, into a new table. Lower it when it falls, and say why when it must rise.
-JOBS = 14
+JOBS = 16
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def scoring_set(warehouse: Tables) -> Snapshot:
 @pytest.fixture(scope="module")
 def scored(warehouse: Tables, model: ScoringModel, scoring_set: Snapshot) -> ScoredWindow:
     """That window, scored by the arrow engine."""
-    return run(warehouse, model, scoring_set, engine="arrow")
+    return run(warehouse, model, scoring_set, engine="arrow", checks=CHECKS)
 
 
 def test_every_row_is_there_once(warehouse: Tables, scored: ScoredWindow) -> None:
@@ -74,7 +76,7 @@ def test_predictions_are_the_model_s_to_the_last_bit(warehouse: Tables, scored: 
 
 def test_engines_agree_to_the_last_bit(warehouse: Tables, model: ScoringModel, scoring_set: Snapshot, scored: ScoredWindow) -> None:
     """`pandas` and `arrow` give the same predictions, reasons and places."""
-    other = run(warehouse, model, scoring_set, slot="shadow", engine="pandas")
+    other = run(warehouse, model, scoring_set, slot="shadow", engine="pandas", checks=CHECKS)
     slots = warehouse.read(SETTINGS.target)
     arrow, pandas = (slots.where(F.col("slot") == slot).drop("slot") for slot in ("champion", "shadow"))
 
@@ -120,31 +122,44 @@ def test_nothing_is_left_in_staging(warehouse: Tables, model: ScoringModel, scor
     assert model.published.storage.list(f"staging/{SETTINGS.target}/{WINDOW}/champion") == []
 
 
-def test_a_pass_is_one_commit_and_few_jobs(spark: SparkSession, tables: Tables, model: ScoringModel) -> None:
-    """One commit beside the table's creation; the number of Spark jobs is held."""
+def test_a_pass_is_one_commit_and_few_jobs_in_any_zone(spark: SparkSession, tables: Tables, model: ScoringModel) -> None:
+    """One commit beside the table's creation; the number of Spark jobs is held; `scored_at` is the instant whatever zone the session shows."""
     snapshot = store_rows(tables, good_rows(40) + bad_rows()["null spine time"])
-
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
     spark.sparkContext.setJobGroup("one-pass", "counted")
-    done = run(tables, model, snapshot)
-    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    try:
+        done = run(tables, model, snapshot)
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
+    [row] = tables.read(SETTINGS.target).select(F.unix_micros("scored_at").alias("at")).distinct().collect()
+    assert row["at"] == datetime(2013, 9, 4, tzinfo=UTC).timestamp() * 1_000_000
     assert done.snapshot.version == 1
     assert len(spark.sparkContext.statusTracker().getJobIdsForGroup("one-pass")) <= JOBS
 
 
-def test_too_many_bad_rows_refuse_the_window(tables: Tables, model: ScoringModel) -> None:
-    """Above the share nothing is written: the error has count, share, reasons and limit, and no staged row stays."""
-    first = run(tables, model, store_rows(tables, good_rows(40)))
-    snapshot = store_rows(tables, good_rows(40, "2013-08") + bad_rows("2013-08")["infinite feature: distance"], "2013-08")
+def test_a_refused_window_leaves_the_target_as_it_was(tables: Tables, model: ScoringModel) -> None:
+    """Too many bad rows, or none at all: the error has count, share, reasons and limit, no staged row stays, and nothing is written."""
+    july = store_rows(tables, good_rows(40))
+    first = run(tables, model, july)
+    august = store_rows(tables, good_rows(40, "2013-08") + bad_rows("2013-08")["infinite feature: distance"], "2013-08")
 
     with pytest.raises(ContractError) as refused:
-        run(tables, model, snapshot, window="2013-08", max_quarantine_share=0.02)
+        run(tables, model, august, window="2013-08", max_quarantine_share=0.02)
+    with pytest.raises(ContractError, match="no rows in window 2013-09"):
+        run(tables, model, august, window="2013-09")
 
     assert "2 of 42 rows to quarantine" in str(refused.value)
     assert "4.76%: 2 infinite feature (most frequent: 2 infinite feature: distance)" in str(refused.value)
     assert "at most 2.00% (scoring.max_quarantine_share)" in str(refused.value)
     assert tables.newest(SETTINGS.target) == first.snapshot
     assert model.published.storage.list("staging") == []
+
+    # An empty window that is meant is a result, and deletes no other one (`replaceWhere` with an empty frame deletes its own).
+    emptied = run(tables, model, august, window="2013-09", allow_empty=True)
+    assert (emptied.rows, emptied.quarantined) == (0, 0)
+    assert predictions(tables, SETTINGS.target).count() == 40
 
 
 def test_bad_identities_refuse_before_the_model_runs(tables: Tables, model: ScoringModel) -> None:
@@ -157,41 +172,14 @@ def test_bad_identities_refuse_before_the_model_runs(tables: Tables, model: Scor
     assert not tables.exists(SETTINGS.target)
 
 
-def test_an_empty_window_is_refused_unless_allowed(tables: Tables, model: ScoringModel) -> None:
-    """`replaceWhere` with an empty frame deletes the window: that must be meant."""
-    snapshot = store_rows(tables, good_rows(10))
-    run(tables, model, snapshot)
-    with pytest.raises(ContractError, match="no rows in window 2013-08"):
-        run(tables, model, snapshot, window="2013-08")
+def test_configured_checks_tell_null_from_nan(spark: SparkSession) -> None:
+    """They run in Spark, where null and NaN still differ; limits leave both alone."""
+    options = {"x": {"minimum": 0, "maximum": 10, "allow_null": False}, "y": {"minimum": 0, "allow_nan": False}, "n": {"maximum": 5}}
+    checks = ScoringSection.model_validate({"checks": options}).checks
+    rows = [(1.0, 1.0, 1), (-0.5, 1.0, 1), (10.5, 1.0, 1), (None, 1.0, 1), (math.nan, 1.0, None), (1.0, None, 1), (1.0, math.nan, 1), (1.0, 1.0, 6)]
+    frame = spark.createDataFrame(rows, "x double, y double, n int").coalesce(1)
 
-    emptied = run(tables, model, snapshot, window="2013-08", allow_empty=True)
+    found = [row["reason"] for row in frame.select(F.coalesce(*value_checks(frame.schema, checks)).alias("reason")).collect()]
 
-    assert (emptied.rows, emptied.quarantined) == (0, 0)
-    assert predictions(tables, SETTINGS.target).count() == 10
-
-
-def test_configured_checks_tell_null_from_nan(tables: Tables, model: ScoringModel) -> None:
-    """They run in Spark, where null and NaN still differ; limits leave NaN alone."""
-    distances = [-1.0, None, math.nan, 2e6, 500.0, 600.0, 700.0]
-    snapshot = store_rows(tables, [(index, "out", START, "AA", 7, value, 150, "x", WINDOW) for index, value in enumerate(distances)])
-    checks = ScoringSection.model_validate({"checks": {"distance": {"minimum": 0, "maximum": 1e6, "allow_null": False}}}).checks
-
-    run(tables, model, snapshot, checks=checks)
-
-    assert {row["flight_id"]: row["reason"] for row in quarantine(tables, SETTINGS.target).collect()} == {
-        0: "value out of range: distance below 0",
-        1: "missing value: distance is null",
-        3: "value out of range: distance above 1e+06",
-    }
-
-
-def test_scored_at_is_an_instant_in_any_zone(spark: SparkSession, tables: Tables, model: ScoringModel) -> None:
-    """A session of another zone writes the same instants."""
-    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
-    try:
-        run(tables, model, store_rows(tables, good_rows(4)))
-        [row] = tables.read(SETTINGS.target).select(F.unix_micros("scored_at").alias("at")).distinct().collect()
-    finally:
-        spark.conf.set("spark.sql.session.timeZone", "UTC")
-
-    assert row["at"] == datetime(2013, 9, 4, tzinfo=UTC).timestamp() * 1_000_000
+    below, above = "value out of range: x below 0", "value out of range: x above 10"
+    assert found == [None, below, above, "missing value: x is null", None, None, "missing value: y is NaN", "value out of range: n above 5"]
