@@ -64,8 +64,8 @@ def check_types(declared: dict[str, str], schema: StructType, what: str) -> None
         raise ContractError(f"{', '.join(wrong[:_SHOWN])} in {what}", expected="the declared types", mend=mend)
 
 
-def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
-    """Refuse rows without identity or with impossible times, in one job.
+def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> int:
+    """Refuse rows without identity or with impossible times, in one job, and count them.
 
     A source row of windows may have no known time yet: it counts in none. In a stored row it is part of the identity.
     """
@@ -90,6 +90,7 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> None:
             expected="values known at their event time or later",
             mend="declare known_early=True if they are a schedule or a forecast, else correct them",
         )
+    return int(found["rows"])
 
 
 def check_once(table: FeatureTable, frame: DataFrame, what: str) -> None:

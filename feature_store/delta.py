@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlparse
 
 import deltalake
 from delta.tables import DeltaTable
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -156,7 +157,11 @@ class Tables:
         filters = [(column, "=", value) for column, value in (where or {}).items()]
         log = self._log(name)
         self._check_format(name, log)
-        return list(log.to_pyarrow_table(filters=filters or None).to_pylist())
+        # The library's own file system is Python: an Arrow thread that still reads ahead in it when the
+        # interpreter ends brings the process down. Local files are read by Arrow itself.
+        place = self.location(name)
+        local = None if "://" in place else SubTreeFileSystem(place, LocalFileSystem())
+        return list(log.to_pyarrow_table(filters=filters or None, filesystem=local).to_pylist())
 
     def ensure(self, name: str, schema: StructType, *, partition_by: Sequence[str] = ()) -> None:
         """Create one of our own tables, empty, marked with the format version, unless it is there."""

@@ -120,7 +120,9 @@ def test_spark_submit_is_a_door_like_the_others(first: tuple[dict[str, Any], str
     """The command of the README: Delta by --packages, one JSON line on standard output, the work entered in the ledger."""
     extensions = "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension"
     catalog = "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog"
-    submit = [str(Path(sys.executable).parent / "spark-submit"), "--master", "local[2]", "--packages", "io.delta:delta-spark_4.2_2.13:4.4.0"]
+    binaries = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}  # as after `source .venv/bin/activate`
+    submit = [str(binaries / "spark-submit"), "--master", "local[2]", "--packages", "io.delta:delta-spark_4.2_2.13:4.4.0"]
     command = [
         *submit,
         "--conf",
@@ -135,7 +137,7 @@ def test_spark_submit_is_a_door_like_the_others(first: tuple[dict[str, Any], str
         "--generation",
         "next",
     ]
-    done = subprocess.run([*command, *places(data)], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=600)
+    done = subprocess.run([*command, *places(data)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
     assert done.returncode == 0, done.stderr[-3000:]
     again = json.loads(done.stdout.strip().splitlines()[-1])
