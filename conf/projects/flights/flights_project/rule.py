@@ -42,7 +42,8 @@ def together(first: str, second: str) -> Rule:
     """Two columns that are null in the same rows."""
 
     def bad(batch: pa.RecordBatch) -> Mask:
-        return np.asarray(batch.column(first).is_null()) != np.asarray(batch.column(second).is_null())
+        alone: Mask = np.asarray(batch.column(first).is_null()) != np.asarray(batch.column(second).is_null())
+        return alone
 
     return Rule(f"one of `{first}` and `{second}` alone", "both or neither", (first, second), bad)
 

@@ -34,11 +34,11 @@ _STRONGEST_WIND = 253.0
 
 
 def weather(spark: SparkSession) -> DataFrame:
-    """One row for each airport and hour: origin, observed_at, then temperature and dew_point (°F), humidity (%), wind_direction (degrees), wind_speed
-    and wind_gust (mph), precipitation (inches), pressure (mbar), visibility (miles).
+    """One row for each airport and hour, under the file's own instant: the local hour names two of them in the night of 3 November.
 
-    `observed_at` is the file's own instant: the local hour alone names two of them in the night of 3 November.
-    """  # noqa: D205
+    `origin`, `observed_at`, then `temperature` and `dew_point` (°F), `humidity` (%), `wind_direction` (degrees), `wind_speed` and `wind_gust` (mph),
+    `precipitation` (inches), `pressure` (mbar), `visibility` (miles).
+    """
     return WEATHER.frame(spark).select(
         "origin",
         F.col("time_hour").alias("observed_at"),
