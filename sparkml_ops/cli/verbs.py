@@ -1,4 +1,7 @@
-"""One command for each verb."""
+"""One command for each verb.
+
+A verb is imported when it is called: `--help` and a wrong option wait for no torch and no scipy.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,6 @@ import typer
 
 from sparkml_ops.cli.options import AsOf, Common, GenerationOption, PlanOption, command, parse_generation, show
 from sparkml_ops.logs import logger
-from sparkml_ops.verbs import build_features as build_features_verb
-from sparkml_ops.verbs import drift as drift_verb
-from sparkml_ops.verbs import promote as promote_verb
-from sparkml_ops.verbs import register as register_verb
-from sparkml_ops.verbs import score as score_verb
-from sparkml_ops.verbs import train as train_verb
-from sparkml_ops.verbs import training_set as training_set_verb
 
 __all__ = ["add_to"]
 
@@ -33,7 +29,8 @@ def add_to(app: typer.Typer) -> None:
 
 def build_features(common: Common, as_of: AsOf = None, plan: PlanOption = False) -> None:
     """Raw tables from their sources, feature tables from raw tables."""
-    verb = build_features_verb
+    from sparkml_ops.verbs import build_features as verb
+
     show(common, verb.plan(common.work(), as_of=as_of) if plan else verb.perform(common.work(), as_of=as_of))
 
 
@@ -45,37 +42,49 @@ def training_set(
     plan: PlanOption = False,
 ) -> None:
     """Spine and point-in-time features as one immutable table."""
-    call = training_set_verb.plan if plan else training_set_verb.perform
+    from sparkml_ops.verbs import training_set as verb
+
+    call = verb.plan if plan else verb.perform
     show(common, call(common.work(), until=until, as_of=as_of, generation=parse_generation(generation)))
 
 
 def train(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
     """Data-parallel training on the newest training set."""
-    call = train_verb.plan if plan else train_verb.perform
+    from sparkml_ops.verbs import train as verb
+
+    call = verb.plan if plan else verb.perform
     show(common, call(common.work(), as_of=as_of, generation=parse_generation(generation)))
 
 
 def register(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
     """The newest training result as a model version, judged by the gates."""
-    call = register_verb.plan if plan else register_verb.perform
+    from sparkml_ops.verbs import register as verb
+
+    call = verb.plan if plan else verb.perform
     show(common, call(common.work(), as_of=as_of, generation=parse_generation(generation)))
 
 
 def promote(common: Common, as_of: AsOf = None, actor: ActorOption = "", plan: PlanOption = False) -> None:
     """The newest registered version as champion; refused (exit 3) without a passed gate report."""
-    call = promote_verb.plan if plan else promote_verb.perform
+    from sparkml_ops.verbs import promote as verb
+
+    call = verb.plan if plan else verb.perform
     show(common, call(common.work(), as_of=as_of, actor=actor))
 
 
 def rollback(common: Common, as_of: AsOf = None, actor: ActorOption = "", plan: PlanOption = False) -> None:
     """The champion before this one as champion again."""
-    call = promote_verb.plan_rollback if plan else promote_verb.perform_rollback
+    from sparkml_ops.verbs import promote as verb
+
+    call = verb.plan_rollback if plan else verb.perform_rollback
     show(common, call(common.work(), as_of=as_of, actor=actor))
 
 
 def reconcile(common: Common, as_of: AsOf = None, actor: ActorOption = "") -> None:
     """Accept an alias that somebody moved by hand in MLflow; an event says so."""
-    print(promote_verb.perform_reconcile(common.work(), as_of=as_of, actor=actor))
+    from sparkml_ops.verbs import promote as verb
+
+    print(verb.perform_reconcile(common.work(), as_of=as_of, actor=actor))
 
 
 def score(
@@ -87,7 +96,9 @@ def score(
     plan: PlanOption = False,
 ) -> None:
     """A window's predictions, exactly once."""
-    call = score_verb.plan if plan else score_verb.perform
+    from sparkml_ops.verbs import score as verb
+
+    call = verb.plan if plan else verb.perform
     show(common, call(common.work(), window=window, slot=slot, as_of=as_of, generation=parse_generation(generation)))
 
 
@@ -100,11 +111,13 @@ def drift(
     plan: PlanOption = False,
 ) -> None:
     """A window against the champion's training set."""
+    from sparkml_ops.verbs import drift as verb
+
     number = parse_generation(generation)
     if plan:
-        show(common, drift_verb.plan(common.work(), window=window, as_of=as_of, generation=number))
+        show(common, verb.plan(common.work(), window=window, as_of=as_of, generation=number))
         return
-    result = drift_verb.perform(common.work(), window=window, as_of=as_of, generation=number)
+    result = verb.perform(common.work(), window=window, as_of=as_of, generation=number)
     if html is not None:
         result.record.to_html(html)
         logger.info("drift: report at %s", html)

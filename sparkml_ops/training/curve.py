@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from sparkml_ops.training.checkpoint import Epoch
 
 __all__ = ["draw_curve"]
@@ -21,6 +18,9 @@ def draw_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
         kept: The epoch whose weights became the model.
         path: The file.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     epochs = [epoch.epoch + 1 for epoch in history]

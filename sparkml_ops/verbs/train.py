@@ -10,7 +10,6 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.progress import track
 from sparkml_ops.records import TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.training.run import train
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -54,6 +53,8 @@ def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[Tra
     key = generation(work, RunKey("train", work.config.project, chosen.id), wanted)
 
     def body(run_id: str, now: datetime) -> TrainingResult:
+        from sparkml_ops.training.run import train  # torch: seconds that no plan and no finished run waits for
+
         settings = work.sections.training
         run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
         with track("train", settings.epochs) as advance:

@@ -55,7 +55,7 @@ def bad_rows(window: str = WINDOW) -> dict[str, list[tuple[Any, ...]]]:
             (9004, "out", START, "AA", 7, math.inf, 150, "x", window),
             (9005, "out", START, "AA", 7, -math.inf, 150, "x", window),
         ],
-        "value out of range: distance below 0": [(9007, "out", START, "AA", 7, -1.0, 150, "x", window)],
+        "value out of range: seats below 0": [(9007, "out", START, "AA", 7, 1.0, -150, "x", window)],
         "uncastable value: seats is a whole number beyond 2^53": [(9006, "out", START, "AA", 7, 1.0, 2**53 + 1, "x", window)],
     }
 
