@@ -1,6 +1,7 @@
 """All test lanes, each in a process of its own: one Spark session a process, and no lane can break another.
 
-The lanes without a JVM come first, so that a simple mistake shows within seconds.
+Two lanes run at a time: a lane is busy with more than one core only now and then. What a lane prints comes when it
+has ended. The lanes without a JVM come first, so that a simple mistake shows within a minute.
 """
 
 from __future__ import annotations
@@ -10,40 +11,54 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LANES = ("architecture", "unit", "spark", "distributed", "faults", "e2e")
+LANES = ("architecture", "unit", "spark", "e2e", "distributed", "faults")
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A lane that has ended."""
+
+    status: int
+    seconds: float
+    output: str
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Tests by how they ended, from the closing line."""
+        last = next((line for line in reversed(self.output.splitlines()) if _COUNTS.search(line)), "")
+        return Counter({"failed" if kind.startswith("error") else kind: int(count) for count, kind in _COUNTS.findall(last)})
 
 
 def main() -> int:
     """Run the lanes and print one closing line with all counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lanes", nargs="*", default=LANES, help=f"which lanes, of {', '.join(LANES)}")
+    parser.add_argument("--jobs", type=int, default=2, help="lanes at a time")
     arguments = parser.parse_args()
-    totals = {"passed": 0, "failed": 0, "skipped": 0}
-    worst = 0
-    for lane in arguments.lanes:
-        started = time.monotonic()
-        print(f"== {lane}", flush=True)
-        worst = max(worst, run(lane, totals))
-        print(f"== {lane}: {time.monotonic() - started:.0f} s", flush=True)
-    print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
+    started, worst, totals = time.monotonic(), 0, Counter[str]()
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for lane, running in [(lane, pool.submit(run, lane)) for lane in arguments.lanes]:
+            ended = running.result()
+            print(f"== {lane}\n{ended.output}== {lane}: {ended.seconds:.0f} s", flush=True)
+            worst, totals = max(worst, ended.status), totals + ended.counts
+    counts = ", ".join(f"{totals[kind]} {kind}" for kind in ("passed", "failed", "skipped"))
+    print(f"{counts} in {(time.monotonic() - started) / 60:.1f} min")
     return worst
 
 
-def run(lane: str, totals: dict[str, int]) -> int:
-    """Run one lane, echo its output and add up its closing line; a lane without a test has failed."""
+def run(lane: str) -> Ended:
+    """Run one lane; one without a test has failed, as pytest's exit status says."""
+    started = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-q", "--durations=5", f"tests/{lane}"]
-    last = ""
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            last = line if _COUNTS.search(line) else last
-    for count, kind in _COUNTS.findall(last):
-        totals["failed" if kind.startswith("error") else kind] += int(count)
-    return process.returncode
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return Ended(done.returncode, time.monotonic() - started, done.stdout)
 
 
 if __name__ == "__main__":

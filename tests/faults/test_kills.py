@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,21 +78,48 @@ class Place:
     def project(self, spark: SparkSession) -> Project:
         return Project.open(self.folder / "conf", "tiny", spark=spark)
 
-    def start(self, verb: str, *options: str, hooking: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """The verb in a process of its own: a kill takes Spark's JVM with it."""
-        command = [sys.executable, "-m", "sparkml_ops", verb, "--project", "tiny", "--conf", str(self.folder / "conf"), "--as-of", AS_OF, *options]
-        environment = {**os.environ, hooks.VARIABLE: json.dumps(hooking or {})}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    def start(self, verb: str, *window: str, hooking: dict[str, str]) -> int:
+        """Exit status of the verb as the console script does it: a kill takes Spark's JVM with it."""
+        command = [sys.executable, "-m", "sparkml_ops", verb, "--project", "tiny", "--conf", str(self.folder / "conf"), "--as-of", AS_OF]
+        options = ["--window", *window] if window else []
+        return subprocess.run([*command, *options], env={**os.environ, hooks.VARIABLE: json.dumps(hooking)}, timeout=300).returncode
 
-    def kill_at_each(self, verb: str, names: list[str], *options: str) -> None:
+    def kill_at_each(self, drivers: Drivers, verb: str, names: list[str], *window: str) -> None:
         """One kill after another, each start going on from what the last one left.
 
         Everything that lasts passes a hook, so that what is there after one is what is there before the next:
-        a kill before each, and one after the last, are all the states that a kill can leave.
+        a kill before each, and one after the last, are all the states that a kill can leave. The JVM dies too
+        before the last of them, where work of every room has been done.
         """
-        for number, name in enumerate([*(name for name in names if name.endswith(":before")), names[-1]]):
-            done = self.start(verb, *options, hooking={"kill": name, "once": str(self.folder / f"{verb}.killed.{number}")})
-            assert done.returncode == -signal.SIGKILL, f"{verb} was not killed at {name}: {done.returncode} {done.stderr[-3000:]}"
+        points = [*(name for name in names if name.endswith(":before")), names[-1]]
+        for number, name in enumerate(points):
+            hooking = {"kill": name, "once": str(self.folder / f"{verb}.killed.{number}")}
+            if number == len(points) - 2:
+                status = self.start(verb, *window, hooking=hooking)
+            else:
+                status = drivers.start(conf=str(self.folder / "conf"), verb=verb, window=window, as_of=AS_OF, hooking=hooking)
+            assert status == -signal.SIGKILL, f"{verb} was not killed at {name}: status {status}"
+
+
+class Drivers:
+    """Starts drivers that attach to this process's JVM, one after the other."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        gateway = spark.sparkContext._gateway.gateway_parameters
+        door = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
+        command = [sys.executable, str(Path(__file__).with_name("driver.py"))]
+        self._process = subprocess.Popen(command, env={**os.environ, **door}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self, **request: object) -> int:
+        """Exit status of a driver, negative where a signal ended it."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process that they are forked from."""
+        self._process.communicate(timeout=60)
 
 
 @contextmanager
@@ -132,7 +158,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """The names of the hooks come from the unbroken run; the two chains of kills run side by side."""
+    """The names of the hooks come from the unbroken run; the chains of kills go on from copies."""
     folder = tmp_path_factory.mktemp("kills")
     unbroken = Place(folder / "unbroken")
     project = unbroken.project(spark)
@@ -148,9 +174,9 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     with recording(folder / "score"):
         scored = project.score(WINDOW, as_of=AS_OF)
     names = {verb: passed(folder / verb) for verb in killed}
-    options = {"train": (), "score": ("--window", WINDOW)}
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda verb: killed[verb].kill_at_each(verb, names[verb], *options[verb]), killed))
+    with closing(Drivers(spark)) as drivers:
+        for verb, window in (("train", ()), ("score", (WINDOW,))):
+            killed[verb].kill_at_each(drivers, verb, names[verb], *window)
     return Runs(unbroken, killed, names, trained, scored)
 
 
@@ -159,7 +185,7 @@ def passed(names: Path) -> list[str]:
     return list(dict.fromkeys(names.read_text().split()))
 
 
-@pytest.mark.timeout(2400)  # some thirty processes, each with a Spark of its own
+@pytest.mark.timeout(1200)  # some thirty processes
 def test_a_killed_training_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession) -> None:
     """The same weights and metrics, one entry in the ledger; commits, MLflow calls and objects are all among the cases."""
     found = runs.killed["train"].project(spark).train(as_of=AS_OF)
@@ -170,7 +196,7 @@ def test_a_killed_training_ends_as_the_unbroken_one(runs: Runs, spark: SparkSess
     assert len(runs.killed["train"].tables(spark).rows("runs", {"verb": "train"})) == 1
 
 
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(1200)
 def test_killed_scoring_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession) -> None:
     """The same scoring set, predictions and quarantine, one entry in the ledger."""
     place = runs.killed["score"]
