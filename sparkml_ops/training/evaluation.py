@@ -19,12 +19,13 @@ from pyspark.sql import functions as F
 
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
+from sparkml_ops.performance.bootstrap import Interval, Replicates
+from sparkml_ops.performance.measured import Measured, log_losses
+from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.bootstrap import Interval, Replicates
 from sparkml_ops.training.plan import POSITION
-from sparkml_ops.training.scores import ScoreCounts
 
-__all__ = ["Contest", "Evaluation", "Measured", "evaluate"]
+__all__ = ["Contest", "Evaluation", "evaluate"]
 
 _MODELS = ("model", "logistic")
 _REPLICATES = "replicates"
@@ -56,35 +57,6 @@ class Contest:
     replicates: int
     confidence: float
     seed: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One model's scores on some rows, mergeable.
-
-    Args:
-        counts: Rows by score and label.
-        loss: Sum of the log losses, in nats.
-        squared: Sum of the squared errors.
-    """
-
-    counts: ScoreCounts
-    loss: float = 0.0
-    squared: float = 0.0
-
-    def merge(self, other: Measured) -> Measured:
-        """Both parts of the rows together."""
-        return Measured(self.counts.merge(other.counts), self.loss + other.loss, self.squared + other.squared)
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return int(self.counts.negatives.sum() + self.counts.positives.sum())
-
-    @property
-    def rate(self) -> float:
-        """Share of label 1."""
-        return int(self.counts.positives.sum()) / self.rows
 
 
 @dataclass(frozen=True)
@@ -164,11 +136,10 @@ def _counting(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator
         drawn: Replicates | None = None
         for model, logistic, labels, positions in _scored(batches, contest):
             drawn = drawn or Replicates(contest.replicates, contest.seed)
-            losses = [_losses(scores, labels) for scores in (model, logistic)]
+            losses = [log_losses(scores, labels) for scores in (model, logistic)]
             drawn.update((model, logistic), labels, losses[1] - losses[0], positions)
             for part, scores, loss in zip(_MODELS, (model, logistic), losses, strict=True):
-                new = Measured(ScoreCounts.of(scores, labels), float(loss.sum()), float(((scores - labels) ** 2).sum()))
-                measured[part] = measured[part].merge(new)
+                measured[part] = measured[part].merge(Measured.of(scores, labels, loss))
         if drawn is not None:
             yield from _batches(measured, drawn)
 
@@ -205,13 +176,6 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Row
 def _joined(parts: list[Rows]) -> Rows:
     model, logistic, labels, positions = (np.concatenate(column) for column in zip(*parts, strict=True))
     return model, logistic, labels, positions
-
-
-def _losses(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Log loss of each row, in nats; a probability is held off 0 and 1 by one unit in the last place, as scikit-learn does."""
-    tiny = np.finfo(np.float64).eps
-    held = np.clip(scores, tiny, 1 - tiny)
-    return -np.where(labels == 1, np.log(held), np.log1p(-held))
 
 
 def _batches(measured: Mapping[str, Measured], drawn: Replicates | None) -> Iterator[pa.RecordBatch]:

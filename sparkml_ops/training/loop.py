@@ -19,12 +19,12 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import OpsError
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.performance.scores import auc
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, GroupReader, Loader
 from sparkml_ops.training.plan import Plan
-from sparkml_ops.training.scores import auc
 
 __all__ = ["NotFiniteError", "Trainer", "TrainingTask"]
 

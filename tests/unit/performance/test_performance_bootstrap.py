@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from sparkml_ops.training.bootstrap import Replicates, weights
+from sparkml_ops.performance.bootstrap import Replicates, weights
 
 Rows = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.special import logit
 from scipy.stats import poisson
 
-from sparkml_ops.training.scores import auc
+from sparkml_ops.performance.scores import auc
 
 __all__ = ["CELLS", "Interval", "Replicates", "cells", "weights"]
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from sparkml_ops.training import scores
-from sparkml_ops.training.scores import ScoreCounts
+from sparkml_ops.performance import scores
+from sparkml_ops.performance.scores import ScoreCounts
 
 
 def rows(count: int, distinct: int, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

@@ -1,0 +1,1 @@
+"""Retraining: whether a new model is due, and how it is made."""
