@@ -13,6 +13,9 @@ __all__ = [
     "GateReport",
     "GateResult",
     "ModelVersion",
+    "MonitorReport",
+    "Performance",
+    "RetrainDecision",
     "ScoredWindow",
     "Snapshot",
     "TrainingResult",
@@ -95,6 +98,89 @@ class ScoredWindow:
     snapshot: Snapshot
     rows: int
     quarantined: int
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One number about the predictions of a window.
+
+    Args:
+        segment: `name=value`, or None for all rows.
+        metric: `auc`, `log_loss` (nats a row), `brier`, `calibration_error` or `rate` (share of label 1).
+        kind: `realised` from the rows whose truth is known, `estimated` from calibrated scores of all rows.
+        value: None where it does not exist (one label only, no rows).
+        lower: End of its interval; None where there is none.
+        upper: The other end.
+        rows: Rows that it is about.
+    """
+
+    segment: str | None
+    metric: str
+    kind: Literal["realised", "estimated"]
+    value: float | None
+    lower: float | None
+    upper: float | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class MonitorReport:
+    """How good the predictions of a window are, as far as the truth is known at `as_of`.
+
+    Args:
+        model: The version that scored the window.
+        as_of: ISO 8601, UTC: truth that was known then.
+        rows: Scored rows.
+        labelled: Rows whose truth is known.
+        completeness: labelled / rows.
+        final: Whether the window counts as complete: later truth would not be waited for.
+        performance: All numbers of this window.
+        lag: Share of the labels known within some hours of the spine time, (hours, share), rising.
+        findings: What is odd in the truth: contradictions, truth for rows that were never scored.
+        snapshot: The version of `performance_metrics` that holds them.
+    """
+
+    model: ModelVersion
+    window: str
+    slot: str
+    as_of: str
+    rows: int
+    labelled: int
+    completeness: float
+    final: bool
+    performance: tuple[Performance, ...]
+    lag: tuple[tuple[float, float], ...]
+    findings: tuple[str, ...]
+    snapshot: Snapshot
+
+    def value(self, metric: str, kind: Literal["realised", "estimated"] = "realised", segment: str | None = None) -> float | None:
+        """One of the numbers, or None where it does not exist."""
+        return next((item.value for item in self.performance if (item.metric, item.kind, item.segment) == (metric, kind, segment)), None)
+
+
+@dataclass(frozen=True)
+class RetrainDecision:
+    """Whether a new model is due, and what came of it.
+
+    Args:
+        decision: `yes` or `no`.
+        trigger: What spoke for it: `schedule`, `drift`, `performance`, `labels`, `on demand`; empty where nothing did.
+        reason: One sentence for people.
+        evidence: What every trigger and every brake saw.
+        champion: Version before the decision.
+        challenger: The version that was trained, if any.
+        promoted: Whether it became the champion; its gates may have refused it.
+    """
+
+    window: str
+    as_of: str
+    decision: Literal["yes", "no"]
+    trigger: str
+    reason: str
+    evidence: Mapping[str, Any]
+    champion: int | None
+    challenger: ModelVersion | None = None
+    promoted: bool = False
 
 
 def to_document(record: Any) -> Any:
