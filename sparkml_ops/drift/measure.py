@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -95,6 +95,7 @@ def measure(
     as_of: datetime,
     slot: str = "champion",
     columns: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
     segments: Sequence[str] | None = None,
     settings: DriftSection | None = None,
     reference_where: Mapping[str, str] | None = None,
@@ -119,7 +120,8 @@ def measure(
         run_id: Of the verb's run.
         as_of: The run's clock, UTC.
         slot: Role of the model whose window it is.
-        columns: By default `settings.columns`, else the columns that both sides have.
+        columns: By default `settings.columns`, else the columns that both sides have, but for `exclude`.
+        exclude: What identifies a row or places it in time: it differs in every window.
         segments: By default `settings.segments`.
         settings: What is compared and when it counts.
         reference_where: Only reference rows with these values (`{"split": "train"}`).
@@ -132,7 +134,7 @@ def measure(
     settings = settings or DriftSection()
     run = _Run(project, window, slot, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
     sides = _source(spark, tables, reference, reference_where or {}), _source(spark, tables, current, current_where or {})
-    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, settings)
+    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks))
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
     stored = read_profile(tables, key) if isinstance(reference, Snapshot) else None
@@ -156,9 +158,9 @@ def _profile_both(tables: Tables, sides: tuple[Source, Source], types: Mapping[s
     return both["reference"], both["current"]
 
 
-def _types(base: Source, source: Source, columns: tuple[str, ...] | None, settings: DriftSection) -> dict[str, str]:
+def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclude: Collection[str | None]) -> dict[str, str]:
     if columns is None:
-        columns = tuple(name for name, kind in base.types.items() if kind_of(kind) and name in source.types and name != settings.blocks)
+        columns = tuple(name for name, kind in base.types.items() if kind_of(kind) and name in source.types and name not in exclude)
     types = chosen_types(base.types, columns)
     check_types(types, source.types)
     return types

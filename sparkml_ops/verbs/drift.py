@@ -69,14 +69,15 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
     def body(run_id: str, now: datetime) -> DriftReport:
         scored = _scored(work, window, slot)
         reference = _record(scored).model.training_set
-        split = training_set.declaration(work).split
+        declared = training_set.declaration(work)
         return measure(
             work.spark,
             work.tables,
             reference=reference.snapshot,
-            reference_where={"split": "train"} if split is not None else None,
+            reference_where={"split": "train"} if declared.split is not None else None,
             current=score.scoring_set(work, window, scored.key.generation),
             current_where={"window": window.label},
+            exclude=(*declared.row_key, declared.time, *score.keys_alone(declared)),
             project=project,
             window=window.label,
             slot=slot,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.declaration import TrainingSetDeclaration
@@ -18,7 +18,7 @@ from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
-__all__ = ["perform", "plan", "run", "scoring_set"]
+__all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine"]
 
 
 def run(
@@ -64,9 +64,8 @@ def scoring_set(work: Work, window: Window, generation: int = 0) -> Snapshot:
         ContractError: The spine has no row in the window.
     """
     declared, settings = training_set.declaration(work), work.sections.scoring
-    spine = work.store.read(declared.spine) if declared.spine in work.sections.features else work.tables.read(declared.spine)
-    time = F.col(declared.time)
-    rows = spine.where((time >= F.lit(window.start)) & (time < F.lit(window.end)))
+    rows = spine(work)  # first of all: a column needs a session, and reading the table starts it
+    rows = rows.where((F.col(declared.time) >= F.lit(window.start)) & (F.col(declared.time) < F.lit(window.end)))
     if declared.where is not None:
         rows = rows.where(F.expr(declared.where))  # checked against the allow-list when the configuration was read
     return scoring.materialise(
@@ -81,6 +80,17 @@ def scoring_set(work: Work, window: Window, generation: int = 0) -> Snapshot:
         row_key=declared.row_key,
         allow_empty=settings.allow_empty,
     )
+
+
+def spine(work: Work) -> DataFrame:
+    """The newest rows of the project's spine."""
+    declared = training_set.declaration(work)
+    return work.store.read(declared.spine) if declared.spine in work.sections.features else work.tables.read(declared.spine)
+
+
+def keys_alone(declared: TrainingSetDeclaration) -> list[str]:
+    """Spine columns that lookups need and that are no columns of the training set themselves."""
+    return [key for key in dict.fromkeys(_lookup_keys(declared)) if key not in declared.columns]
 
 
 def _lookup_keys(declared: TrainingSetDeclaration) -> list[str]:
