@@ -1,0 +1,158 @@
+"""The page of a year as headless Chromium lays it out: on a phone and on a desk, in light and dark."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from months_maker import COLUMNS, Maker
+
+from sparkml_ops.monitoring.year import Year
+
+BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (found := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: none of chromium, chromium-browser, google-chrome is in PATH")
+
+# The browser's window is never narrower than 500 px, so the page lies in frames of a phone's and a desk's width.
+WIDTHS = (390, 1200)
+MEASURE = """
+<pre id="result"></pre><script>
+const measure = (frame) => {
+  const page = frame.contentDocument, shown = (node) => node.getClientRects().length > 0, box = (node) => node.getBoundingClientRect();
+  const overlaps = [], outside = [], small = [];
+  for (const svg of [...page.querySelectorAll('svg')].filter(shown)) {
+    const texts = [...svg.querySelectorAll('text')], edge = box(svg);
+    texts.forEach((text, place) => {
+      const mine = box(text);
+      if (mine.height < 11) small.push(text.textContent);
+      if (mine.left < edge.left - 1 || mine.right > edge.right + 1 || mine.bottom > edge.bottom + 1 || mine.top < edge.top - 1) outside.push(text.textContent);
+      for (const other of texts.slice(place + 1)) {
+        const its = box(other);
+        if (mine.left < its.right - 1 && its.left < mine.right - 1 && mine.top < its.bottom - 3 && its.top < mine.bottom - 3)
+          overlaps.push(text.textContent + ' / ' + other.textContent);
+      }
+    });
+  }
+  const style = (selector) => page.defaultView.getComputedStyle(page.querySelector(selector));
+  const heat = [...page.querySelectorAll('#heat tbody td')];
+  return {
+    width: page.documentElement.scrollWidth, overlaps, outside, small,
+    pictures: [...page.querySelectorAll('svg')].filter(shown).map((svg) => svg.getAttribute('aria-label').split(':')[0]),
+    cells: heat.length, text: page.body.innerText,
+    cut: [...page.querySelectorAll('td.reason, .tile, h1, .alarms li')].filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.innerText),
+    marks: heat.map((cell) => cell.querySelector('.mark')).filter((mark) => mark.innerText).length,
+    heat: heat.map((cell) => cell.className.split(' ')[0] + page.defaultView.getComputedStyle(cell).backgroundColor),
+    beyond: page.querySelector('#heat').scrollWidth - page.querySelector('#heat').parentElement.clientWidth,
+    tallest: Math.max(...[...page.querySelectorAll('#heat tr')].map((row) => box(row).height)),
+    paper: style('body').backgroundColor, ink: style('body').color,
+  };
+};
+addEventListener('load', () => {
+  document.getElementById('result').textContent = JSON.stringify([...document.querySelectorAll('iframe')].map(measure));
+});
+</script>
+"""
+
+
+def laid_out(year: Year, folder: Path, *, dark: bool = False) -> dict[int, dict[str, Any]]:
+    """What the browser made of the page, by width."""
+    frames = "".join(f'<iframe srcdoc="{html.escape(year.html())}" style="border:0;width:{width}px;height:900px"></iframe>' for width in WIDTHS)
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(f'<!doctype html><meta charset="utf-8">{frames}{MEASURE}', encoding="utf-8")
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={folder / 'profile'}",
+        *scheme,
+    ]
+    assert BROWSER is not None
+    done = subprocess.run([BROWSER, *options, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr[-2000:]
+    return dict(zip(WIDTHS, json.loads(html.unescape(found[1])), strict=True))
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory, a_year: Year) -> dict[int, dict[str, Any]]:
+    """The made-up year in light."""
+    return laid_out(a_year, tmp_path_factory.mktemp("light"))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+class TestLayout:
+    def test_the_page_is_as_wide_as_the_screen(self, light: dict[int, dict[str, Any]], width: int) -> None:
+        """Nothing makes the whole page scroll sideways, and no text is cut off."""
+        assert light[width]["width"] == width
+        assert light[width]["cut"] == []
+
+    def test_labels_of_the_pictures_can_be_read(self, light: dict[int, dict[str, Any]], width: int) -> None:
+        """They lie inside their picture, are no smaller than 11 px, and none covers another."""
+        assert (light[width]["overlaps"], light[width]["outside"], light[width]["small"]) == ([], [], [])
+
+    def test_each_picture_is_shown_once(self, light: dict[int, dict[str, Any]], width: int) -> None:
+        """Of the great picture that form which fits the screen."""
+        names = ["AUC", "Log loss", "Brier score", "Calibration error", "Label rate", "Rows scored", "Rows in quarantine"]
+        assert light[width]["pictures"] == [f"{name} by month" for name in names]
+
+    def test_the_heat_map_fits_and_its_colours_differ(self, light: dict[int, dict[str, Any]], width: int) -> None:
+        """Columns × months cells; each step of the effect has its own colour; loud verdicts have a mark that is seen."""
+        cells = light[width]["heat"]
+        steps = {cell[:2] for cell in cells if cell.startswith("h")}
+
+        assert light[width]["cells"] == len(COLUMNS) * 7
+        assert light[width]["beyond"] <= 0
+        assert light[width]["tallest"] < 60
+        assert {"h0", "h1", "h2", "h3", "h4"} == steps
+        assert len({cell.split("rgb")[1] for cell in cells}) >= len(steps)
+        assert light[width]["marks"] > len(COLUMNS)
+
+    def test_months_decisions_and_numbers_are_seen(self, light: dict[int, dict[str, Any]], a_year: Year, width: int) -> None:
+        """As the screen shows them, not only in the source."""
+        text = light[width]["text"]
+
+        for month in a_year.months:
+            assert month.decision is not None
+            assert month.window in text
+            assert month.decision.reason in text
+            assert f"{month.rows:,}" in text
+        assert "not scored" in text
+        assert "v2 promoted" in text
+        assert "no scores of 2013-10" in text
+
+
+def test_dark_is_dark(a_year: Year, light: dict[int, dict[str, Any]], tmp_path: Path) -> None:
+    """Where the system asks for dark, paper and ink change places."""
+    dark = laid_out(a_year, tmp_path, dark=True)
+
+    for width in WIDTHS:
+        assert brightness(light[width]["paper"]) > 240
+        assert brightness(light[width]["ink"]) < 60
+        assert brightness(dark[width]["paper"]) < 40
+        assert brightness(dark[width]["ink"]) > 200
+
+
+def test_two_years_of_months_fit_too(maker: Maker, tmp_path: Path) -> None:
+    """Twenty-four months with many columns: labels thin out, the page does not grow beyond the screen."""
+    columns = tuple(f"{name}_{place}" for place in range(4) for name in COLUMNS)
+    months = tuple(maker.month(f"{year}-{month:02}", 1, columns=columns) for year in (2013, 2014) for month in range(1, 13))
+    found = laid_out(Year("flights", "flights", 1, months), tmp_path)
+
+    for width in WIDTHS:
+        assert found[width]["width"] == width
+        assert found[width]["cells"] == 40 * 24
+        assert found[width]["tallest"] < 60
+        assert (found[width]["overlaps"], found[width]["outside"], found[width]["small"]) == ([], [], [])
+
+
+def brightness(colour: str) -> float:
+    """Mean of red, green and blue, 0 to 255."""
+    return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) / 3
