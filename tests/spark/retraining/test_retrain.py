@@ -1,0 +1,139 @@
+"""`retrain` on a tiny project: decisions with their evidence, a training that becomes champion, a kill in the middle."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from pyspark.sql import SparkSession
+from tiny_project import FILES, Place, events
+
+from sparkml_ops.config.load import load
+from sparkml_ops.errors import ContractError
+from sparkml_ops.project import Project
+from sparkml_ops.verbs import retrain
+from sparkml_ops.verbs.work import Work
+
+CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-02-22"
+JANUARY, FEBRUARY = "2020-01", "2020-02"
+POLICY = {"labels": 300, "minimum_labels": 200, "cooldown": "10d", "schedule": "90d"}
+
+
+@pytest.fixture(scope="module")
+def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A champion of January, judged on its last ten days; January and February scored and measured."""
+    place = Place(tmp_path_factory.mktemp("retrain") / "tiny")
+    training = FILES["training.yaml"]
+    declared = {**training["training_set"], "split": {"validation": 0.2, "evaluation": "10d"}}
+    write(place, "training.yaml", {**training, "training_set": declared})
+    write(place, "retraining.yaml", {"retraining": {"policy": POLICY}})
+    place.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
+    project = place.project(spark)
+    project.build_features(as_of=NOW)
+    result = project.train(project.training_set(until=CHAMPION_UNTIL, as_of=FIRST), as_of=FIRST)
+    project.promote(project.register(result, as_of=FIRST), as_of=FIRST)
+    for window, as_of in ((JANUARY, FIRST), (FEBRUARY, NOW)):
+        project.score(window, as_of=as_of)
+        project.drift(window, as_of=as_of)
+    return place
+
+
+@pytest.fixture
+def place(prepared: Place, tmp_path: Path) -> Place:
+    """A copy to work on, under the configuration of the prepared one."""
+    copied = prepared.copy(tmp_path / "tiny")
+    for name in ("training.yaml", "retraining.yaml"):
+        path = Path("conf") / "projects" / "tiny" / name
+        (copied.folder / path).write_text((prepared.folder / path).read_text())
+    return copied
+
+
+def write(place: Place, name: str, values: object) -> None:
+    (place.folder / "conf" / "projects" / "tiny" / name).write_text(yaml.safe_dump(values))
+
+
+def retrainings(project: Project) -> list[str]:
+    return [run.key.window for run in project.runs() if run.key.verb == "retrain"]
+
+
+def test_a_no_is_recorded_with_its_evidence(place: Place, spark: SparkSession) -> None:
+    """After January no new row could be trained on; the ledger keeps what was seen, in one commit, and a repeat returns it."""
+    project = place.project(spark)
+    before = place.tables(spark).newest("runs").version
+    decision = project.retrain(JANUARY, as_of=FIRST)
+
+    assert (decision.decision, decision.trigger, decision.champion) == ("no", "", 1)
+    assert decision.evidence["new_labels"] == 0
+    assert decision.evidence["drifted"] == [[JANUARY, decision.evidence["drifted"][0][1]]]
+    assert place.tables(spark).newest("runs").version == before + 1
+    assert not place.tables(spark).exists("retrainings")
+    assert project.retrain(JANUARY, as_of=FIRST).reason == decision.reason
+    assert retrainings(project) == [JANUARY]
+
+
+def test_a_yes_trains_judges_and_promotes(place: Place, spark: SparkSession) -> None:
+    """The rows are those up to the evaluation part before the clock; then the cooldown holds."""
+    project = place.project(spark)
+    decision = project.retrain(FEBRUARY, as_of=NOW)
+
+    assert (decision.decision, decision.trigger, decision.promoted) == ("yes", "labels", True)
+    assert decision.reason.endswith("new labels, 300 are enough")
+    assert decision.evidence["trained_until"] == f"{CHAMPION_UNTIL}T00:00:00+00:00"
+    assert decision.challenger is not None
+    assert project.champion == decision.challenger
+    assert decision.challenger.training_set.rows > 700
+    later = project.retrain(FEBRUARY, as_of=NOW, generation="next", on_demand=True)
+    assert (later.decision, later.trigger) == ("no", "on demand")
+    assert "only 0 new labels of 200 needed" in later.reason
+
+
+def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark: SparkSession) -> None:
+    """The champion has moved already when it starts again: the decision is the one that was taken."""
+    hooking = {"kill": "delta.commit.model_events:after", "once": str(place.folder / "killed")}
+    status = place.start("retrain", FEBRUARY, hooking=hooking, as_of=NOW)
+    project = place.project(spark)
+    decision = project.retrain(FEBRUARY, as_of=NOW)
+
+    assert status == -signal.SIGKILL
+    assert (decision.decision, decision.trigger, decision.champion, decision.promoted) == ("yes", "labels", 1, True)
+    assert decision.challenger is not None
+    assert (decision.challenger.version, project.champion) == (2, decision.challenger)
+    assert retrainings(project) == [FEBRUARY]
+
+
+def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: SparkSession) -> None:
+    """The decision says which gate; the champion is the old one."""
+    gates = {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.9999}}
+    write(place, "release.yaml", {"release": {**FILES["release.yaml"]["release"], "gates": gates}})
+    project = place.project(spark)
+    decision = project.retrain(FEBRUARY, as_of=NOW)
+
+    assert (decision.decision, decision.promoted) == ("yes", False)
+    assert "the challenger stays one" in decision.reason
+    assert "gate auc: fail" in decision.reason
+    assert project.champion is not None
+    assert project.champion.version == 1
+
+
+def test_what_was_not_measured_is_not_decided(place: Place, spark: SparkSession) -> None:
+    """A month that is missing, and a clock that steps back, are told."""
+    project = place.project(spark)
+    with pytest.raises(ContractError, match="no drift of window 2020-03"):
+        project.retrain("2020-03", as_of=NOW)
+    project.retrain(FEBRUARY, as_of="2020-02-21")
+    with pytest.raises(ContractError, match="clock that goes forward"):
+        project.retrain(JANUARY, as_of=FIRST)
+
+
+def test_the_plan_says_what_would_be_decided_and_writes_nothing(place: Place, spark: SparkSession) -> None:
+    """The decision as a note; nothing is entered anywhere."""
+    work = Work(load(place.folder / "conf", "tiny"), spark)
+    plan = retrain.plan(work, window=FEBRUARY, as_of=NOW)
+
+    assert not plan.done
+    assert plan.notes[0].startswith("yes: ")
+    assert "alias champion, if the gates pass" in plan.writes
+    assert not place.tables(spark).exists("retrainings")
+    assert retrainings(place.project(spark)) == []
