@@ -1,1 +1,27 @@
 """Monitoring: what the truth says of predictions, and what can be said before it is known."""
+
+from __future__ import annotations
+
+from sparkml_ops.monitoring.calibration import Calibration, calibration_name, calibration_of
+from sparkml_ops.monitoring.measure import Subject, label_counts, measure
+from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, Standing, performance, standings
+from sparkml_ops.monitoring.tally import COLUMNS
+from sparkml_ops.monitoring.truth import Predicted, known_truth, observations
+
+__all__ = [
+    "COLUMNS",
+    "PERFORMANCE_TABLE",
+    "Calibration",
+    "MonitorRun",
+    "Predicted",
+    "Standing",
+    "Subject",
+    "calibration_name",
+    "calibration_of",
+    "known_truth",
+    "label_counts",
+    "measure",
+    "observations",
+    "performance",
+    "standings",
+]

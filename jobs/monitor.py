@@ -1,0 +1,6 @@
+"""`monitor` under spark-submit: same options as `sparkml-ops monitor`, its record as one JSON line."""
+
+from sparkml_ops.cli import job
+
+if __name__ == "__main__":
+    job("monitor")

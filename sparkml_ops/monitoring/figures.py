@@ -1,0 +1,171 @@
+"""Figures of scores against labels, with intervals: pure functions of counts along rising scores.
+
+The counts may be of labels that are known, or the expected ones of calibrated scores: one formula serves both.
+Counts are whole and sorted, so the figures do not depend on how the rows were cut into parts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import norm
+
+from sparkml_ops.monitoring.calibration import Calibration
+from sparkml_ops.performance.measured import log_losses
+from sparkml_ops.performance.scores import GRID, ScoreCounts
+from sparkml_ops.records import Performance
+
+__all__ = ["ESTIMATED", "REALISED", "Figure", "calibration_error", "estimated", "figures", "realised", "scores_of"]
+
+Floats = npt.NDArray[np.float64]
+
+ESTIMATED = ("auc", "log_loss", "brier", "rate")
+REALISED = (*ESTIMATED, "calibration_error")
+_STANDARD_ERRORS = 3.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value with the ends of its interval; None where it, or its variance, does not exist."""
+
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+def realised(labelled: ScoreCounts, segment: str | None, *, bins: int, confidence: float) -> list[Performance]:
+    """Figures of the rows whose truth is known.
+
+    Args:
+        labelled: These rows by score and label.
+        segment: `name=value`, or None.
+        bins: Of the calibration error.
+        confidence: Level of the intervals.
+    """
+    scores = scores_of(labelled)
+    found = figures(scores, labelled.negatives.astype(np.float64), labelled.positives.astype(np.float64), float(norm.ppf((1 + confidence) / 2)))
+    found["calibration_error"] = calibration_error(scores, labelled, bins)
+    return _records(found, REALISED, segment, "realised", _rows(labelled))
+
+
+def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str | None) -> list[Performance]:
+    """Figures that calibrated scores let expect, whatever the truth will be: CBPE.
+
+    A row of calibrated probability c counts as c rows of label 1 and 1 - c of label 0. Source: J. Białek et al.,
+    "Estimating model performance under covariate shift without labels" (2024), arXiv:2401.08348. Intervals are
+    three standard errors, as NannyML's, but of both samples: the window's rows and labels, and those that the
+    calibration was fitted on, which alone would be too sure of a model that was evaluated on few rows.
+
+    Args:
+        scored: All rows by score; their labels do not matter.
+        calibration: Of the model; None: nothing can be said.
+        segment: `name=value`, or None.
+    """
+    scores, rows = scores_of(scored), (scored.negatives + scored.positives).astype(np.float64)
+    found: dict[str, Figure] = {}
+    if calibration is not None:
+        chance = calibration.probability(scores)
+        # A row's variance v gives v / n in the window and v / m in the calibration: together v / n times 1 + n / m.
+        both = math.sqrt(1 + float(rows.sum()) / calibration.rows)
+        found = figures(scores, rows * (1 - chance), rows * chance, _STANDARD_ERRORS * both)
+    return _records(found, ESTIMATED, segment, "estimated", _rows(scored))
+
+
+def scores_of(counts: ScoreCounts) -> Floats:
+    """The score of each cell: itself, or the middle of the grid's step where there were too many to keep apart.
+
+    A middle is off by at most 2^-21, in either direction alike.
+    """
+    return counts.scores if counts.exact else counts.scores + 0.5 / GRID
+
+
+def figures(scores: Floats, negatives: Floats, positives: Floats, deviations: float) -> dict[str, Figure]:
+    """AUC, log loss (nats a row), Brier score and rate, each with its interval.
+
+    Intervals are normal: a mean's from the variance of its rows, the AUC's from DeLong et al. (1988).
+
+    Args:
+        scores: [cells] probabilities of label 1, rising.
+        negatives: [cells] rows of label 0, possibly fractions.
+        positives: [cells] rows of label 1.
+        deviations: Standard errors on either side.
+
+    >>> found = figures(np.array([0.2, 0.6]), np.array([3.0, 1.0]), np.array([1.0, 3.0]), 1.96)
+    >>> found["auc"].value, found["rate"].value, round(found["brier"].value, 2)
+    (0.75, 0.5, 0.2)
+    """
+    if not float(negatives.sum() + positives.sum()):
+        return {}
+    ones = np.ones(len(scores), np.int64)
+    losses = {
+        "log_loss": (log_losses(scores, 0 * ones), log_losses(scores, ones), math.inf),
+        "brier": (scores**2, (scores - 1) ** 2, 1.0),
+        "rate": (np.zeros(len(scores)), np.ones(len(scores)), 1.0),
+    }
+    means = {name: _mean(negatives, positives, *values, deviations) for name, values in losses.items()}
+    return {"auc": _auc(negatives, positives, deviations), **means}
+
+
+def calibration_error(scores: Floats, labelled: ScoreCounts, bins: int) -> Figure:
+    """Expected calibration error: mean distance between score and rate over bins that hold equally many rows.
+
+    Rows of one score stay together, in the bin of their middle rank. Source: Nixon et al., "Measuring calibration
+    in deep learning" (2019); equal widths would leave most bins of a rare label empty. It has no interval.
+
+    Args:
+        scores: [cells] as of `scores_of`.
+        labelled: Rows by score and label.
+        bins: How many.
+    """
+    rows = labelled.negatives + labelled.positives
+    total = int(rows.sum())
+    if not total:
+        return Figure()
+    bin_of = ((np.cumsum(rows) - rows / 2) * (bins / total)).astype(np.int64)
+    gaps = np.bincount(bin_of, labelled.positives - rows * scores)
+    return Figure(float(np.abs(gaps).sum() / total))
+
+
+def _auc(negatives: Floats, positives: Floats, deviations: float) -> Figure:
+    below, above = np.cumsum(negatives) - negatives, positives.sum() - np.cumsum(positives)
+    n, m = float(negatives.sum()), float(positives.sum())
+    if not n or not m:
+        return Figure()
+    # For each row the share of the other label's rows that it is ranked rightly against.
+    right_positive, right_negative = (below + negatives / 2) / n, (above + positives / 2) / m
+    area = float((positives * right_positive).sum() / m)
+    if n <= 1 or m <= 1:
+        return Figure(area)
+    variance = (positives * (right_positive - area) ** 2).sum() / (m - 1) / m + (negatives * (right_negative - area) ** 2).sum() / (n - 1) / n
+    return _interval(area, float(variance), deviations, 1.0)
+
+
+def _mean(negatives: Floats, positives: Floats, if_negative: Floats, if_positive: Floats, highest: float, deviations: float) -> Figure:
+    rows = float(negatives.sum() + positives.sum())
+    mean = float((negatives * if_negative).sum() + (positives * if_positive).sum()) / rows
+    if rows <= 1:
+        return Figure(mean)
+    spread = float((negatives * (if_negative - mean) ** 2).sum() + (positives * (if_positive - mean) ** 2).sum()) / (rows - 1)
+    return _interval(mean, spread / rows, deviations, highest)
+
+
+def _interval(value: float, variance: float, deviations: float, highest: float) -> Figure:
+    if not variance:
+        return Figure(value)  # rows that are all alike say nothing of those to come
+    half = deviations * math.sqrt(variance)
+    return Figure(value, max(value - half, 0.0), min(value + half, highest))
+
+
+def _records(
+    found: dict[str, Figure], metrics: tuple[str, ...], segment: str | None, kind: Literal["realised", "estimated"], rows: int
+) -> list[Performance]:
+    made = {metric: found.get(metric, Figure()) for metric in metrics}
+    return [Performance(segment, metric, kind, figure.value, figure.lower, figure.upper, rows) for metric, figure in made.items()]
+
+
+def _rows(counts: ScoreCounts) -> int:
+    return int(counts.negatives.sum() + counts.positives.sum())
