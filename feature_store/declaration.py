@@ -210,10 +210,10 @@ class SplitDeclaration(Declaration):
     validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys that is held out; 0: none")
     evaluation: Duration = Field(description='length of the evaluation part after `until`, as "31d"')
 
-    def at(self, until: datetime, seed: int = 0) -> Split:
-        """The split that trains on rows before `until`."""
+    def at(self, until: datetime, seed: int = 0, since: datetime | None = None) -> Split:
+        """The split that trains on rows before `until`, and not before `since`."""
         boundaries = {"train": until, "evaluation": until + parse_duration(self.evaluation)}
-        return Split(boundaries, ("validation", self.validation) if self.validation else None, seed)
+        return Split(boundaries, ("validation", self.validation) if self.validation else None, seed, since)
 
 
 class TrainingSetDeclaration(Declaration):
@@ -231,15 +231,18 @@ class TrainingSetDeclaration(Declaration):
     maturity: Duration = Field(default="0d", description="age that an example needs before its label counts")
     seed: int = Field(default=0, description="seed of order and split")
 
-    def options(self, until: datetime | None = None) -> dict[str, Any]:
+    def options(self, until: datetime | None = None, since: datetime | None = None) -> dict[str, Any]:
         """Keyword arguments for `FeatureStore.training_set`, but for `name` and `as_of`.
 
         Args:
             until: End of the training part; needed where a split is declared.
+            since: Its inclusive start; None: from the first row on.
 
         Raises:
-            ContractError: A split without `until`.
+            ContractError: A split without `until`, `since` without a split, or not before `until`.
         """
+        if self.split is None and since is not None:
+            raise ContractError(f"since {since.isoformat()} without a declared split", expected="split", mend="declare training_set.split")
         if self.split is not None and until is None:
             raise ContractError("a declared split without an instant", expected="until", mend="say until when the model trains")
         return {
@@ -251,7 +254,7 @@ class TrainingSetDeclaration(Declaration):
             "row_key": self.row_key,
             "columns": self.columns,
             "where": self.where,
-            "split": self.split.at(until, self.seed) if self.split is not None and until is not None else None,
+            "split": self.split.at(until, self.seed, since) if self.split is not None and until is not None else None,
             "maturity": parse_duration(self.maturity),
             "seed": self.seed,
         }

@@ -28,6 +28,7 @@ class Split:
         boundaries: Name of a part to its exclusive upper UTC instant, in ascending order; rows beyond the last are left out.
         holdout: Name of a part, and the share (0 to 1, exclusive) of the first part's row keys that go to it.
         seed: Seed of the hash that chooses them.
+        since: Inclusive lower UTC instant of the first part; earlier rows are left out. None: no limit.
 
     Raises:
         ContractError: No parts, instants that do not ascend or have no zone, or a share outside 0 to 1.
@@ -40,14 +41,22 @@ class Split:
     boundaries: Mapping[str, datetime]
     holdout: tuple[str, float] | None = None
     seed: int = 0
+    since: datetime | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boundaries", dict(self.boundaries))
         instants = list(self.boundaries.values())
-        if any(not isinstance(instant, datetime) or instant.tzinfo is None for instant in instants):
-            raise ContractError(f"split boundaries {self.boundaries}", expected="datetimes with a zone", mend="add tzinfo=UTC")
+        given = [*instants, *([] if self.since is None else [self.since])]
+        if any(not isinstance(instant, datetime) or instant.tzinfo is None for instant in given):
+            raise ContractError(f"split boundaries {self.boundaries}, since {self.since}", expected="datetimes with a zone", mend="add tzinfo=UTC")
         if not instants or any(later <= earlier for earlier, later in pairwise(instants)):
             raise ContractError(f"split boundaries {self.boundaries}", expected="one or more instants, ascending", mend="order them by time")
+        if self.since is not None and self.since >= instants[0]:
+            raise ContractError(
+                f"a first part from {self.since.isoformat()} until {instants[0].isoformat()}",
+                expected="since before until",
+                mend="correct one of them",
+            )
         if self.holdout is not None:
             name, share = self.holdout
             if not 0 < share < 1 or name in self.boundaries:
@@ -61,16 +70,19 @@ class Split:
     def document(self) -> dict[str, Any]:
         """As JSON types."""
         instants = [[name, instant.astimezone(UTC).isoformat()] for name, instant in self.boundaries.items()]
-        return {"boundaries": instants, "holdout": list(self.holdout) if self.holdout else None, "seed": self.seed}
+        # Only where it is given: the identity of a set without it stays what it was.
+        since = {} if self.since is None else {"since": self.since.astimezone(UTC).isoformat()}
+        return {"boundaries": instants, "holdout": list(self.holdout) if self.holdout else None, "seed": self.seed, **since}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Split:
         """The split of a stored document."""
         boundaries = {name: datetime.fromisoformat(instant) for name, instant in document["boundaries"]}
-        return cls(boundaries, tuple(document["holdout"]) if document["holdout"] else None, document["seed"])
+        since = datetime.fromisoformat(document["since"]) if "since" in document else None
+        return cls(boundaries, tuple(document["holdout"]) if document["holdout"] else None, document["seed"], since)
 
     def column(self, spine_time: Column, key_hash: Column) -> Column:
-        """The part of a row, null beyond the last boundary.
+        """The part of a row, null beyond the last boundary and before `since`.
 
         Args:
             spine_time: The row's instant (timestamp).
@@ -82,5 +94,7 @@ class Split:
             if number == 0 and self.holdout is not None:
                 held, share = self.holdout
                 value = F.when(F.pmod(key_hash, F.lit(_PARTS)) < round(share * _PARTS), F.lit(held)).otherwise(value)
+            if number == 0 and self.since is not None:
+                value = F.when(F.unix_micros(spine_time) >= micros(self.since - _EPOCH), value)
             part = F.when(F.unix_micros(spine_time) < micros(instant - _EPOCH), value).otherwise(part)
         return part

@@ -86,6 +86,11 @@ class TrainingSets:
         row = self._row(identity)
         return None if row is None else _record_of(row)
 
+    def definition(self, identity: str) -> dict[str, Any] | None:
+        """What a training set was made by, as JSON types: spine, spine_time, row_key, split and the rest; None where there is none."""
+        row = self._row(identity)
+        return None if row is None else dict(json.loads(row["definition"]))
+
     def load(self, training_set: TrainingSet) -> DataFrame:
         """The rows of its pinned snapshot."""
         return self._tables.read(training_set.snapshot.table, training_set.snapshot.version)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sparkml_ops.config.section import Section
 
-__all__ = ["AbsoluteGate", "BaselinesGate", "Gate", "ReleaseSection"]
+__all__ = ["AbsoluteGate", "BaselinesGate", "ChampionGate", "Gate", "ReleaseSection", "SlicesGate"]
 
 
 class AbsoluteGate(Section):
@@ -41,7 +41,57 @@ class BaselinesGate(Section):
     log_loss_margin: float = Field(default=0.0, ge=0, description="how much worse the log loss may be than each baseline's, in nats a row")
 
 
-Gate = Annotated[AbsoluteGate | BaselinesGate, Field(discriminator="kind")]
+class ChampionGate(Section):
+    """Not worse than the present champion on the challenger's evaluation rows, which neither was trained on; a first model has none to beat."""
+
+    kind: Literal["against_champion"]
+    auc_margin: float = Field(
+        default=0.005,
+        ge=0,
+        lt=1,
+        description="the lower limit of the paired bootstrap interval of the AUC gain must be above minus this; 0: better, not only not worse",
+    )
+    log_loss_margin: float | None = Field(
+        default=0.005, ge=0, description="the same for the gain in log loss, in nats a row; null: log loss is not judged"
+    )
+    minimum_rows: int = Field(default=1000, ge=1, description="labelled evaluation rows below which there is no evidence")
+
+
+class SlicesGate(Section):
+    """Limits in each slice of the evaluation rows that is large enough to judge by; smaller ones are reported only.
+
+    Margins are of the figures themselves: a slice is there to find a harm that the whole hides.
+    """
+
+    kind: Literal["slices"]
+    columns: tuple[str, ...] = Field(min_length=1, description="columns of the training set; each value is a slice, at most 200 a column")
+    minimum_rows: int = Field(default=1000, ge=1, description="labelled rows that a slice needs to be judged")
+    minimum_positives: int = Field(default=50, ge=1, description="rows of either label that a slice needs to be judged")
+    auc_at_least: float | None = Field(default=None, ge=0, le=1, description="lowest AUC of a slice; null: no limit")
+    auc_margin: float | None = Field(default=None, ge=0, lt=1, description="how far a slice's AUC may lie below the champion's; null: not compared")
+    log_loss_at_most: float | None = Field(default=None, gt=0, description="highest log loss of a slice, in nats a row; null: no limit")
+    log_loss_margin: float | None = Field(
+        default=None, ge=0, description="how far a slice's log loss may lie above the champion's, in nats a row; null: not compared"
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if not self.absolute and not self.compares:
+            raise ValueError("no limit is set: say what a slice must hold (auc_at_least, auc_margin, log_loss_at_most, log_loss_margin)")
+        return self
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the challenger alone is judged."""
+        return self.auc_at_least is not None or self.log_loss_at_most is not None
+
+    @property
+    def compares(self) -> bool:
+        """Whether it is judged against the champion."""
+        return self.auc_margin is not None or self.log_loss_margin is not None
+
+
+Gate = Annotated[AbsoluteGate | BaselinesGate | ChampionGate | SlicesGate, Field(discriminator="kind")]
 
 
 def _default_gates() -> dict[str, Gate]:
@@ -56,3 +106,6 @@ class ReleaseSection(Section):
     gates: dict[str, Gate] = Field(
         default_factory=_default_gates, min_length=1, description="name of a gate to its rule; a map in the configuration replaces the default one"
     )
+    replicates: int = Field(default=400, ge=200, multiple_of=4, description="replicates of the paired bootstrap against the champion")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of its intervals")
+    seed: int = Field(default=7, ge=0, lt=2**63, description="of its weights")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from sparkml_ops.release.alias import AliasState, alias_state
+from sparkml_ops.release.challenge import Lineage
+from sparkml_ops.release.comparison import Comparison
 from sparkml_ops.release.events import CHAMPION, ModelEvent, champion_at, history
 from sparkml_ops.release.gates import evaluate_gates
 from sparkml_ops.release.promotion import promote, reconcile, rollback
@@ -10,8 +13,12 @@ from sparkml_ops.release.reports import StoredReport, newest_report, store_repor
 
 __all__ = [
     "CHAMPION",
+    "AliasState",
+    "Comparison",
+    "Lineage",
     "ModelEvent",
     "StoredReport",
+    "alias_state",
     "champion_at",
     "evaluate_gates",
     "history",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -9,14 +10,13 @@ from feature_store.delta import Tables
 from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.errors import ContractError, GateRefused
 from sparkml_ops.records import ModelVersion
+from sparkml_ops.release.alias import FOLLOWS, alias_state
+from sparkml_ops.release.comparison import NO_CHAMPION, identity
 from sparkml_ops.release.events import CHAMPION, ModelEvent, append_event, history, version_before
-from sparkml_ops.release.reports import newest_report
+from sparkml_ops.release.reports import StoredReport, reports
 from sparkml_ops.tracking import Registry
 
 __all__ = ["promote", "reconcile", "rollback"]
-
-# Tag of the registered model: the event that its alias follows.
-_FOLLOWS = f"sparkml_ops.{CHAMPION}.event"
 
 
 def promote(
@@ -31,13 +31,15 @@ def promote(
         actor: Who asks for it.
 
     Raises:
-        GateRefused: No report is bound to exactly this artifact, evaluation set and configuration, or it did not pass.
+        GateRefused: No report is bound to exactly this artifact, evaluation set and configuration, it did not pass, or it
+            compared with another champion than the present one.
         ContractError: The registry holds something else under this version, or somebody moved the alias by hand.
         ConflictError: Another promotion was first.
     """
     chosen = _confirmed(tracking, settings, version)
-    report = _passed_report(tables, chosen, config_hash)
+    # The champion that the report must be about is the one that the event's number follows: whoever moves it in between wins.
     last, _ = _settle(tables, tracking, settings.model)
+    report = _passed_report(tables, tracking, chosen, config_hash, last)
     if last is None or last.to_version != chosen.version:
         _move(tables, tracking, last, ModelEvent(_next(last), settings.model, CHAMPION, _to(last), chosen.version, as_of, "promote", report, actor))
     return chosen
@@ -71,14 +73,13 @@ def reconcile(tables: Tables, tracking: Registry, settings: ReleaseSection, as_o
     Returns:
         The event, or None where alias and history agree.
     """
-    found, events = tracking.alias(settings.model, CHAMPION), history(tables, settings.model)
-    last = events[-1] if events else None
-    if found == _to(last) or _unfinished(tracking, last, found):
+    alias = alias_state(tables, tracking, settings.model)
+    if alias.state != "by hand":
         _settle(tables, tracking, settings.model)
         return None
-    event = ModelEvent(_next(last), settings.model, CHAMPION, _to(last), found, as_of, "by hand", None, actor)
+    event = ModelEvent(_next(alias.last), settings.model, CHAMPION, _to(alias.last), alias.version, as_of, "by hand", None, actor)
     append_event(tables, event)
-    tracking.set_note(settings.model, _FOLLOWS, event.id)
+    tracking.set_note(settings.model, FOLLOWS, event.id)
     return event
 
 
@@ -94,7 +95,7 @@ def _follow(tracking: Registry, event: ModelEvent) -> None:
     """Let the alias follow an event."""
     if event.to_version is not None:
         tracking.set_alias(event.model, event.alias, event.to_version)
-    tracking.set_note(event.model, _FOLLOWS, event.id)
+    tracking.set_note(event.model, FOLLOWS, event.id)
 
 
 def _settle(tables: Tables, tracking: Registry, model: str) -> tuple[ModelEvent | None, Literal["", "promote", "rollback", "by hand"]]:
@@ -103,26 +104,14 @@ def _settle(tables: Tables, tracking: Registry, model: str) -> tuple[ModelEvent 
     Raises:
         ContractError: The alias is where no event put it.
     """
-    events, found = history(tables, model), tracking.alias(model, CHAMPION)
-    last = events[-1] if events else None
-    if last is not None and (found == last.to_version or _unfinished(tracking, last, found)):
-        if tracking.note(model, _FOLLOWS) == last.id:
-            return last, ""
-        _follow(tracking, last)
-        return last, last.reason
-    if last is None and found is None:
-        return None, ""
-    recorded = "none" if last is None else f"version {last.to_version} (event {last.id}, {last.reason} at {last.at:%Y-%m-%d %H:%M} UTC)"
-    raise ContractError(
-        f"{model}@{CHAMPION} at {'no version' if found is None else f'version {found}'}, moved by hand in MLflow",
-        expected=f"what the last event says: {recorded}",
-        mend="move it back in MLflow, or accept it with `sparkml-ops reconcile`",
-    )
-
-
-def _unfinished(tracking: Registry, last: ModelEvent | None, found: int | None) -> bool:
-    """Whether the alias is still where it was before the last event, and never was seen to follow it."""
-    return last is not None and found == last.from_version and tracking.note(last.model, _FOLLOWS) != last.id
+    alias = alias_state(tables, tracking, model)
+    if alias.state == "by hand":
+        raise alias.refusal()
+    last = alias.last
+    if last is None or tracking.note(model, FOLLOWS) == last.id:
+        return last, ""
+    _follow(tracking, last)
+    return last, last.reason
 
 
 def _confirmed(tracking: Registry, settings: ReleaseSection, version: ModelVersion) -> ModelVersion:
@@ -140,17 +129,18 @@ def _confirmed(tracking: Registry, settings: ReleaseSection, version: ModelVersi
     return found
 
 
-def _passed_report(tables: Tables, version: ModelVersion, config_hash: str) -> str:
+def _passed_report(tables: Tables, tracking: Registry, version: ModelVersion, config_hash: str, last: ModelEvent | None) -> str:
     """Id of the passed report; GateRefused names each gate that refused, with what was found and its limit."""
     what = f"version {version.version} of `{version.name}`"
     evaluation = version.training_set.content_hash
-    stored = newest_report(tables, model=version.name, digest=version.digest, evaluation_hash=evaluation, config_hash=config_hash)
-    if stored is None:
+    found = reports(tables, model=version.name, digest=version.digest, evaluation_hash=evaluation, config_hash=config_hash)
+    if not found:
         raise GateRefused(
             f"no gate report of {what} on evaluation set {evaluation} under configuration {config_hash}",
             expected="a passed one",
             mend="register it again under this configuration",
         )
+    stored = _about_champion(tracking, version, found, _to(last))
     if not stored.report.passed:
         refused = [result for result in stored.report.results if result.verdict != "pass"]
         lines = "; ".join(f"gate {result.gate}: {result.verdict} ({result.message})" for result in refused)
@@ -159,6 +149,22 @@ def _passed_report(tables: Tables, version: ModelVersion, config_hash: str) -> s
             mend="train a better model, or change the gates with a reason",
         )
     return stored.id
+
+
+def _about_champion(tracking: Registry, version: ModelVersion, found: Sequence[StoredReport], number: int | None) -> StoredReport:
+    """The last report whose evidence is about the present champion, which may have changed since others were written."""
+    if not any(stored.champions for stored in found) or number == version.version:
+        return found[-1]
+    now = identity(None if number is None else tracking.resolve(version.name, number).record)
+    if current := [stored for stored in found if stored.champions <= {now}]:
+        return current[-1]
+    judged = sorted({champion.partition(" ")[0] for stored in found for champion in stored.champions})
+    raise GateRefused(
+        f"no evidence of version {version.version} of `{version.name}` beside the present champion, {'none' if number is None else f'version {number}'}: "
+        f"it was judged beside {', '.join(f'version {champion}' if champion != NO_CHAMPION else 'none' for champion in judged)}",
+        expected="a report on the champion that it would replace",
+        mend="register it again with --generation next",
+    )
 
 
 def _next(last: ModelEvent | None) -> int:

@@ -12,6 +12,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model.artifact import DESCRIPTION, WEIGHTS
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.records import GateReport, ModelVersion, TrainingResult
+from sparkml_ops.release.challenge import Challenger, Lineage, compare
 from sparkml_ops.release.gates import evaluate_gates
 from sparkml_ops.release.reports import report_id, store_report
 from sparkml_ops.storage import Storage
@@ -21,7 +22,16 @@ __all__ = ["register"]
 
 
 def register(
-    tables: Tables, tracking: Tracking, storage: Storage, result: TrainingResult, settings: ReleaseSection, config_hash: str, as_of: datetime
+    tables: Tables,
+    tracking: Tracking,
+    storage: Storage,
+    result: TrainingResult,
+    settings: ReleaseSection,
+    config_hash: str,
+    as_of: datetime,
+    *,
+    label: str = "label",
+    lineage: Lineage | None = None,
 ) -> tuple[ModelVersion, GateReport]:
     """Register the artifact of a training and judge it by the gates; the same again gives the same version and report.
 
@@ -31,6 +41,8 @@ def register(
         result: What training handed on; `checkpoint` is the artifact's folder under storage.root.
         config_hash: Of the configuration that holds the gates.
         as_of: Clock of the evaluation, UTC.
+        label: Column of the label in the training set.
+        lineage: What models were trained on; without it nothing is measured beside the champion, and the gates that need it refuse.
 
     Raises:
         ContractError: The artifact is not there, or is no model.
@@ -48,7 +60,9 @@ def register(
             card=_card(spec, result),
         )
     version = tracking.resolve(settings.model, number).record
-    report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash)
+    challenger = Challenger(version, result.run_id, result.checkpoint, spec, label)
+    comparison = None if lineage is None else compare(tables, tracking, storage, settings, challenger, lineage)
+    report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash, comparison=comparison)
     tracking.existing(result.run_id).log_document(f"gates/{report_id(report)}.json", report)
     store_report(tables, report, run_id=result.run_id, at=as_of)
     return version, report

@@ -14,7 +14,7 @@ from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField,
 from feature_store.delta import Tables, Transaction
 from sparkml_ops.records import GateReport, GateResult, to_json
 
-__all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "store_report"]
+__all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "reports", "store_report"]
 
 TABLE = "gate_reports"
 _SCHEMA = StructType(
@@ -44,6 +44,11 @@ class StoredReport:
     at: datetime
     report: GateReport
 
+    @property
+    def champions(self) -> frozenset[str]:
+        """Identity of the champion that its gates compared with; none where no gate compared."""
+        return frozenset(result.champion for result in self.report.results if result.champion)
+
 
 def report_id(report: GateReport) -> str:
     """Identity of a report: the same verdicts on the same binding are the same report."""
@@ -68,13 +73,19 @@ def store_report(tables: Tables, report: GateReport, *, run_id: str, at: datetim
     return identity
 
 
-def newest_report(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> StoredReport | None:
-    """The last report bound to exactly these; of two of the same instant the one that refused."""
+def reports(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> tuple[StoredReport, ...]:
+    """The reports bound to exactly these, oldest first; of two of the same instant the one that refused is the later."""
     if not tables.exists(TABLE):
-        return None
+        return ()
     where = {"model": model, "digest": digest, "evaluation_hash": evaluation_hash, "config_hash": config_hash}
-    found = [_report(row) for row in tables.rows(TABLE, where)]
-    return max(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id), default=None)
+    found = (_report(row) for row in tables.rows(TABLE, where))
+    return tuple(sorted(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id)))
+
+
+def newest_report(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> StoredReport | None:
+    """The last report bound to exactly these."""
+    found = reports(tables, model=model, digest=digest, evaluation_hash=evaluation_hash, config_hash=config_hash)
+    return found[-1] if found else None
 
 
 def _report(row: Mapping[str, Any]) -> StoredReport:

@@ -13,10 +13,12 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import OpsError
+from sparkml_ops.model.artifact import WEIGHTS
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.scores import auc
@@ -46,6 +48,7 @@ class TrainingTask:
         settings: Epochs, optimiser and the rest.
         storage: Where checkpoints lie.
         folder: Their prefix.
+        start: Storage folder of the model whose weights are the first ones; None: drawn from the seed.
     """
 
     spec: ModelSpec
@@ -53,6 +56,7 @@ class TrainingTask:
     settings: TrainingSection
     storage: Storage
     folder: str
+    start: str | None = None
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
@@ -197,6 +201,8 @@ class Trainer:
             progress = self._checkpoints.at(epoch, step)
             self._checkpoints.restore(progress, self.model, self._optimizer)
             return progress
+        if self._task.start is not None and self._context.rank == 0:
+            self.model.load_state_dict(safetensors.torch.load(self._task.storage.read(f"{self._task.start}/{WEIGHTS}")))
         with torch.no_grad():
             for weight in self.model.parameters():
                 weight.copy_(self._context.communicator.broadcast(weight))

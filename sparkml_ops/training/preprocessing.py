@@ -24,6 +24,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
 from sparkml_ops.model.spec import SUPPORTED_TYPES, CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.training.plan import POSITION, SPLIT
+from sparkml_ops.training.warm import WarmStart, continued
 
 __all__ = ["Fitted", "SplitCounts", "features", "fit"]
 
@@ -61,20 +62,25 @@ class Fitted:
     splits: Mapping[str, SplitCounts]
 
 
-def fit(frame: DataFrame, settings: TrainingSection) -> Fitted:
+def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None) -> Fitted:
     """Fit feature order, imputation, scaling and vocabularies to the labelled rows of the train split.
 
     Args:
         frame: The training set, all splits.
         settings: Features, label, model.
+        start: A model whose preprocessing is taken as it is; only the rows are counted and checked then.
 
     Raises:
         ContractError: A label outside {0, 1} or constant, a split without rows, a feature of an unsupported type,
-            without any value, with infinite values, or a category none of whose values is frequent.
+            without any value, with infinite values, or a category none of whose values is frequent; a model that does not fit.
     """
     numeric, categorical = features(frame, settings)
+    warm = None if start is None else continued(start, numeric, categorical, settings)
     found = _summarise(frame, numeric, categorical, settings)
     splits = _splits(found["label"], settings.label)
+    if warm is not None:
+        _refuse_infinite(found["infinite"])
+        return Fitted(warm, splits)
     spec = ModelSpec(
         settings.model.kind,
         tuple(_numeric_inputs(found, numeric)),
@@ -233,10 +239,7 @@ def _splits(rows: Iterable[Row], label: str) -> dict[str, SplitCounts]:
 
 def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[NumericInput]:
     """Statistics of the train split; infinite values are counted in all splits, where the model is to work too."""
-    if infinite := [f"`{row['name']}` ({row['rows']} rows)" for row in found["infinite"] if row["rows"]]:
-        raise ContractError(
-            f"infinite values in {sorted(infinite)[:5]}", expected="finite numbers or null", mend="make them null where the feature is built"
-        )
+    _refuse_infinite(found["infinite"])
     missing = {row["name"]: row["rows"] for row in found["missing"]}
     moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["number"]}
     if empty := [name for name in types if not moments[name].rows]:
@@ -246,6 +249,13 @@ def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]
     for name, kind in types.items():
         mean, scale = _rounded(moments[name])
         yield NumericInput(name, kind, fill=mean, mean=mean, scale=scale, indicator=bool(missing[name]))
+
+
+def _refuse_infinite(rows: Iterable[Row]) -> None:
+    if infinite := [f"`{row['name']}` ({row['rows']} rows)" for row in rows if row["rows"]]:
+        raise ContractError(
+            f"infinite values in {sorted(infinite)[:5]}", expected="finite numbers or null", mend="make them null where the feature is built"
+        )
 
 
 def _rounded(moments: _Moments) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """A training from its training set to a published artifact with metrics, in stages that are done once.
 
-Each stage ends with one document under `training/<run>/`: `spec`, `trained`, `artifact`, `baseline`, `evaluation`. A run that was killed and
-is started again reads what is there and goes on with the rest, inside training from the last checkpoint.
+Each stage ends with one document under `training/<run>/`: `spec`, `start` (of a warm training), `trained`, `artifact`, `baseline`,
+`evaluation`. A run that was killed and is started again reads what is there and goes on with the rest, inside training from the last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -27,15 +28,17 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.performance.contest import Contest, Contestant
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.baseline import fit_logistic
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.curve import draw_curve
-from sparkml_ops.training.evaluation import Contest, evaluate
+from sparkml_ops.training.evaluation import LOGISTIC, MODEL, evaluate
 from sparkml_ops.training.launch import LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.plan import SPLIT, Plan, plan_groups
 from sparkml_ops.training.preprocessing import Fitted, SplitCounts, fit
+from sparkml_ops.training.warm import WarmStart
 
 __all__ = ["RunLog", "Trained", "train"]
 
@@ -82,6 +85,7 @@ def train(
     run_log: RunLog,
     *,
     run: str,
+    warm_start: WarmStart | None = None,
     on_report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Train a model on a training set, or finish the training that was begun under the same name.
@@ -94,6 +98,7 @@ def train(
         settings: Model, optimiser, workers.
         run_log: Receives parameters, metrics of each epoch, final metrics and the learning curve.
         run: Stable name of this piece of work; the same name goes on where it stopped.
+        warm_start: A model to go on from: its weights are the first ones, its preprocessing stays.
         on_report: Called with each report of a rank, as they come.
 
     Raises:
@@ -101,9 +106,10 @@ def train(
         RankFailed: A rank raised, or ranks died more often than `attempts` allows.
         StartTimeout: The ranks did not meet in time.
     """
-    job = _Job(spark, tables, storage, training_set, settings, f"training/{run}")
+    job = _Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start)
     fitted = job.fit()
-    run_log.log_params({"training_set": training_set.id, **_flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs)})
+    origin = {} if warm_start is None else {"warm_start": warm_start.origin}
+    run_log.log_params({"training_set": training_set.id, **_flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs), **origin})
 
     def say(report: dict[str, Any]) -> None:
         if report.get("kind") == "epoch":
@@ -135,6 +141,7 @@ class _Job:
     training_set: TrainingSet
     settings: TrainingSection
     folder: str
+    warm_start: WarmStart | None = None
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -142,17 +149,17 @@ class _Job:
 
     def fit(self) -> Fitted:
         """Preprocessing, fitted once; a run that was begun with other settings or rows is refused."""
-        mine = _fingerprint(self.settings, self.training_set)
+        mine = _fingerprint(self.settings, self.training_set, self.warm_start)
 
         def make() -> dict[str, Any]:
-            fitted = fit(self._frame(), self.settings)
+            fitted = fit(self._frame(), self.settings, self.warm_start)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
             return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits}
 
         document = self._once("spec", make)
         if document["fingerprint"] != mine:
             raise ContractError(
-                f"{self.folder} begun with other settings or another training set",
+                f"{self.folder} begun with other settings, another training set or another model to go on from",
                 expected="the same ones",
                 mend="use --generation next for a new training",
             )
@@ -162,7 +169,7 @@ class _Job:
         """All epochs, on all ranks."""
 
         def make() -> dict[str, Any]:
-            task = TrainingTask(fitted.spec, self._plans(), self.settings, self.storage, f"{self.folder}/checkpoints")
+            task = TrainingTask(fitted.spec, self._plans(), self.settings, self.storage, f"{self.folder}/checkpoints", self._start(fitted))
             results = launch(self.spark, task, self._launch_settings(), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
@@ -178,17 +185,21 @@ class _Job:
         frame, rate = self._frame(), fitted.splits["train"].rate
         train = frame.where((F.col(SPLIT) == "train") & label.isNotNull())
         logistic = self._publish_artifact("baseline", lambda: fit_logistic(train, fitted.spec, settings.label))
+        inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
-            {"model": f"{self.folder}/artifact", "logistic": logistic},
-            tuple(name for name, _ in fitted.spec.inputs),
+            (Contestant(MODEL, f"{self.folder}/artifact", inputs), Contestant(LOGISTIC, logistic, inputs)),
             settings.label,
-            rate,
             replicates=settings.replicates,
             confidence=settings.confidence,
             seed=settings.seed,
         )
         return self._once("evaluation", lambda: evaluate(frame.where(F.col(SPLIT) == "evaluation"), contest).metrics(rate))
+
+    def _start(self, fitted: Fitted) -> str | None:
+        """Where the ranks find the first weights, wherever they run; None where they draw them."""
+        start = self.warm_start
+        return None if start is None else self._publish_artifact("start", lambda: (fitted.spec, dict(start.weights)))
 
     def _publish_artifact(self, name: str, make: Callable[[], tuple[ModelSpec, dict[str, torch.Tensor]]]) -> str:
         """Files first, then the document that says that they are whole; it lies beside the folder, which holds the model and nothing else."""
@@ -245,8 +256,10 @@ class _Job:
         return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
 
 
-def _fingerprint(settings: TrainingSection, training_set: TrainingSet) -> str:
+def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None) -> str:
     document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
+    if warm_start is not None:
+        document["warm_start"] = warm_start.digest
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from sparkml_ops import release
 from sparkml_ops.config.root import Config
 from sparkml_ops.logs import logger
-from sparkml_ops.records import ModelVersion, TrainingResult
+from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
@@ -41,7 +42,7 @@ def perform(
 def plan(work: Work, *, result: TrainingResult | None = None, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
     """What the verb would read and write."""
     chosen = result or newest(work, "train", TrainingResult)
-    reads = [f"objects {chosen.checkpoint}", f"metrics of run {chosen.run_id}"]
+    reads = [f"objects {chosen.checkpoint}", f"metrics of run {chosen.run_id}", f"evaluation rows of {chosen.training_set.snapshot.table}"]
     return make_plan(work, _task(work, chosen, generation), reads=reads, writes=[f"model {work.sections.release.model}", "table gate_reports"])
 
 
@@ -50,10 +51,38 @@ def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[
     settings = work.sections.release
 
     def body(run_id: str, now: datetime) -> ModelVersion:
-        version, report = release.register(work.tables, work.tracking, work.storage, chosen, settings, work.config.hash("release"), now)
+        version, report = release.register(
+            work.tables,
+            work.tracking,
+            work.storage,
+            chosen,
+            settings,
+            work.config.hash("release"),
+            now,
+            label=work.sections.training.label,
+            lineage=_lineage(work, chosen),
+        )
         for gate in report.results:
             logger.info("gate %s: %s (%s)", gate.gate, gate.verdict, gate.message)
         return version
 
     key = generation(work, RunKey("register", work.config.project, settings.model, window=chosen.run_id), wanted)
     return Task(key, ModelVersion, ("release",), body)
+
+
+def _lineage(work: Work, chosen: TrainingResult) -> release.Lineage:
+    """What models were trained on, by the ledger: a warm one on the rows of all models before it too."""
+    finished = [TypeAdapter(TrainingResult).validate_python(run.record) for run in work.ledger.runs({"verb": "train"})]
+    results = {result.run_id: result for result in (*finished, chosen)}
+    made = {(run.record["name"], int(run.record["version"])): run.key.window for run in work.ledger.runs({"verb": "register"})}
+
+    def of(run_id: str) -> tuple[TrainingSet, ...] | None:
+        found: list[TrainingSet] = []
+        while result := results.get(run_id):
+            found.append(result.training_set)
+            if result.warm_start is None:
+                return tuple(found)
+            run_id = made.get((result.warm_start.name, result.warm_start.version), "")
+        return None
+
+    return of

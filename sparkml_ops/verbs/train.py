@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
 
 from sparkml_ops.config.root import Config
+from sparkml_ops.errors import ContractError
 from sparkml_ops.progress import track
-from sparkml_ops.records import TrainingResult, TrainingSet
+from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.tracking import OWN_LOADER
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
+
+if TYPE_CHECKING:
+    from sparkml_ops.training.warm import WarmStart
 
 __all__ = ["perform", "plan", "run"]
 
@@ -23,39 +31,61 @@ def run(
     config: Config,
     *,
     training_set: TrainingSet | None = None,
+    warm_start: ModelVersion | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> TrainingResult:
-    """Train on a training set, by default the project's newest, and evaluate on its evaluation split."""
-    return perform(Work(config, spark), training_set=training_set, as_of=as_of, generation=generation).record
+    """Train on a training set, by default the project's newest, and evaluate on its evaluation split.
+
+    Args:
+        warm_start: A registered version whose weights and preprocessing the training goes on from; None: from scratch.
+
+    Raises:
+        ContractError: The version does not fit the training set or the settings, or its files are not what was registered.
+    """
+    return perform(Work(config, spark), training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
 
 
 def perform(
-    work: Work, *, training_set: TrainingSet | None = None, as_of: datetime | str | None = None, generation: Generation = 0
+    work: Work,
+    *,
+    training_set: TrainingSet | None = None,
+    warm_start: ModelVersion | None = None,
+    as_of: datetime | str | None = None,
+    generation: Generation = 0,
 ) -> Outcome[TrainingResult]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, training_set, generation), as_of=as_of)
+    return outcome(work, _task(work, training_set, warm_start, generation), as_of=as_of)
 
 
-def plan(work: Work, *, training_set: TrainingSet | None = None, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
+def plan(
+    work: Work,
+    *,
+    training_set: TrainingSet | None = None,
+    warm_start: ModelVersion | None = None,
+    as_of: datetime | str | None = None,
+    generation: Generation = 0,
+) -> Plan:
     """What the verb would read and write."""
     chosen = training_set or newest(work, "training-set", TrainingSet)
+    reads = [f"table {chosen.snapshot.table}@{chosen.snapshot.version}"]
+    if warm_start is not None:
+        reads.append(f"model {warm_start.name} version {warm_start.version}")
     settings = work.sections.training
     notes = [f"{settings.workers} workers by {settings.backend}, {settings.epochs} epochs of {chosen.rows} rows (all splits)"]
     writes = [f"MLflow run in {work.sections.mlflow.experiment or work.config.project}", f"objects under {work.sections.storage.root}/training"]
-    return make_plan(
-        work, _task(work, chosen, generation), reads=[f"table {chosen.snapshot.table}@{chosen.snapshot.version}"], writes=writes, notes=notes
-    )
+    return make_plan(work, _task(work, chosen, warm_start, generation), reads=reads, writes=writes, notes=notes)
 
 
-def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[TrainingResult]:
+def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation) -> Task[TrainingResult]:
     chosen = given or newest(work, "training-set", TrainingSet)
-    key = generation(work, RunKey("train", work.config.project, chosen.id), wanted)
+    slot = "" if start is None else f"warm-{start.name}-{start.version}"
+    key = generation(work, RunKey("train", work.config.project, chosen.id, slot=slot), wanted)
 
     def body(run_id: str, now: datetime) -> TrainingResult:
         from sparkml_ops.training.run import train  # torch: seconds that no plan and no finished run waits for
 
-        settings = work.sections.training
+        settings, warm = work.sections.training, None if start is None else _fetched(work, start)
         run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
         with track("train", settings.epochs) as advance:
             trained = train(
@@ -66,12 +96,26 @@ def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[Tra
                 settings,
                 run_log,
                 run=work.config.hash("training") + "-" + key.text.replace("/", "-"),
+                warm_start=warm,
                 on_report=lambda report: advance(int(report.get("epoch", 0)), _state(report)),
             )
         run_log.finish("FINISHED")
-        return TrainingResult(run_log.run_id, chosen, trained.metrics, trained.artifact)
+        return TrainingResult(run_log.run_id, chosen, trained.metrics, trained.artifact, start)
 
     return Task(key, TrainingResult, ("training",), body)
+
+
+def _fetched(work: Work, version: ModelVersion) -> WarmStart:
+    """The files of a registered version, verified."""
+    from sparkml_ops.training.warm import WarmStart
+
+    origin, registered = f"{version.name} version {version.version}", work.tracking.resolve(version.name, version.version)
+    if registered.digest != version.digest:
+        raise ContractError(f"{origin} with digest {registered.digest}", expected=version.digest, mend="register it again")
+    if registered.loader != OWN_LOADER:
+        raise ContractError(f"{origin}, which {registered.loader} loads", expected="a model that `train` made", mend="train from scratch")
+    with TemporaryDirectory() as scratch:
+        return WarmStart.read(origin, version.digest, work.tracking.fetch(registered, Path(scratch) / "model"))
 
 
 def _state(report: dict[str, object]) -> str:

@@ -20,27 +20,51 @@ __all__ = ["declaration", "perform", "plan", "run"]
 
 
 def run(
-    spark: SparkSession | None, config: Config, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0
+    spark: SparkSession | None,
+    config: Config,
+    *,
+    until: datetime | str,
+    since: datetime | str | None = None,
+    as_of: datetime | str | None = None,
+    generation: Generation = 0,
 ) -> TrainingSet:
     """Materialise the training set whose training rows end before `until`.
 
     Args:
         until: Exclusive end of the training rows' spine time, UTC.
+        since: Inclusive start of the training rows' spine time, UTC; None: the first row.
         as_of: Only labels known then enter.
+
+    Raises:
+        ContractError: `since` is not before `until`.
     """
-    return perform(Work(config, spark), until=until, as_of=as_of, generation=generation).record
+    return perform(Work(config, spark), until=until, since=since, as_of=as_of, generation=generation).record
 
 
-def perform(work: Work, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0) -> Outcome[TrainingSet]:
+def perform(
+    work: Work,
+    *,
+    until: datetime | str,
+    since: datetime | str | None = None,
+    as_of: datetime | str | None = None,
+    generation: Generation = 0,
+) -> Outcome[TrainingSet]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, until, generation), as_of=as_of)
+    return outcome(work, _task(work, until, since, generation), as_of=as_of)
 
 
-def plan(work: Work, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
+def plan(
+    work: Work,
+    *,
+    until: datetime | str,
+    since: datetime | str | None = None,
+    as_of: datetime | str | None = None,
+    generation: Generation = 0,
+) -> Plan:
     """What the verb would read and write."""
     declared = declaration(work)
     reads = [f"spine {declared.spine}", *(f"features {lookup.table}" for lookup in declared.lookups)]
-    return make_plan(work, _task(work, until, generation), reads=reads, writes=[f"table training_set_{work.config.project}_<hash>"])
+    return make_plan(work, _task(work, until, since, generation), reads=reads, writes=[f"table training_set_{work.config.project}_<hash>"])
 
 
 def declaration(work: Work) -> TrainingSetDeclaration:
@@ -54,12 +78,15 @@ def declaration(work: Work) -> TrainingSetDeclaration:
     return work.sections.training_set
 
 
-def _task(work: Work, until: datetime | str, wanted: Generation) -> Task[TrainingSet]:
+def _task(work: Work, until: datetime | str, since: datetime | str | None, wanted: Generation) -> Task[TrainingSet]:
     declared, end = declaration(work), instant(until)
+    start = None if since is None else instant(since)
+    options = declared.options(end, start)  # refuses what cannot be meant before Spark starts
     name = work.config.project
 
     def body(run_id: str, now: datetime) -> TrainingSet:
-        return work.store.training_set(**declared.options(end), name=name, as_of=now)
+        return work.store.training_set(**options, name=name, as_of=now)
 
-    key = generation(work, RunKey("training-set", work.config.project, name, window=end.isoformat()), wanted)
+    window = end.isoformat() if start is None else f"{start.isoformat()}..{end.isoformat()}"
+    key = generation(work, RunKey("training-set", work.config.project, name, window=window), wanted)
     return Task(key, TrainingSet, ("training_set", "features"), body)

@@ -24,6 +24,7 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.encoder import Encoder
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.run import Trained, train
+from sparkml_ops.training.warm import WarmStart
 
 SETTINGS = TrainingSection(
     backend="local",
@@ -97,8 +98,16 @@ class Room:
     training_set: TrainingSet
     root: str
 
-    def train(self, run: str, notes: Notes | None = None, storage: Storage | None = None, settings: TrainingSection = SETTINGS) -> Trained:
-        return train(self.spark, self.tables, storage or Storage(self.root), self.training_set, settings, notes or Notes(), run=run)
+    def train(
+        self,
+        run: str,
+        notes: Notes | None = None,
+        storage: Storage | None = None,
+        settings: TrainingSection = SETTINGS,
+        warm_start: WarmStart | None = None,
+    ) -> Trained:
+        where = storage or Storage(self.root)
+        return train(self.spark, self.tables, where, self.training_set, settings, notes or Notes(), run=run, warm_start=warm_start)
 
     def load(self, name: str) -> artifact.Predictor:
         return artifact.load(Path(self.root) / "training" / name)
@@ -204,6 +213,26 @@ def test_a_run_is_not_continued_with_other_settings(room: Room, trained: Trained
 
     with pytest.raises(ContractError, match="begun with other settings"):
         room.train("unbroken", settings=SETTINGS.model_copy(update={"seed": 8}))
+
+
+def test_a_killed_warm_training_ends_as_the_unbroken_one(room: Room, trained: Trained) -> None:
+    """From the model of another run: killed before its first weights are whole, inside an epoch and after the last one."""
+    folder = Path(room.root) / trained.artifact
+    start = WarmStart.read("flights version 3", artifact.digest(folder), folder)
+    notes = Notes()
+    unbroken = room.train("warm", notes, warm_start=start)
+    for kind, count in (("start_file", 1), ("checkpoint_manifest", 3), ("trained", 1)):
+        with pytest.raises(Exception, match=kind):
+            room.train("warm_broken", storage=Mortal(room.root, kind, count), warm_start=start)
+    finished = room.train("warm_broken", warm_start=start)
+
+    assert artifact.digest(Path(room.root) / finished.artifact) == artifact.digest(Path(room.root) / unbroken.artifact)
+    assert finished.metrics == unbroken.metrics
+    assert notes.params["warm_start"] == "flights version 3"
+    assert room.load("warm/artifact").spec == room.load("unbroken/artifact").spec
+    assert unbroken.history[0].train_loss < trained.history[0].train_loss
+    with pytest.raises(ContractError, match="another model to go on from"):
+        room.train("warm")
 
 
 def test_a_killed_rank_of_horovod_changes_nothing(room: Room, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,165 @@
+"""A first model and a warm challenger, verb by verb: ranges, ledger keys, lineage, gates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from challenge_rows import SPEC, day, frame
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from feature_store.delta import Tables
+from sparkml_ops.config.load import load
+from sparkml_ops.errors import ContractError
+from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.project import Project
+from sparkml_ops.records import GateResult, ModelVersion, TrainingResult, TrainingSet
+from sparkml_ops.release import newest_report
+from sparkml_ops.storage import Storage
+from sparkml_ops.verbs import train
+from sparkml_ops.verbs.work import Work
+
+AS_OF = day(200)
+FILES: dict[str, dict[str, Any]] = {
+    "training.yaml": {
+        "training_set": {
+            "spine": "examples",
+            "time": "at",
+            "row_key": ["id"],
+            "label": "label",
+            "columns": ["x", "origin"],
+            "split": {"validation": 0.1, "evaluation": "20d"},
+        },
+        "training": {
+            "label": "label",
+            "exclude": ["id"],
+            "backend": "local",
+            "workers": 1,
+            "epochs": 2,
+            "batch_size": 128,
+            "shards": 4,
+            "minimum_count": 1,
+            "replicates": 200,
+            "model": {"kind": "linear"},
+            "optimizer": {"lr": 0.05},
+        },
+    },
+    "release.yaml": {
+        "release": {
+            "model": "shop",
+            "minimum_rows": 100,
+            "replicates": 200,
+            "gates": {
+                "champion": {"kind": "against_champion", "auc_margin": 0.05, "log_loss_margin": 0.1, "minimum_rows": 100},
+                "origins": {"kind": "slices", "columns": ["origin"], "minimum_rows": 60, "minimum_positives": 10, "auc_margin": 0.1},
+            },
+        }
+    },
+}
+
+
+@dataclass
+class Shop:
+    """A project without lookups, and what its verbs made."""
+
+    conf: Path
+    spark: SparkSession
+    first: ModelVersion
+    rows: TrainingSet
+    warm: TrainingResult
+    second: ModelVersion
+
+    def project(self, *overrides: str) -> Project:
+        return Project.open(self.conf, "shop", spark=self.spark, overrides=overrides)
+
+    @property
+    def work(self) -> Work:
+        return Work(load(self.conf, "shop"), self.spark)
+
+    def gates(self, version: ModelVersion) -> dict[str, GateResult]:
+        bound = {"digest": version.digest, "evaluation_hash": version.training_set.content_hash, "config_hash": self.work.config.hash("release")}
+        stored = newest_report(self.work.tables, model=version.name, **bound)
+        assert stored is not None
+        return {result.gate: result for result in stored.report.results}
+
+
+@pytest.fixture(scope="module")
+def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("shop")
+    conf = folder / "conf"
+    base = {"warehouse": {"root": "data/warehouse"}}
+    for path, values in {"base.yaml": base, "env/local.yaml": {}, **{f"projects/shop/{name}": values for name, values in FILES.items()}}.items():
+        (conf / path).parent.mkdir(parents=True, exist_ok=True)
+        (conf / path).write_text(yaml.safe_dump(values))
+    project = Project.open(conf, "shop", spark=spark)
+    Tables(spark, project.config.sections.warehouse.warehouse()).overwrite("examples", frame(spark).coalesce(1))
+    first = project.register(project.train(project.training_set(until=day(50), as_of=AS_OF), as_of=AS_OF), as_of=AS_OF)
+    project.promote(first, as_of=AS_OF)
+    rows = project.training_set(until=day(70), since=day(50), as_of=AS_OF)
+    warm = project.train(rows, warm_start=first, as_of=AS_OF)
+    return Shop(conf, spark, first, rows, warm, project.register(warm, as_of=AS_OF))
+
+
+def test_the_first_model_is_told_to_be_the_first(shop: Shop) -> None:
+    """By both gates that would compare it."""
+    found = shop.gates(shop.first)
+
+    assert [found[gate].message for gate in ("champion", "origins")] == [
+        "first model: no champion to compare with",
+        "first model: no champion to compare with in any slice",
+    ]
+
+
+def test_a_warm_challenger_is_judged_beside_the_model_that_it_came_from(shop: Shop) -> None:
+    """On the 480 rows of the days 70 to 90, which neither has seen; it may be promoted."""
+    found = shop.gates(shop.second)
+
+    assert found["champion"].message.startswith("beside version 1 on 480 rows")
+    assert found["champion"].champion == f"1 {shop.first.digest}"
+    assert (found["champion"].verdict, found["origins"].verdict) == ("pass", "pass")
+    assert shop.project().promote(shop.second, as_of=AS_OF) == shop.second
+
+
+def test_training_rows_begin_at_since(shop: Shop) -> None:
+    """Earlier rows are in no part; the range is in the key of the run."""
+    table = shop.work.store.load(shop.rows)
+    found = {
+        row["split"]: (row["first"], row["rows"])
+        for row in table.groupBy("split").agg(F.min("at").alias("first"), F.count("*").alias("rows")).collect()
+    }
+    (run,) = [run for run in shop.project().runs() if run.record.get("id") == shop.rows.id]
+
+    assert found["train"][1] + found["validation"][1] == 480
+    assert found["evaluation"][1] == 480
+    assert min(found["train"][0], found["validation"][0]) == day(50).replace(tzinfo=None)
+    assert run.key.window == f"{day(50).isoformat()}..{day(70).isoformat()}"
+    with pytest.raises(ContractError, match="expected since before until"):
+        shop.project().training_set(until=day(70), since=day(70), as_of=AS_OF)
+
+
+def test_a_warm_training_keeps_the_preprocessing_and_has_a_key_of_its_own(shop: Shop) -> None:
+    """The same again is done already; a cold training of the same rows is not."""
+    storage = Storage(shop.project().config.sections.storage.root)
+    (cold,) = [run for run in shop.project().runs() if run.key.verb == "train" and run.key.slot == ""]
+    specs = [ModelSpec.from_json(storage.read(f"{folder}/model.json").decode()) for folder in (cold.record["checkpoint"], shop.warm.checkpoint)]
+
+    assert specs[0] == specs[1] != SPEC
+    assert shop.warm.warm_start == shop.first
+    assert shop.project().train(shop.rows, warm_start=shop.first, as_of=AS_OF) == shop.warm
+    plans = [train.plan(shop.work, training_set=shop.rows, warm_start=start) for start in (shop.first, None)]
+    assert [(plan.key.split("/")[-2], plan.done) for plan in plans] == [("warm-shop-1", True), ("-", False)]
+    assert "model shop version 1" in plans[0].reads
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [("training.model={kind: mlp, hidden: [4]}", "kind mlp with hidden"), ("training.exclude=[id, origin]", "`origin` absent")],
+)
+def test_a_model_that_does_not_fit_is_refused_before_any_rank(shop: Shop, override: str, named: str) -> None:
+    """By the settings, or by the features."""
+    with pytest.raises(ContractError, match=named):
+        shop.project(override).train(shop.rows, warm_start=shop.first, as_of=AS_OF, generation=1)
