@@ -11,21 +11,21 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 import deltalake
-from delta.tables import DeltaTable
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from feature_store import hooks
+from feature_store.address import for_python
 from feature_store.errors import ConflictError, ContractError, TableNotFound
 from feature_store.names import Warehouse, parse_table, quote
 from feature_store.records import Snapshot
@@ -94,7 +94,7 @@ class Tables:
         """Whether the table is there."""
         if self.warehouse.catalog is not None:
             return self.spark.catalog.tableExists(self.warehouse.qualified(name))
-        return deltalake.DeltaTable.is_deltatable(self.warehouse.path(name))
+        return deltalake.DeltaTable.is_deltatable(for_python(self.warehouse.path(name)))
 
     def location(self, name: str) -> str:
         """Where the table's files lie, as Python reads it: a local path or an address.
@@ -103,7 +103,7 @@ class Tables:
             TableNotFound: There is no such table.
         """
         if self.warehouse.catalog is None:
-            path = self.warehouse.path(name)
+            path = for_python(self.warehouse.path(name))
             if not deltalake.DeltaTable.is_deltatable(path):
                 raise TableNotFound(f"no table `{name}` under {self.warehouse.root}", mend="build it first, or correct its name")
             return path
@@ -112,7 +112,7 @@ class Tables:
         row = self.spark.sql(f"DESCRIBE DETAIL {self.warehouse.qualified(name)}").select("location").first()
         assert row is not None
         url = urlparse(row["location"])
-        return unquote(url.path) if url.scheme in ("", "file") else str(row["location"])
+        return unquote(url.path) if url.scheme in ("", "file") else for_python(str(row["location"]))
 
     def newest(self, name: str) -> Snapshot:
         """The newest version.
@@ -227,11 +227,14 @@ class Tables:
         """
 
         def write(token: str) -> None:
-            same = _all(_same(key) for key in keys)
-            differs = ~_all(_same(column) for column in frame.columns if column not in keys)
-            merge = self._table(name).alias("target").merge(frame.alias("source"), same)
+            # In SQL, since Delta's own Python interface needs a plugin in a Spark Connect server.
+            same = " AND ".join(map(_same, keys))
+            equal = " AND ".join(_same(column) for column in frame.columns if column not in keys) or "true"
+            clauses = f"WHEN MATCHED AND NOT ({equal}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
             with self._session({_METADATA: token}):
-                merge.whenMatchedUpdateAll(condition=differs).whenNotMatchedInsertAll().execute()
+                self.spark.sql(
+                    f"MERGE INTO {_literal(self.warehouse.qualified(name))} AS target USING {{source}} AS source ON {same} {clauses}", source=frame
+                )
 
         return self._commit(name, write, None, details)
 
@@ -261,7 +264,7 @@ class Tables:
             # Not by Spark: it takes an empty log folder, of a killed or of a faster writer, for a table that is there.
             # Without retries: a second commit of the same metadata would make a new version.
             deltalake.DeltaTable.create(
-                self.warehouse.path(name),
+                for_python(self.warehouse.path(name)),
                 deltalake.Schema.from_json(schema.json()),
                 partition_by=list(partition_by),
                 configuration={_FORMAT: str(FORMAT_VERSION)},
@@ -337,11 +340,6 @@ class Tables:
                 return Commit(Snapshot(name, version), note["details"])
         return None
 
-    def _table(self, name: str) -> DeltaTable:
-        if self.warehouse.catalog is None:
-            return DeltaTable.forPath(self.spark, self.warehouse.path(name))
-        return DeltaTable.forName(self.spark, self.warehouse.qualified(name))
-
     @contextmanager
     def _session(self, settings: Mapping[str, str]) -> Iterator[None]:
         if not settings:
@@ -369,12 +367,13 @@ class Tables:
             raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
 
 
-def _same(column: str) -> Column:
-    return F.col(f"target.{quote(column)}").eqNullSafe(F.col(f"source.{quote(column)}"))
+def _same(column: str) -> str:
+    return f"target.{_literal(quote(column))} <=> source.{_literal(quote(column))}"
 
 
-def _all(conditions: Iterable[Column]) -> Column:
-    return reduce(lambda left, right: left & right, conditions, F.lit(True))
+def _literal(text: str) -> str:
+    """For a query with named arguments, where braces stand for them."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _notes(log: deltalake.DeltaTable, *, limit: int | None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from feature_store.address import for_spark
 from feature_store.errors import ContractError
 
 __all__ = ["Warehouse", "parse_table", "quote"]
@@ -63,10 +64,10 @@ class Warehouse:
                 raise ContractError(f"the catalog {self.catalog!r}", expected="`catalog.schema`", mend="change warehouse.catalog")
 
     def path(self, name: str) -> str:
-        """Folder of a table; only where the warehouse has a root."""
+        """Folder of a table as Spark reads it; only where the warehouse has a root."""
         if self.root is None:
             raise ContractError(f"the catalog {self.catalog}", expected="a warehouse with a root", mend="address this table by name")
-        return f"{self.root.rstrip('/')}/{parse_table(name)}"
+        return f"{for_spark(self.root).rstrip('/')}/{parse_table(name)}"
 
     def qualified(self, name: str) -> str:
         """Quoted name of a table for Spark SQL and the DataFrame API."""

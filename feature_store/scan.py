@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import deltalake
@@ -18,7 +19,7 @@ from feature_store.delta import Tables
 from feature_store.errors import ContractError
 from feature_store.records import Snapshot
 
-__all__ = ["Scan", "ScanFile", "plan_scan"]
+__all__ = ["Scan", "ScanFile", "newest_instant", "plan_scan"]
 
 _READABLE_FEATURES = frozenset(
     {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
@@ -93,6 +94,21 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
         if _matches(action, where)
     ]
     return Scan(snapshot, pa.schema(table.schema().to_arrow()), tuple(files))
+
+
+def newest_instant(tables: Tables, name: str, column: str) -> datetime | None:
+    """The greatest value of a timestamp column, from the statistics of the live files; no row is read.
+
+    Returns:
+        To the millisecond, as Delta keeps it, UTC. None: no rows, or a file without statistics of this column.
+
+    Raises:
+        TableNotFound: No such table.
+    """
+    actions = pa.table(deltalake.DeltaTable(tables.location(name)).get_add_actions(flatten=True)).to_pylist()
+    found: list[datetime | None] = [action.get(f"max.{column}") for action in actions if action.get("num_records") != 0]
+    instants = [value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC) for value in found if value is not None]
+    return max(instants) if instants and len(instants) == len(found) else None
 
 
 def _readable(table: deltalake.DeltaTable) -> bool:

@@ -11,10 +11,10 @@ from pyspark.sql import SparkSession
 from sparkml_ops.config.spark import SparkSection
 from sparkml_ops.errors import ConfigurationError
 
-__all__ = ["DELTA_PACKAGE", "SparkSection", "build", "find"]
+__all__ = ["DELTA_PACKAGE", "DELTA_SETTINGS", "SparkSection", "build", "find"]
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
-_DELTA = {
+DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
@@ -56,8 +56,8 @@ def build(settings: SparkSection) -> SparkSession:
 
 def _defaults(settings: SparkSection) -> dict[str, str]:
     return {
-        **_DELTA,
-        "spark.jars.packages": DELTA_PACKAGE,
+        **DELTA_SETTINGS,
+        "spark.jars.packages": ",".join((DELTA_PACKAGE, *settings.packages)),
         "spark.driver.memory": settings.driver_memory,
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
         "spark.databricks.delta.snapshotPartitions": str(settings.snapshot_partitions),
@@ -77,12 +77,12 @@ def _submitted() -> bool:
 
 
 def _check_delta(session: SparkSession) -> None:
-    wanted = _DELTA["spark.sql.extensions"]
+    wanted = DELTA_SETTINGS["spark.sql.extensions"]
     if wanted in (session.conf.get("spark.sql.extensions", "") or ""):
         return
     if "DATABRICKS_RUNTIME_VERSION" in os.environ:
         return
-    flags = " ".join(f"--conf {key}={value}" for key, value in _DELTA.items())
+    flags = " ".join(f"--conf {key}={value}" for key, value in DELTA_SETTINGS.items())
     raise ConfigurationError(
         "a Spark session without Delta's classes",
         expected=f"Delta {metadata.version('delta-spark')}",

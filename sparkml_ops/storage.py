@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 
 from feature_store import hooks
+from feature_store.address import for_python, for_spark
 from sparkml_ops.errors import ContractError
 
 __all__ = ["Storage"]
@@ -24,7 +25,7 @@ class Storage:
     """A folder, or a prefix of an object store, that the driver and the executors share.
 
     Args:
-        root: Local path or fsspec address (`s3://bucket/prefix`).
+        root: Local path or fsspec address (`s3://bucket/prefix`; `s3a://` is the same place).
 
     >>> import tempfile
     >>> storage = Storage(tempfile.mkdtemp())
@@ -36,7 +37,7 @@ class Storage:
     root: str
 
     def path(self, name: str) -> str:
-        """Absolute address of an object.
+        """Absolute address of an object, as Python reads it.
 
         Raises:
             ContractError: The name is empty, absolute or climbs out of the root.
@@ -44,7 +45,11 @@ class Storage:
         parts = PurePosixPath(name)
         if not name or parts.is_absolute() or ".." in parts.parts:
             raise ContractError(f"the object name {name!r}", expected="a relative name without ..", mend="use a name below storage.root")
-        return f"{self.root.rstrip('/')}/{parts}"
+        return f"{for_python(self.root).rstrip('/')}/{parts}"
+
+    def spark_path(self, name: str) -> str:
+        """Absolute address of an object, as Spark reads it."""
+        return for_spark(self.path(name))
 
     def publish(self, name: str, data: bytes, *, kind: str) -> str:
         """Put a whole object; readers see all of it or none.
@@ -94,7 +99,7 @@ class Storage:
     def exists(self, name: str) -> bool:
         """Whether the object is there."""
         address = self.path(name)
-        return Path(address).is_file() if self._local else bool(fsspec.url_to_fs(address)[0].exists(address))
+        return Path(address).is_file() if self._local else bool(self._files(address)[0].exists(address))
 
     def list(self, prefix: str) -> list[str]:
         """Names of the whole objects under a prefix, sorted."""
@@ -103,8 +108,7 @@ class Storage:
             base = Path(self.root)
             found = (path.relative_to(base).as_posix() for path in Path(address).rglob("*") if path.is_file())
         else:
-            files, start = fsspec.url_to_fs(address)
-            files.invalidate_cache()
+            files, start = self._files(address)
             head = start.removesuffix(str(PurePosixPath(prefix)))
             found = (str(name).removeprefix(head) for name in files.find(start))
         return sorted(name for name in found if not name.endswith(".partial"))
@@ -115,7 +119,7 @@ class Storage:
         if self._local:
             shutil.rmtree(address, ignore_errors=True) if Path(address).is_dir() else Path(address).unlink(missing_ok=True)
         else:
-            files, start = fsspec.url_to_fs(address)
+            files, start = self._files(address)
             if files.exists(start):
                 files.rm(start, recursive=True)
 
@@ -123,6 +127,11 @@ class Storage:
     def _local(self) -> bool:
         return "://" not in self.root
 
+    # Other processes write here too: a listing that fsspec keeps would hide what they did.
     @staticmethod
-    def _open(address: str, mode: str) -> fsspec.core.OpenFile:
-        return fsspec.open(address, mode)
+    def _files(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        found: tuple[fsspec.AbstractFileSystem, str] = fsspec.url_to_fs(address, use_listings_cache=False)
+        return found
+
+    def _open(self, address: str, mode: str) -> fsspec.core.OpenFile:
+        return fsspec.open(address, mode) if self._local else fsspec.open(address, mode, use_listings_cache=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from sparkml_ops.cli.app import app
+from sparkml_ops.cli.submit import submit_command
 
 __all__ = ["job", "main"]
 
@@ -16,4 +17,6 @@ def main() -> None:
 
 def job(verb: str) -> None:
     """Run one verb as a spark-submit job: its record is the only line on standard output."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(f"{submit_command(verb)}\n")
     app([verb, *sys.argv[1:], "--json"], prog_name=f"jobs/{verb}.py")

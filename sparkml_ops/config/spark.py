@@ -17,4 +17,5 @@ class SparkSection(Section):
     driver_memory: str = Field(default="2g", pattern=r"^[1-9][0-9]*[mg]$", description="heap of the driver's JVM")
     shuffle_partitions: int = Field(default=2, ge=1, description="partitions of a shuffle: 2 or 3 for each core of the cluster")
     snapshot_partitions: int = Field(default=2, ge=1, description="partitions of Delta's log state; its default of 50 makes small commits slow")
+    packages: tuple[str, ...] = Field(default=(), description="Maven coordinates of more jars than those of Delta")
     conf: dict[str, str] = Field(default_factory=dict, description="further settings of Spark, by their full names; no secrets")

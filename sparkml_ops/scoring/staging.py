@@ -59,9 +59,9 @@ def staging(spark: SparkSession, storage: Storage, place: str, rows: DataFrame, 
     counts = (F.count(F.when(F.col(REASON).startswith(reason.value), 1)).alias(name) for name, reason in kinds.items())
     try:
         with hooks.passing("scoring.stage"):
-            rows.observe(observed, F.count(F.lit(1)).alias("rows"), *counts).write.parquet(storage.path(folder))
+            rows.observe(observed, F.count(F.lit(1)).alias("rows"), *counts).write.parquet(storage.spark_path(folder))
         found = observed.get
         reasons = {reason.value: int(found[name]) for name, reason in kinds.items() if found[name]}
-        yield Staged(spark.read.schema(schema).parquet(storage.path(folder)), int(found["rows"]), reasons)
+        yield Staged(spark.read.schema(schema).parquet(storage.spark_path(folder)), int(found["rows"]), reasons)
     finally:
         storage.remove(folder)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pyspark
 import pytest
+from standalone_cluster import StandaloneCluster
 
 DRIVER = """
 import json, os, signal, sys, time
@@ -71,44 +69,22 @@ launch(spark, wait_for_ever, settings, storage, "wait", on_report=listen)
 """
 
 
-class Cluster:
-    """A master, a worker with two slots, a driver, and what the driver has said so far."""
+class Cluster(StandaloneCluster):
+    """A worker with two slots, a driver, and what the driver has said so far."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._log = (folder / "log").open("w")
-        self._processes: list[subprocess.Popen[bytes]] = []
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        master, spark_class = f"spark://127.0.0.1:{port}", str(Path(pyspark.__file__).parent / "bin" / "spark-class")
-        host, package = ["--host", "127.0.0.1", "--webui-port", "0"], "org.apache.spark.deploy"
-        self._start(spark_class, f"{package}.master.Master", *host, "--port", port)
-        self._start(spark_class, f"{package}.worker.Worker", *host, "--cores", "2", "--memory", "1g", "--work-dir", str(folder / "work"), master)
-        self.driver = self._start(sys.executable, "-c", DRIVER, str(folder), master)
+        super().__init__(folder, workers=1, cores=2)
+        environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+        self.driver = self.start(sys.executable, "-c", DRIVER, str(folder), self.master, environment=environment)
 
     def said(self, name: str, seconds: float = 400.0) -> Any:
         """Wait for what the driver says under a name."""
         limit = time.monotonic() + seconds
-        while not (self._folder / name).exists():
-            assert self.driver.poll() is None, (self._folder / "log").read_text()[-5000:]
-            assert time.monotonic() < limit, (self._folder / "log").read_text()[-5000:]
+        while not (self.folder / name).exists():
+            assert self.driver.poll() is None, self.log
+            assert time.monotonic() < limit, self.log
             time.sleep(0.1)
-        return json.loads((self._folder / name).read_text())
-
-    def close(self) -> None:
-        """End what was started."""
-        for process in reversed(self._processes):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait()
-        self._log.close()
-
-    def _start(self, *command: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_DAEMON_MEMORY": "256m", "SPARK_LOCAL_IP": "127.0.0.1"}
-        process = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=self._log, stderr=self._log, start_new_session=True)
-        self._processes.append(process)
-        return process
+        return json.loads((self.folder / name).read_text())
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,91 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
+from tiny_project import AS_OF, UNTIL, WINDOW, Place, content, events
 
 from feature_store import hooks
-from feature_store.content import measure
-from feature_store.delta import Tables
-from feature_store.names import Warehouse
-from sparkml_ops.project import Project
 from sparkml_ops.records import ScoredWindow, TrainingResult
-
-ROWS, WINDOW, UNTIL, AS_OF = 900, "2020-02", "2020-02-01", "2020-04-01"
-TRAINING = {"label": "label", "exclude": ["id"], "backend": "local", "workers": 1, "epochs": 2, "batch_size": 64, "shards": 4, "minimum_count": 1}
-FILES = {
-    "sources.yaml": {"sources": {"events": {"table": "events", "event_time": "at", "row_id": ["id"]}}},
-    "features.yaml": {"features": {"customers": {"keys": ["customer"], "event_time": "at", "source": "events", "features": {"amount": "double"}}}},
-    "training.yaml": {
-        "training_set": {
-            "spine": "events",
-            "time": "at",
-            "row_key": ["id"],
-            "label": "label",
-            "columns": ["customer", "distance"],
-            "lookups": [{"table": "customers", "keys": ["customer"], "exact_match": False}],
-            "split": {"validation": 0.2, "evaluation": "30d"},
-        },
-        "training": TRAINING,
-    },
-    "release.yaml": {
-        "release": {
-            "model": "tiny",
-            "minimum_rows": 10,
-            "gates": {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.5}},
-        }
-    },
-    "scoring.yaml": {"scoring": {"target": "tiny_scores", "max_quarantine_share": 0.1}},
-    "monitoring.yaml": {"drift": {"columns": ["distance", "customer"]}},
-}
-
-
-class Place:
-    """A project with tables of its own in an empty folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for path, content in {
-            folder / "conf" / "base.yaml": {"warehouse": {"root": "data/warehouse"}},
-            folder / "conf" / "env" / "local.yaml": {"spark": {"master": "local[2]", "driver_memory": "1g"}},
-            **{folder / "conf" / "projects" / "tiny" / name: content for name, content in FILES.items()},
-        }.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(yaml.safe_dump(content))
-
-    def tables(self, spark: SparkSession) -> Tables:
-        return Tables(spark, Warehouse(root=str(self.folder / "data" / "warehouse")))
-
-    def copy(self, folder: Path) -> Place:
-        """The same tables, objects and runs in another folder; artifacts stay where MLflow's store says."""
-        shutil.copytree(self.folder, folder)
-        return Place(folder)
-
-    def project(self, spark: SparkSession) -> Project:
-        return Project.open(self.folder / "conf", "tiny", spark=spark)
-
-    def start(self, verb: str, *window: str, hooking: dict[str, str]) -> int:
-        """Exit status of the verb as the console script does it: a kill takes Spark's JVM with it."""
-        command = [sys.executable, "-m", "sparkml_ops", verb, "--project", "tiny", "--conf", str(self.folder / "conf"), "--as-of", AS_OF]
-        options = ["--window", *window] if window else []
-        return subprocess.run([*command, *options], env={**os.environ, hooks.VARIABLE: json.dumps(hooking)}, timeout=300).returncode
-
-    def kill_at_each(self, drivers: Drivers, verb: str, names: list[str], *window: str) -> None:
-        """One kill after another, each start going on from what the last one left.
-
-        Everything that lasts passes a hook, so that what is there after one is what is there before the next:
-        a kill before each, and one after the last, are all the states that a kill can leave. The JVM dies too
-        before the last of them, where work of every room has been done.
-        """
-        points = [*(name for name in names if name.endswith(":before")), names[-1]]
-        for number, name in enumerate(points):
-            hooking = {"kill": name, "once": str(self.folder / f"{verb}.killed.{number}")}
-            if number == len(points) - 2:
-                status = self.start(verb, *window, hooking=hooking)
-            else:
-                status = drivers.start(conf=str(self.folder / "conf"), verb=verb, window=window, as_of=AS_OF, hooking=hooking)
-            assert status == -signal.SIGKILL, f"{verb} was not killed at {name}: status {status}"
 
 
 class Drivers:
@@ -132,17 +51,21 @@ def recording(names: Path) -> Iterator[None]:
         del os.environ[hooks.VARIABLE]
 
 
-def events(spark: SparkSession) -> DataFrame:
-    """Rows over January and February, a label that follows two columns, a null identity."""
-    frame = spark.range(ROWS, numPartitions=1).select(
-        F.when(F.col("id") != ROWS - 1, F.col("id")).alias("id"),
-        F.timestamp_micros(F.lit(1_577_836_800_000_000) + F.col("id") * F.lit(5_000_000_000)).alias("at"),
-        F.concat(F.lit("c"), (F.col("id") % 7).cast("string")).alias("customer"),
-        ((F.col("id") * 37) % 101).cast("double").alias("distance"),
-        ((F.col("id") * 17) % 23).cast("double").alias("amount"),
-    )
-    noise = F.pmod(F.xxhash64("distance", "at"), F.lit(100)) < 20
-    return frame.withColumn("label", ((F.col("distance") > 50) != noise).cast("double"))
+def kill_at_each(place: Place, drivers: Drivers, verb: str, names: list[str], *window: str) -> None:
+    """One kill after another, each start going on from what the last one left.
+
+    Everything that lasts passes a hook, so that what is there after one is what is there before the next:
+    a kill before each, and one after the last, are all the states that a kill can leave. The JVM dies too
+    before the last of them, where work of every room has been done.
+    """
+    points = [*(name for name in names if name.endswith(":before")), names[-1]]
+    for number, name in enumerate(points):
+        hooking = {"kill": name, "once": str(place.folder / f"{verb}.killed.{number}")}
+        if number == len(points) - 2:
+            status = place.start(verb, *window, hooking=hooking)
+        else:
+            status = drivers.start(conf=str(place.folder / "conf"), verb=verb, window=window, as_of=AS_OF, hooking=hooking)
+        assert status == -signal.SIGKILL, f"{verb} was not killed at {name}: status {status}"
 
 
 @dataclass(frozen=True)
@@ -176,7 +99,7 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     names = {verb: passed(folder / verb) for verb in killed}
     with closing(Drivers(spark)) as drivers:
         for verb, window in (("train", ()), ("score", (WINDOW,))):
-            killed[verb].kill_at_each(drivers, verb, names[verb], *window)
+            kill_at_each(killed[verb], drivers, verb, names[verb], *window)
     return Runs(unbroken, killed, names, trained, scored)
 
 
@@ -206,15 +129,10 @@ def test_killed_scoring_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession
     assert (found.rows, found.quarantined) == (runs.scored.rows, runs.scored.quarantined)
     assert runs.scored.quarantined == 1
     for name in ("tiny_scores", "tiny_scores_scoring_set"):
-        assert _content(place.tables(spark).read(name)) == _content(runs.unbroken.tables(spark).read(name)), name
+        assert content(place.tables(spark).read(name)) == content(runs.unbroken.tables(spark).read(name)), name
     assert len(place.tables(spark).rows("runs", {"verb": "score"})) == 1
 
 
 def _artifact(place: Place, result: TrainingResult) -> dict[str, bytes]:
     folder = place.folder / "data" / "storage" / result.checkpoint
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")} | {"model.json": (folder / "model.json").read_bytes()}
-
-
-def _content(frame: DataFrame) -> object:
-    """Everything but when and by which run."""
-    return measure(frame.drop("scored_at", "run_id", "model_run_id"))

@@ -1,0 +1,85 @@
+"""The path of the data under Spark Connect: the session is a client, as on Databricks' shared and serverless compute."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from tiny_project import AS_OF, ROWS, WINDOW, Place
+
+from sparkml_ops import scoring
+from sparkml_ops.project import Project
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Features, training set, a model trained in this process, promoted."""
+    prepared = Place(tmp_path_factory.mktemp("place"))
+    prepared.prepare(spark)
+    return prepared
+
+
+def test_the_session_is_a_client(spark: SparkSession) -> None:
+    """What passes here needs no JVM beside it."""
+    assert type(spark).__module__ == "pyspark.sql.connect.session"
+    assert SparkContext._active_spark_context is None
+
+
+def test_features_follow_their_source(place: Place, spark: SparkSession) -> None:
+    """A refresh merges what its source holds now: equal rows stay, others are added."""
+    tables = place.tables(spark)
+    assert tables.read("customers").count() == ROWS - 1
+    more = spark.range(1).select(
+        F.lit(10_000).cast("long").alias("id"),
+        F.expr("timestamp '2020-03-01 00:00:00'").alias("at"),
+        F.lit("c1").alias("customer"),
+        F.lit(1.0).alias("distance"),
+        F.lit(4.0).alias("amount"),
+        F.lit(0.0).alias("label"),
+    )
+    tables.append("events", more)
+
+    (snapshot,) = place.project(spark).build_features(as_of="2020-04-02")
+
+    assert tables.read("customers", snapshot.version).count() == ROWS + 1
+    assert tables.read("customers", snapshot.version).where("at >= '2020-03-01'").select("amount").first()[0] == 4.0
+
+
+def test_a_window_is_scored_and_its_drift_measured(place: Place, spark: SparkSession) -> None:
+    """Each row is a prediction or in quarantine; both drift columns have their verdict."""
+    project = place.project(spark)
+    scored = project.score(WINDOW, as_of=AS_OF)
+    report = project.drift(WINDOW, as_of=AS_OF)
+
+    assert scored.quarantined == 1
+    assert project.predictions(WINDOW).count() == scored.rows
+    assert scored.rows < ROWS
+    assert set(report.to_pandas()["column"]) >= {"distance", "customer"}
+
+
+def test_the_public_function_gives_what_was_stored(place: Place, spark: SparkSession) -> None:
+    """`predict_udf` of the project that is open in the session gives, row by row, what scoring gave."""
+    project = place.project(spark)
+    project.score(WINDOW, as_of=AS_OF)
+    predict = scoring.predict_udf(spark, "models:/tiny@champion", tracking_uri=f"sqlite:///{place.folder}/data/mlflow.db")
+    inputs = place.tables(spark).read("tiny_scores_scoring_set").where("id is not null")
+
+    stored = project.predictions(WINDOW).select("id", "prediction.probability")
+    free = inputs.select("id", predict(F.struct("customer", "distance", "amount"))["probability"].alias("free"))
+    compared = stored.join(free, "id").select(F.max(F.abs(F.col("probability") - F.col("free"))), F.count("*")).first()
+
+    assert compared == (0.0, stored.count())
+
+
+def test_horovod_trains_through_the_client(place: Place, spark: SparkSession) -> None:
+    """Two ranks on the server's executors give what one process gave, up to the order of sums."""
+    one = next(run for run in place.project(spark).runs() if run.key.verb == "train").record["metrics"]
+    overrides = ("training.backend=horovod", "training.workers=2")
+    two = Project.open(place.folder / "conf", "tiny", overrides=overrides, spark=spark).train(generation="next", as_of=AS_OF).metrics
+
+    for name, value in one.items():
+        if name.startswith("evaluation_"):
+            assert two[name] == pytest.approx(value, abs=1e-4), name

@@ -1,0 +1,218 @@
+"""One verb through every door: the same record, the same rows, the same exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pytest
+from installed import ROOT, Installed
+from pyspark.sql import SparkSession
+from standalone_cluster import StandaloneCluster
+from tiny_project import AS_OF, ROWS, WINDOW, Place
+
+from sparkml_ops.cli.submit import submit_command
+
+BINARIES = Path(sys.executable).parent
+# What a run of its own decides: its number and the moment; all else is the same.
+OWN = {"run_id"}
+# As after `source .venv/bin/activate` in a fresh shell.
+SHELL = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
+SHELL |= {"PATH": f"{BINARIES}{os.pathsep}{SHELL['PATH']}", "SPARK_LOCAL_IP": "127.0.0.1"}
+WHEEL_TASK = """
+import sys
+from importlib.metadata import entry_points
+
+sys.argv = ["sparkml-ops", *sys.argv[1:]]
+entry_points(group="console_scripts")["sparkml-ops"].load()()
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a door gave back."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The one line on standard output."""
+        assert self.status == 0, self.errors[-3000:]
+        (line,) = self.output.splitlines()
+        return dict(json.loads(line))
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The five ways to a verb.
+
+    Args:
+        installed: Where the wheel task runs, and the cluster's workers.
+        cluster: Where spark-submit goes.
+        defaults: Folder of a cluster's spark-defaults.conf.
+    """
+
+    installed: Installed
+    cluster: StandaloneCluster
+    defaults: Path
+
+    def console_script(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
+        """`sparkml-ops`, from another folder."""
+        return run([str(BINARIES / "sparkml-ops"), verb, *place.options(), *options, "--json"], SHELL, place.folder)
+
+    def module(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
+        """`python -m sparkml_ops`."""
+        return run([sys.executable, "-m", "sparkml_ops", verb, *place.options(), *options, "--json"], SHELL, ROOT)
+
+    def wheel_task(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
+        """The entry point of the installed wheel, called as a python_wheel_task calls it."""
+        command = [self.installed.python, "-c", WHEEL_TASK, verb, *place.options(), *options, "--json"]
+        return run(command, self.installed.environment, self.installed.home)
+
+    def spark_submit(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
+        """The printed command in a shell, with this cluster's address; options that follow prevail over those of the example."""
+        return self.submit(submit_command(verb), *place.options(), *options)
+
+    def submit(self, command: str, *options: str) -> Ended:
+        """Run a command line that submits to the cluster."""
+        shell = ["/bin/sh", "-c", command.replace("spark://host:7077", self.cluster.master) + ' "$@"', "sh"]
+        return run([*shell, *options], {**SHELL, "SPARK_CONF_DIR": str(self.defaults)}, ROOT)
+
+    def notebook(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
+        """A notebook in Databricks' source format."""
+        assert (verb, *options) == ("score", "--window", WINDOW)
+        own = {"CONF": str(place.folder / "conf"), "WINDOW": WINDOW, "AS_OF": AS_OF}
+        return run([sys.executable, str(Path(__file__).with_name("notebook.py"))], SHELL | own, place.folder)
+
+
+NAMES = ("console_script", "module", "wheel_task", "spark_submit", "notebook")
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Ended:
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=500)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def doors(installed: Installed, cluster: StandaloneCluster, tmp_path_factory: pytest.TempPathFactory) -> Doors:
+    """The cluster's administrator has set another time zone: results do not depend on it."""
+    defaults = tmp_path_factory.mktemp("defaults")
+    settings = {"spark.sql.session.timeZone": "America/New_York", "spark.ui.enabled": "false", "spark.driver.memory": "1g"}
+    (defaults / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    return Doors(installed, cluster, defaults)
+
+
+@pytest.fixture(scope="module")
+def copies(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Place]:
+    """The same tables for each door."""
+    folder = tmp_path_factory.mktemp("copies")
+    return {name: place.copy(folder / name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def scored(doors: Doors, copies: dict[str, Place]) -> dict[str, Ended]:
+    """A window's scores through each door; two doors at a time."""
+
+    def score(name: str) -> Ended:
+        door: Callable[[Place, str, Sequence[str]], Ended] = getattr(doors, name)
+        return door(copies[name], "score", ["--window", WINDOW])
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(NAMES, pool.map(score, NAMES), strict=True))
+
+
+def rows(place: Place, table: str) -> list[dict[str, Any]]:
+    """All rows of a table, in an order of their own, without what a run decides."""
+    found: pa.Table = deltalake.DeltaTable(place.warehouse.path(table)).to_pyarrow_table()
+    kept = found.drop_columns([name for name in OWN if name in found.column_names])
+    return sorted(kept.to_pylist(), key=repr)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("door", NAMES)
+def test_each_door_gives_the_same_record_and_the_same_rows(door: str, scored: dict[str, Ended], copies: dict[str, Place]) -> None:
+    """Standard output is one line of JSON with the verb's record; scoring set and predictions are equal, row by row."""
+    record, expected = scored[door].record, scored["console_script"].record
+
+    assert record == expected
+    assert record["rows"] + record["quarantined"] == len(rows(copies[door], "tiny_scores"))
+    assert record["quarantined"] == 1
+    assert record["rows"] < ROWS
+    for table in ("tiny_scores", "tiny_scores_scoring_set"):
+        assert rows(copies[door], table) == rows(copies["console_script"], table), table
+
+
+@pytest.mark.timeout(1200)
+def test_what_one_door_finished_no_other_door_does_again(doors: Doors, scored: dict[str, Ended], copies: dict[str, Place]) -> None:
+    """The finished run is found by any door, and nothing is written."""
+    place = copies["spark_submit"]
+    before = deltalake.DeltaTable(place.warehouse.path("tiny_scores")).version()
+
+    again = doors.console_script(place, "score", ["--window", WINDOW])
+
+    assert again.record == scored["spark_submit"].record
+    assert "already done" in again.errors
+    assert deltalake.DeltaTable(place.warehouse.path("tiny_scores")).version() == before
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("door", ["console_script", "module", "wheel_task", "spark_submit"])
+def test_each_door_refuses_with_the_same_exit_code(door: str, doors: Doors, copies: dict[str, Place]) -> None:
+    """A misspelt key is exit code 2 and one line of JSON that names the nearest known key."""
+    ended: Ended = getattr(doors, door)(copies[door], "drift", ["--window", WINDOW, "--set", "scoring.engin=arrow"])
+    said = next(json.loads(line) for line in ended.errors.splitlines() if line.startswith('{"error"'))
+
+    assert (ended.status, said["exit_code"], ended.output) == (2, 2, "")
+    assert "engine" in said["found"]
+
+
+@pytest.mark.timeout(600)
+def test_executors_import_the_wheel_and_not_the_checkout(doors: Doors, installed: Installed) -> None:
+    """Two tasks on two executors run the second environment, in another folder and with another home; nothing of the checkout is in reach."""
+    ended = doors.submit(submit_command("score").partition("jobs/")[0] + str(Path(__file__).with_name("where.py")))
+    assert ended.status == 0, ended.errors[-3000:]
+    seen = json.loads(ended.output.splitlines()[-1])
+
+    assert len({task["folder"] for task in seen}) == 2
+    for task in seen:
+        assert Path(task["executable"]).parent == installed.prefix / "bin"
+        assert Path(task["file"]).is_relative_to(installed.packages)
+        assert task["home"] == str(installed.home)
+        assert not task["flights"]
+        assert not [entry for entry in (*task["path"], task["folder"]) if Path(entry).is_relative_to(ROOT)]
+
+
+@pytest.mark.timeout(900)
+def test_horovod_trains_on_the_cluster_through_spark_submit(doors: Doors, place: Place, spark: SparkSession) -> None:
+    """Two ranks on two executors of the second environment give what one process gave, up to the order of sums."""
+    one = next(run for run in place.project(spark).runs() if run.key.verb == "train")
+    options = ["--set", "training.backend=horovod", "--set", "training.workers=2", "--generation", "next"]
+    record = doors.spark_submit(place, "train", options).record
+
+    assert record["run_id"] != one.record["run_id"]
+    for name, value in one.record["metrics"].items():
+        if name.startswith("evaluation_"):
+            assert record["metrics"][name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_readme_and_help_print_the_same_command() -> None:
+    """What the tests above run is what people read."""
+    block = re.search(r"^(spark-submit .*?)\n```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    done = subprocess.run([sys.executable, "jobs/score.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0
+    assert block[1] == submit_command("score")
+    assert submit_command("score") in done.stdout
