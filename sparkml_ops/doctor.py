@@ -7,15 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
 import psutil
 
-from sparkml_ops import session
-from sparkml_ops.errors import OpsError
+from sparkml_ops import release, session
+from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.verbs.work import Work
 
 __all__ = ["Finding", "examine"]
@@ -44,19 +44,20 @@ class Finding:
     mend: str = ""
 
 
-def examine(work: Work) -> Iterator[Finding]:
-    """Run all checks, quick ones first; a check that fails in an unknown way is a fault with its message."""
-    checks: tuple[tuple[str, Callable[[Work], Finding]], ...] = (
-        ("Python", _python),
-        ("Java", _java),
-        ("memory", _memory),
-        ("disk", _disk),
-        ("torch", _torch),
-        ("Horovod", _horovod),
-        ("MLflow store", _mlflow),
-        ("Spark and Delta", _spark),
-    )
-    for name, check in checks:
+def examine(work: Work, only: Collection[str] = ()) -> Iterator[Finding]:
+    """Run the checks, quick ones first; a check that fails in an unknown way is a fault with its message.
+
+    Args:
+        only: Names of checks; none: all of them.
+
+    Raises:
+        ContractError: No check has such a name.
+    """
+    if unknown := sorted(set(only) - set(_CHECKS)):
+        raise ContractError(f"the check {unknown[0]!r}", expected=f"one of {', '.join(_CHECKS)}", mend="correct --check")
+    for name, check in _CHECKS.items():
+        if only and name not in only:
+            continue
         try:
             yield check(work)
         except OpsError as error:
@@ -115,6 +116,20 @@ def _mlflow(work: Work) -> Finding:
     return Finding("MLflow store", True, work.tracking.check())
 
 
+def _champion(work: Work) -> Finding:
+    """Whether the alias is where its last event put it."""
+    model = work.sections.release.model
+    if not release.history(work.tables, model):
+        return Finding("champion", True, "none yet")
+    alias = release.alias_state(work.tables, work.tracking, model)
+    if alias.state == "by hand":
+        refusal = alias.refusal()
+        return Finding("champion", False, refusal.found, refusal.mend)
+    if alias.state == "cut off":
+        return Finding("champion", False, f"a move of {model}@{release.CHAMPION} that was cut off", "`sparkml-ops reconcile` finishes it")
+    return Finding("champion", True, "none now" if alias.version is None else f"version {alias.version} of {model}, as its events say")
+
+
 def _spark(work: Work) -> Finding:
     spark = work.spark
     spark.sql("SELECT 1").count()
@@ -128,3 +143,16 @@ def _in_own_process(program: str) -> str:
     if done.returncode:
         raise OpsError(f"a failing import ({done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode})", mend=_SETUP)
     return done.stdout.strip().splitlines()[-1]
+
+
+_CHECKS: dict[str, Callable[[Work], Finding]] = {
+    "Python": _python,
+    "Java": _java,
+    "memory": _memory,
+    "disk": _disk,
+    "torch": _torch,
+    "Horovod": _horovod,
+    "MLflow store": _mlflow,
+    "champion": _champion,
+    "Spark and Delta": _spark,
+}

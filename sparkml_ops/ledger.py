@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pyspark.sql.types import IntegerType, StringType, StructField, StructType, TimestampType
@@ -13,6 +13,7 @@ from pyspark.sql.types import IntegerType, StringType, StructField, StructType, 
 from feature_store.delta import Tables, Transaction
 from sparkml_ops.records import to_document
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.window import instant
 
 __all__ = ["FinishedRun", "Ledger"]
 
@@ -96,9 +97,5 @@ class Ledger:
 
 def _run(row: Mapping[str, Any]) -> FinishedRun:
     key = RunKey(row["verb"], row["project"], row["target"], row["window"], row["slot"], int(row["generation"]))
-    times = {name: _utc(row[name]) for name in ("as_of", "started_at", "finished_at")}
+    times = {name: instant(row[name]) for name in ("as_of", "started_at", "finished_at")}
     return FinishedRun(row["run_id"], key, json.loads(row["record"]), row["config_hash"], row["code_version"], **times)
-
-
-def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -9,14 +9,17 @@ from typing import Self
 
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkml_ops import scoring
+from feature_store import FeatureStore
+from sparkml_ops import release, scoring
 from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Config
 from sparkml_ops.drift import DriftReport
 from sparkml_ops.ledger import FinishedRun
-from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot, TrainingResult, TrainingSet
-from sparkml_ops.verbs import build_features, drift, promote, register, score, train, training_set
+from sparkml_ops.monitoring.year import Year
+from sparkml_ops.records import ModelVersion, MonitorReport, RetrainDecision, ScoredWindow, Snapshot, TrainingResult, TrainingSet
+from sparkml_ops.verbs import build_features, drift, due, history, monitor, promote, register, retrain, score, status, train, training_set
 from sparkml_ops.verbs.outcome import Generation
+from sparkml_ops.verbs.status import ProjectStatus
 from sparkml_ops.verbs.work import Work
 
 __all__ = ["Project"]
@@ -53,7 +56,10 @@ class Project:
         Raises:
             ConfigurationError: With file, key and the nearest known key.
         """
-        return cls(Work(load(conf, project, env=env, overrides=overrides), spark))
+        work = Work(load(conf, project, env=env, overrides=overrides), spark)
+        if spark is not None:
+            _ = work.spark  # from here on `predict_udf` finds the project's models in it
+        return cls(work)
 
     @property
     def config(self) -> Config:
@@ -65,21 +71,46 @@ class Project:
         """The session, built when it is first needed."""
         return self._work.spark
 
+    @property
+    def store(self) -> FeatureStore:
+        """The feature store over the project's tables."""
+        return self._work.store
+
+    @property
+    def champion(self) -> ModelVersion | None:
+        """The version that scores, or None before the first promotion."""
+        model = self._work.sections.release.model
+        return self._work.tracking.resolve(model, release.CHAMPION).record if release.history(self._work.tables, model) else None
+
     def build_features(self, *, as_of: datetime | str | None = None) -> tuple[Snapshot, ...]:
         """Bring raw and feature tables up to date."""
         return build_features.perform(self._work, as_of=as_of).record
 
-    def training_set(self, *, until: datetime | str, as_of: datetime | str | None = None, generation: Generation = 0) -> TrainingSet:
-        """Materialise the training set whose training rows end before `until`."""
-        return training_set.perform(self._work, until=until, as_of=as_of, generation=generation).record
+    def training_set(
+        self,
+        *,
+        until: datetime | str,
+        since: datetime | str | None = None,
+        as_of: datetime | str | None = None,
+        generation: Generation = 0,
+    ) -> TrainingSet:
+        """Materialise the training set whose training rows end before `until`, and begin at `since` where it is given."""
+        return training_set.perform(self._work, until=until, since=since, as_of=as_of, generation=generation).record
 
-    def train(self, training_set: TrainingSet | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> TrainingResult:
-        """Train on a training set, by default the newest."""
-        return train.perform(self._work, training_set=training_set, as_of=as_of, generation=generation).record
+    def train(
+        self,
+        training_set: TrainingSet | None = None,
+        *,
+        warm_start: ModelVersion | None = None,
+        as_of: datetime | str | None = None,
+        generation: Generation = 0,
+    ) -> TrainingResult:
+        """Train on a training set, by default the newest; with `warm_start` from that version's weights and preprocessing on."""
+        return train.perform(self._work, training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
 
-    def register(self, result: TrainingResult | None = None, *, as_of: datetime | str | None = None) -> ModelVersion:
-        """Register a training result, by default the newest, and judge it by the gates."""
-        return register.perform(self._work, result=result, as_of=as_of).record
+    def register(self, result: TrainingResult | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> ModelVersion:
+        """Register a training result, by default the newest, and judge it by the gates, against the champion of this moment."""
+        return register.perform(self._work, result=result, as_of=as_of, generation=generation).record
 
     def promote(self, version: ModelVersion | None = None, *, as_of: datetime | str | None = None, actor: str = "") -> ModelVersion:
         """Make a version the champion; GateRefused without a passed gate report."""
@@ -93,9 +124,25 @@ class Project:
         """Score a window into a slot, exactly once."""
         return score.perform(self._work, window=window, slot=slot, generation=generation, as_of=as_of).record
 
+    def score_due(self, *, slot: str = "champion", since: str | None = None, as_of: datetime | str | None = None) -> tuple[ScoredWindow, ...]:
+        """Score the windows that have ended by `as_of` and were missed, oldest first; none of them where nothing is due."""
+        return tuple(item.record for item in due.perform(self._work, slot=slot, since=since, as_of=as_of))
+
+    def status(self, *, as_of: datetime | str | None = None) -> ProjectStatus:
+        """How old each output is against its promise, who is champion, and what should be looked at."""
+        return status.perform(self._work, as_of=as_of)
+
+    def retrain(self, window: str, *, on_demand: bool = False, generation: Generation = 0, as_of: datetime | str | None = None) -> RetrainDecision:
+        """Decide whether a new model is due after a window, and train, judge and promote it if so."""
+        return retrain.perform(self._work, window=window, on_demand=on_demand, generation=generation, as_of=as_of).record
+
     def drift(self, window: str, *, generation: Generation = 0, as_of: datetime | str | None = None) -> DriftReport:
         """Compare a scored window with the champion's training set."""
         return drift.perform(self._work, window=window, generation=generation, as_of=as_of).record
+
+    def monitor(self, window: str, *, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> MonitorReport:
+        """Measure a scored window against the truth that is known, and estimate it where it is not."""
+        return monitor.perform(self._work, window=window, slot=slot, generation=generation, as_of=as_of).record
 
     def predictions(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Scored rows."""
@@ -104,6 +151,13 @@ class Project:
     def quarantine(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Rows set aside, each with its reason."""
         return scoring.quarantine(self._work.tables, self._work.sections.scoring.target, window=window, slot=slot)
+
+    def report(self, path: str | Path | None = None, *, slot: str = "champion", as_of: datetime | str | None = None) -> Year:
+        """The year: rows, drift, performance and decision of each window; with a path, as a page too."""
+        year = history.months(self._work, as_of=as_of, slot=slot)
+        if path is not None:
+            year.to_html(path)
+        return year
 
     def runs(self) -> list[FinishedRun]:
         """Finished runs of this project, oldest first."""

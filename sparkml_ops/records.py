@@ -34,12 +34,14 @@ class TrainingResult:
         training_set: What it was trained and evaluated on.
         metrics: Flat names to values; `evaluation_*` are on the evaluation split.
         checkpoint: Folder of the artifact under `storage.root`.
+        warm_start: The version whose weights and preprocessing it went on from; None where it began anew.
     """
 
     run_id: str
     training_set: TrainingSet
     metrics: Mapping[str, float]
     checkpoint: str
+    warm_start: ModelVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,18 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What one gate found."""
+    """What one gate found.
+
+    Args:
+        champion: `<version> <digest>` of the champion that it compared with, `none` where there was none; empty where it compared with none.
+    """
 
     gate: str
     verdict: Literal["pass", "fail", "no evidence"]
     found: Mapping[str, float]
     limit: Mapping[str, float]
     message: str
+    champion: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from sparkml_ops.errors import ContractError
 
-__all__ = ["Window", "instant"]
+__all__ = ["Size", "Window", "instant"]
 
+Size = Literal["month", "day", "hour"]
+_SIZES: dict[int, Size] = {7: "month", 10: "day", 13: "hour"}
 _LABEL = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2})(?:T(\d{2}))?)?")
 
 
@@ -48,6 +51,11 @@ class Window:
         if day is not None:
             return cls(label, start, start + timedelta(days=1))
         return cls(label, start, _next_month(start))
+
+    @property
+    def size(self) -> Size:
+        """How long it is."""
+        return _SIZES[len(self.label)]
 
     def next(self) -> Window:
         """The window of the same size that begins where this one ends."""

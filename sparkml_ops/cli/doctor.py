@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -12,10 +14,10 @@ from sparkml_ops.records import to_document, to_json
 __all__ = ["doctor"]
 
 
-def _doctor(common: Common) -> None:
-    """Check Java, Spark, Delta, Horovod, torch, the MLflow store, memory and disk; each fault with its mend."""
+def _doctor(common: Common, check: Annotated[list[str] | None, typer.Option(help="Only this check, as `champion`; repeatable.")] = None) -> None:
+    """Check Java, Spark, Delta, Horovod, torch, the MLflow store, the champion, memory and disk; each fault with its mend."""
     console, findings = Console(soft_wrap=True, highlight=False), []
-    for finding in examine(common.work()):
+    for finding in examine(common.work(), check or ()):
         findings.append(finding)
         if not common.json:
             mark, style = ("ok   ", "green") if finding.healthy else ("FAULT", "red")

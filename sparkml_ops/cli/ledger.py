@@ -1,4 +1,4 @@
-"""`sparkml-ops runs`: what finished, and what it made."""
+"""`sparkml-ops runs`: what finished, what it made, what is still to do, and doing it once more."""
 
 from __future__ import annotations
 
@@ -6,46 +6,84 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from sparkml_ops.cli.options import Common, command
-from sparkml_ops.errors import ContractError
+from sparkml_ops.cli.listing import print_listing
+from sparkml_ops.cli.options import AsOf, Common, PlanOption, command, show
 from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.logs import logger
 from sparkml_ops.records import to_json
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Finished runs of a project.", no_args_is_help=True)
 
+RunArgument = Annotated[str, typer.Argument(help="Run id, its beginning, or a run key: verb/project/target/window/slot/generation.")]
 
-def list_runs(common: Common, limit: Annotated[int, typer.Option(help="How many of the newest.", min=1)] = 20) -> None:
-    """The newest finished runs."""
-    runs = common.work().ledger.runs({"project": common.project})[-limit:]
+
+def list_runs(
+    common: Common,
+    verb: Annotated[str | None, typer.Option(help="Only runs of this verb.")] = None,
+    window: Annotated[str | None, typer.Option(help="Only runs about this window.")] = None,
+    last: Annotated[int, typer.Option(help="How many of the newest.", min=1)] = 20,
+) -> None:
+    """The newest finished runs, oldest first."""
+    where = {"project": common.project, **({"verb": verb} if verb else {}), **({"window": window} if window else {})}
+    runs = common.work().ledger.runs(where)[-last:]
     if common.json:
         print(to_json([_row(run) for run in runs]))
         return
-    table = Table("run", "verb", "target", "window", "slot", "gen.", "as of", "finished", "seconds", box=None)
-    for run in runs:
-        key = run.key
-        cells = (run.run_id[:8], key.verb, key.target, key.window, key.slot, str(key.generation))
-        table.add_row(*cells, f"{run.as_of:%Y-%m-%d %H:%M}", f"{run.finished_at:%Y-%m-%d %H:%M:%S}", f"{run.seconds:.1f}")
-    Console(width=None).print(table)
+    titles = ("run", "verb", "target", "window", "slot", "gen.", "as of", "finished", "seconds")
+    print_listing(titles, [_cells(run) for run in runs], lead=5)
 
 
-def show_run(common: Common, run: Annotated[str, typer.Argument(help="Run id, or its beginning.")]) -> None:
+def due_runs(
+    common: Common,
+    verb: Annotated[str, typer.Argument(help="score, drift, monitor or retrain.")],
+    slot: Annotated[str, typer.Option(help="Role under which predictions are stored.")] = "champion",
+    as_of: AsOf = None,
+) -> None:
+    """Windows that a verb has still to do, oldest first, a line each: for a loop in a script."""
+    from sparkml_ops.verbs.due import open_windows
+
+    windows = open_windows(common.work(), verb, slot=slot, as_of=as_of)
+    if common.json:
+        print(to_json(windows))
+        return
+    for window in windows:
+        print(window)
+
+
+def show_run(common: Common, run: RunArgument) -> None:
     """One run with its record."""
-    runs = common.work().ledger.runs({"project": common.project})
-    found = [item for item in runs if item.run_id.startswith(run)]
-    if len(found) != 1:
-        near = ", ".join(item.run_id[:8] for item in runs[-5:])
-        raise ContractError(
-            f"{len(found)} runs whose id begins with {run!r}", expected="one", mend=f"the newest are {near or 'none'}: see `sparkml-ops runs list`"
-        )
-    print(to_json(_row(found[0]))) if common.json else Console(soft_wrap=True).print_json(to_json(_row(found[0])))
+    from sparkml_ops.verbs.retry import find_run
+
+    found = find_run(common.work(), run)
+    print(to_json(_row(found))) if common.json else Console(soft_wrap=True).print_json(to_json(_row(found)))
+
+
+def retry_run(common: Common, run: RunArgument, as_of: AsOf = None, plan: PlanOption = False) -> None:
+    """The same verb once more, with the window, slot and clock of a run, under the next generation.
+
+    Work that failed or was killed has no run in the ledger: name it by its key, and the same work is done.
+    """
+    from sparkml_ops.verbs.retry import find_work
+
+    work = common.work()
+    again = find_work(work, run, as_of=as_of)
+    logger.info("retry: %s", again.text)
+    show(common, again.plan(work) if plan else again.perform(work))
 
 
 app.command("list")(command(list_runs))
+app.command("due")(command(due_runs))
 app.command("show")(command(show_run))
+app.command("retry")(command(retry_run))
+
+
+def _cells(run: FinishedRun) -> tuple[str, ...]:
+    key = run.key
+    times = (f"{run.as_of:%Y-%m-%d %H:%M}", f"{run.finished_at:%Y-%m-%d %H:%M:%S}", f"{run.seconds:.1f}")
+    return (run.run_id[:8], key.verb, key.target, key.window, key.slot, str(key.generation), *times)
 
 
 def _row(run: FinishedRun) -> dict[str, object]:

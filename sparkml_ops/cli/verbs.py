@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sparkml_ops.cli.due import score_due
 from sparkml_ops.cli.options import AsOf, Common, GenerationOption, PlanOption, command, parse_generation, show
 from sparkml_ops.logs import logger
 
@@ -22,7 +23,19 @@ ActorOption = Annotated[str, typer.Option(help="Who asks for it; recorded in the
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs' commands."""
-    functions: tuple[Callable[..., None], ...] = (build_features, training_set, train, register, promote, rollback, reconcile, score, drift)
+    functions: tuple[Callable[..., None], ...] = (
+        build_features,
+        training_set,
+        train,
+        register,
+        promote,
+        rollback,
+        reconcile,
+        score,
+        drift,
+        monitor,
+        retrain,
+    )
     for function in functions:
         app.command(function.__name__.replace("_", "-"), rich_help_panel="Verbs")(command(function))
 
@@ -37,6 +50,7 @@ def build_features(common: Common, as_of: AsOf = None, plan: PlanOption = False)
 def training_set(
     common: Common,
     until: Annotated[str, typer.Option(help="Exclusive end of the training rows, UTC: 2013-07-01.")],
+    since: Annotated[str | None, typer.Option(help="Start of the training rows, UTC; by default the first row.")] = None,
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
@@ -45,15 +59,22 @@ def training_set(
     from sparkml_ops.verbs import training_set as verb
 
     call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), until=until, as_of=as_of, generation=parse_generation(generation)))
+    show(common, call(common.work(), until=until, since=since, as_of=as_of, generation=parse_generation(generation)))
 
 
-def train(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
+def train(
+    common: Common,
+    warm_start: Annotated[str | None, typer.Option(help="Go on from this version or alias of the model: 3, champion.")] = None,
+    as_of: AsOf = None,
+    generation: GenerationOption = "0",
+    plan: PlanOption = False,
+) -> None:
     """Data-parallel training on the newest training set."""
     from sparkml_ops.verbs import train as verb
 
-    call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), as_of=as_of, generation=parse_generation(generation)))
+    work, call = common.work(), verb.plan if plan else verb.perform
+    start = None if warm_start is None else work.tracking.resolve(work.sections.release.model, warm_start).record
+    show(common, call(work, warm_start=start, as_of=as_of, generation=parse_generation(generation)))
 
 
 def register(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
@@ -89,13 +110,20 @@ def reconcile(common: Common, as_of: AsOf = None, actor: ActorOption = "") -> No
 
 def score(
     common: Common,
-    window: WindowOption,
+    window: Annotated[str | None, typer.Option(help="2013-07, 2013-07-14 or 2013-07-14T05, UTC.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="Every window that has ended by the clock and was missed, oldest first.")] = False,
+    since: Annotated[str | None, typer.Option("--from", help="With --due: first window to look at. Default: after the newest scored.")] = None,
     slot: Annotated[str, typer.Option(help="Role under which predictions are stored; also the alias of the model.")] = "champion",
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
 ) -> None:
-    """A window's predictions, exactly once."""
+    """A window's predictions, exactly once; or, with --due, those of all windows that were missed."""
+    if due == (window is not None) or (since is not None and not due) or (due and generation != "0"):
+        raise typer.BadParameter("either --window (and --generation), or --due (and --from)", param_hint="--window")
+    if window is None:
+        score_due(common, slot=slot, since=since, as_of=as_of, plan=plan)
+        return
     from sparkml_ops.verbs import score as verb
 
     call = verb.plan if plan else verb.perform
@@ -122,3 +150,33 @@ def drift(
         result.record.to_html(html)
         logger.info("drift: report at %s", html)
     show(common, result)
+
+
+def monitor(
+    common: Common,
+    window: WindowOption,
+    slot: Annotated[str, typer.Option(help="Role under which the predictions are stored.")] = "champion",
+    as_of: AsOf = None,
+    generation: GenerationOption = "0",
+    plan: PlanOption = False,
+) -> None:
+    """A scored window against the truth that is known; earlier windows that are not final too."""
+    from sparkml_ops.verbs import monitor as verb
+
+    call = verb.plan if plan else verb.perform
+    show(common, call(common.work(), window=window, slot=slot, as_of=as_of, generation=parse_generation(generation)))
+
+
+def retrain(
+    common: Common,
+    window: WindowOption,
+    on_demand: Annotated[bool, typer.Option("--on-demand", help="Ask for it; broken data and the brakes still say no.")] = False,
+    as_of: AsOf = None,
+    generation: GenerationOption = "0",
+    plan: PlanOption = False,
+) -> None:
+    """Whether a new model is due after a window; if so it is trained, judged and promoted."""
+    from sparkml_ops.verbs import retrain as verb
+
+    call = verb.plan if plan else verb.perform
+    show(common, call(common.work(), window=window, on_demand=on_demand, as_of=as_of, generation=parse_generation(generation)))

@@ -14,8 +14,10 @@ from pydantic import Field
 from feature_store.declaration import FeatureTableDeclaration, SourceDeclaration, TrainingSetDeclaration
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
+from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.config.places import MlflowSection, StorageSection, WarehouseSection
 from sparkml_ops.config.release import ReleaseSection
+from sparkml_ops.config.retraining import RetrainingSection
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.config.section import Section
 from sparkml_ops.config.spark import SparkSection
@@ -23,8 +25,12 @@ from sparkml_ops.config.training import TrainingSection
 
 __all__ = ["Config", "Sections"]
 
-# How a training is run, not what it computes: its result does not depend on these.
-_OPERATIONAL = {"training": {"workers", "backend", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}}
+# How work is run and watched, not what it computes: its result does not depend on these.
+_OPERATIONAL: dict[str, Any] = {
+    "training": {"workers", "backend", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"},
+    "scoring": {"window", "freshness"},
+    "features": {"__all__": {"freshness"}},
+}
 
 
 class Sections(Section):
@@ -41,6 +47,8 @@ class Sections(Section):
     release: ReleaseSection = Field(default_factory=ReleaseSection)
     scoring: ScoringSection = Field(default_factory=ScoringSection)
     drift: DriftSection = Field(default_factory=DriftSection)
+    monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
+    retraining: RetrainingSection = Field(default_factory=RetrainingSection)
 
 
 @dataclass(frozen=True)

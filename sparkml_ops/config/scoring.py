@@ -6,8 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from feature_store.declaration import Duration
 from feature_store.names import parse_table
 from sparkml_ops.config.section import Section
+from sparkml_ops.window import Size
 
 __all__ = ["CheckSection", "ScoringSection"]
 
@@ -35,6 +37,11 @@ class ScoringSection(Section):
         default="scores", description="table of the predictions, of this project alone; its scoring sets go to `<target>_scoring_set`"
     )
     max_quarantine_share: float = Field(default=0.01, ge=0, le=1, description="share of a window's rows above which nothing is written; 0 to 1")
+    window: Size = Field(default="month", description="size of the windows that `score --due` catches up; unless set, that of the newest scored one")
+    freshness: Duration | None = Field(
+        default=None,
+        description='age of the end of the newest window at which `status` calls scores, drift and performance stale, as "35d"; null: never',
+    )
     allow_empty: bool = Field(default=False, description="whether a window without rows is a result (it deletes the slot's rows) or refused")
     allowed_loaders: tuple[str, ...] = Field(default=(), description="modules that may load models of other kinds, as mlflow.sklearn; they run code")
     checks: dict[str, CheckSection] = Field(default_factory=dict, description="rules by column of the scoring set")

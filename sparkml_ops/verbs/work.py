@@ -9,8 +9,9 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import feature_store as fs
+from feature_store.address import for_python
 from feature_store.delta import Tables
-from sparkml_ops import session
+from sparkml_ops import scoring, session
 from sparkml_ops.config.root import Config, Sections
 from sparkml_ops.config.secret import reveal
 from sparkml_ops.errors import ConfigurationError
@@ -39,8 +40,10 @@ class Work:
 
     @cached_property
     def spark(self) -> SparkSession:
-        """The session."""
-        return session.find(self.sections.spark, self._given)
+        """The session; `predict_udf` finds this project's models in it from now on."""
+        found = session.find(self.sections.spark, self._given)
+        scoring.activate(found, tracking_uri=self.sections.mlflow.tracking_uri, storage_root=self.sections.storage.root)
+        return found
 
     def check(self) -> None:
         """Look at the folders of tables and objects, before Spark starts.
@@ -79,7 +82,7 @@ class Work:
         return Tracking(
             uri=reveal(settings.tracking_uri),
             experiment=settings.experiment or self.config.project,
-            artifact_root=settings.artifact_root or f"{self.sections.storage.root}/mlflow",
+            artifact_root=for_python(settings.artifact_root or f"{self.sections.storage.root}/mlflow"),
         )
 
 

@@ -75,6 +75,7 @@ def test_trains_on_january_to_june_and_evaluates_july(sections: Sections) -> Non
     assert options["maturity"] == timedelta(days=2)
 
 
-def test_a_champion_must_beat_fixed_limits_and_the_baselines(sections: Sections) -> None:
-    """Both kinds of gate are configured."""
-    assert {name: gate.kind for name, gate in sections.release.gates.items()} == {"auc": "absolute", "baselines": "against_baselines"}
+def test_a_champion_must_hold_fixed_limits_and_stand_beside_baselines_and_the_champion_before_it(sections: Sections) -> None:
+    """All kinds of gate are configured."""
+    kinds = {"auc": "absolute", "baselines": "against_baselines", "champion": "against_champion", "origins": "slices"}
+    assert {name: gate.kind for name, gate in sections.release.gates.items()} == kinds

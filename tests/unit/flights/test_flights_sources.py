@@ -130,7 +130,7 @@ class TestRefusals:
             (2, "32", r"an impossible date"),
             (3, "NA", r"one of `dep_time` and `dep_delay` alone"),
             (5, "-121", r"an impossible `dep_delay`.*expected -120 to 10080 minutes"),
-            (13, "XXX", r"a `dest` that is no airport with a known time zone.*'dest': 'XXX'"),
+            (13, "ZZZ", r"a `dest` that is no airport with a known time zone.*'dest': 'ZZZ'"),
             (13, "EEN", r"a `dest` that is no airport with a known time zone"),
         ],
     )

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from sparkml_ops.config.monitoring import MonitoringSection
-from sparkml_ops.monitoring.tally import Counting, Oddity, Tally, _batches, _merged, _Running
+from sparkml_ops.monitoring.tally import Counting, Oddity, Tally, merged, packed
+from sparkml_ops.monitoring.tally import counted as counted_batches
 
 HOURS = (1.0, 24.0)
 
@@ -32,9 +33,7 @@ def rows(size: int, seed: int) -> pa.Table:
 
 
 def counted(table: pa.Table, counting: Counting) -> dict[tuple[str, str | None], Tally]:
-    running = _Running(counting)
-    running.add(table)
-    return _merged(_batches(running.result()))
+    return merged(packed(counted_batches(table.to_batches(max_chunksize=700), counting)))
 
 
 def plain(tallies: dict[tuple[str, str | None], Tally]) -> dict[object, object]:
@@ -50,9 +49,9 @@ def test_parts_of_the_rows_in_any_order_are_the_whole() -> None:
     table, counting = rows(5000, 1), Counting(("origin",), HOURS)
     whole = counted(table, counting)
     parts = [counted(table.slice(start, 1000), counting) for start in range(0, 5000, 1000)]
-    merged = _merged(batch for part in reversed(parts) for batch in _batches(part))
+    together = merged(batch for part in reversed(parts) for batch in packed(part))
 
-    assert plain(merged) == plain(whole)
+    assert plain(together) == plain(whole)
     assert set(whole) == {(window, segment) for window in ("2013-07", "2013-08") for segment in (None, "origin=JFK", "origin=EWR", "origin=null")}
 
 
