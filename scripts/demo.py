@@ -1,6 +1,6 @@
-"""The first path on real flights: raw tables to champion, scores and drift, in one process and one session.
+"""The year of flights: raw tables to a champion, then month by month scores, drift, truth and a decision, in one process and one session.
 
-A second run repeats nothing. Data go to `data/` beside this checkout, or to --data.
+Each month is played as of its end: what became known later is not used. A second run repeats nothing. Data go to `data/` beside this checkout, or to --data.
 """
 
 from __future__ import annotations
@@ -12,24 +12,32 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from pyspark.sql import SparkSession
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from sparkml_ops import logs
+from sparkml_ops import logs, release
 from sparkml_ops.config.load import load
+from sparkml_ops.drift import DriftReport
 from sparkml_ops.errors import OpsError
-from sparkml_ops.records import to_document
-from sparkml_ops.verbs import build_features, drift, promote, register, score, train, training_set
+from sparkml_ops.monitoring.year_page import render
+from sparkml_ops.monitoring.year_table import year_table
+from sparkml_ops.records import ModelVersion, MonitorReport, RetrainDecision, ScoredWindow, TrainingResult, TrainingSet
+from sparkml_ops.verbs import build_features, drift, history, monitor, promote, register, retrain, score, train, training_set
 from sparkml_ops.verbs.outcome import Outcome
 from sparkml_ops.verbs.work import Work
+from sparkml_ops.window import Window
 
 ROOT = Path(__file__).resolve().parent.parent
-UNTIL, AS_OF, WINDOWS = "2013-07-01", "2013-09-04", ("2013-07", "2013-08")
+R = TypeVar("R")
+YEAR_END, UNTIL = "2014-01-01", "2013-07-01"
+MONTHS = tuple(Window.parse(f"2013-{month:02d}") for month in range(7, 13))
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ def main() -> int:
     """Run every verb and print what each did."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder for tables, objects, MLflow and reports")
+    parser.add_argument("--months", type=int, default=len(MONTHS), help="months to play, from July on")
     parser.add_argument("--set", action="append", default=[], help="key=value over the project's configuration")
     parser.add_argument("--json", type=Path, help="also write the table to this file")
     arguments = parser.parse_args()
@@ -60,68 +69,107 @@ def main() -> int:
     try:
         with PeakMemory() as memory:
             work = Work(load(ROOT / "conf", "flights", overrides=(*places, *arguments.set)))
-            steps, reports = walk(work, data / "reports")
+            steps = walk(work, arguments.months)
+            pages = write_pages(work, data / "reports")
     except OpsError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
-    show(steps, reports, time.monotonic() - started, memory.peak)
+    show(steps, time.monotonic() - started, memory.peak)
+    show_year(work, pages)
     if arguments.json:
         document = {"steps": [asdict(step) for step in steps], "peak_gib": memory.peak, "seconds": time.monotonic() - started}
         arguments.json.write_text(json.dumps(document, indent=1))
     return 0
 
 
-def walk(work: Work, reports: Path) -> tuple[list[Step], list[Path]]:
-    """Each verb once, in the order of the path."""
-    reports.mkdir(parents=True, exist_ok=True)
-    calls: list[tuple[str, Callable[[], Outcome[Any]]]] = [
-        ("build-features", lambda: build_features.perform(work, as_of=AS_OF)),
-        ("training-set", lambda: training_set.perform(work, until=UNTIL, as_of=AS_OF)),
-        ("train", lambda: train.perform(work, as_of=AS_OF)),
-        ("register", lambda: register.perform(work, as_of=AS_OF)),
-        ("promote", lambda: promote.perform(work, as_of=AS_OF, actor="demo")),
-        *((f"score {window}", lambda window=window: score.perform(work, window=window, as_of=AS_OF)) for window in WINDOWS),
-        *((f"drift {window}", lambda window=window: drift.perform(work, window=window, as_of=AS_OF)) for window in WINDOWS),
-    ]
-    steps, pages = [], []
-    for name, call in calls:
-        before, began = _counts(work), time.monotonic()
+class Walk:
+    """Takes verbs one after the other and remembers what each did."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self.steps = work, list[Step]()
+
+    def take(self, name: str, call: Callable[[], Outcome[R]]) -> R:
+        """Run a verb and return its record."""
+        before, began = _counts(self._work), time.monotonic()
         done = call()
-        after = _counts(work)
-        made, version, rows = describe(name, done.record)
-        steps.append(Step(name, made, version, rows, time.monotonic() - began, after[0] - before[0], after[1] - before[1], done.fresh))
-        if name.startswith("drift"):
-            pages.append(reports / f"{name.replace(' ', '-')}.html")
-            done.record.to_html(pages[-1])
-    return steps, pages
+        after = _counts(self._work)
+        made, version, rows = describe(done.record)
+        self.steps.append(Step(name, made, version, rows, time.monotonic() - began, after[0] - before[0], after[1] - before[1], done.fresh))
+        return done.record
 
 
-def describe(verb: str, record: Any) -> tuple[str, str, str]:
+def walk(work: Work, months: int) -> list[Step]:
+    """The first champion, judged on July, then the months, each as of its end."""
+    path, first = Walk(work), MONTHS[0].end
+    path.take("build-features", lambda: build_features.perform(work, as_of=YEAR_END))
+    made = path.take("training-set", lambda: training_set.perform(work, until=UNTIL, as_of=first))
+    trained = path.take("train", lambda: train.perform(work, training_set=made, as_of=first))
+    version = path.take("register", lambda: register.perform(work, result=trained, as_of=first))
+    path.take("promote", lambda: first_champion(work, version, first))
+    for month in MONTHS[:months]:
+        for verb in (score, drift, monitor, retrain):
+            name = f"{verb.__name__.rpartition('.')[2]} {month.label}"
+            path.take(name, partial(verb.perform, work, window=month.label, as_of=month.end))
+    return path.steps
+
+
+def first_champion(work: Work, version: ModelVersion, as_of: datetime) -> Outcome[ModelVersion]:
+    """Promote it, unless it has been champion before: a later champion stays."""
+    if any(event.to_version == version.version for event in release.history(work.tables, version.name)):
+        return Outcome(version, fresh=False, run_id="", seconds=0.0)
+    return promote.perform(work, version=version, as_of=as_of, actor="demo")
+
+
+def write_pages(work: Work, folder: Path) -> list[Path]:
+    """A page of drift for each month and one of the year, from what is stored."""
+    folder.mkdir(parents=True, exist_ok=True)
+    year, pages = history.months(work), []
+    for month in year.months:
+        pages.append(folder / f"drift-{month.window}.html")
+        drift.perform(work, window=month.window, as_of=month.as_of).record.to_html(pages[-1])
+    pages.append(folder / "year.html")
+    pages[-1].write_text(render(year), encoding="utf-8")
+    return pages
+
+
+def describe(record: Any) -> tuple[str, str, str]:
     """What a record stands for, its version and its rows."""
-    document = to_document(record)
-    if isinstance(document, list):
-        return f"{len(document)} feature tables", ", ".join(str(item["version"]) for item in document), ""
-    if verb == "training-set":
-        return document["id"], str(document["snapshot"]["version"]), f"{document['rows']:,}"
-    if verb == "train":
-        metrics = document["metrics"]
-        return f"run {document['run_id'][:8]}, July AUC {metrics['evaluation_auc']:.4f}", "", f"{metrics['evaluation_rows']:,.0f}"
-    if verb in ("register", "promote"):
-        return f"model {document['name']}", str(document["version"]), ""
-    if verb.startswith("score"):
-        return (
-            f"{document['snapshot']['table']}, {document['quarantined']} quarantined",
-            str(document["snapshot"]["version"]),
-            f"{document['rows']:,}",
-        )
-    drifted = [name for name, column in document["columns"].items() if column["verdict"] == "drift"]
-    made = f"{len(drifted)} of {len(document['columns'])} columns drift"
-    return made, str(document["snapshot"]["version"]), f"{record.columns[0].current.n:,}"
+    match record:
+        case TrainingSet():
+            told = record.id, str(record.snapshot.version), f"{record.rows:,}"
+        case TrainingResult():
+            told = (
+                f"run {record.run_id[:8]}, July AUC {record.metrics['evaluation_auc']:.4f}",
+                "",
+                f"{record.metrics['evaluation_rows']:,.0f}",
+            )
+        case ModelVersion():
+            told = f"model {record.name}", str(record.version), ""
+        case ScoredWindow():
+            told = f"{record.snapshot.table}, {record.quarantined} quarantined", str(record.snapshot.version), f"{record.rows:,}"
+        case DriftReport():
+            whole = [column for column in record.columns if column.segment is None]
+            drifted = sum(column.verdict == "drift" for column in whole)
+            version = "" if record.snapshot is None else str(record.snapshot.version)
+            told = f"{drifted} of {len(whole)} columns drift", version, f"{whole[0].current.n:,}"
+        case MonitorReport():
+            real, guess = (_figure(record.value("auc", kind)) for kind in ("realised", "estimated"))
+            told = f"AUC {real}, estimated {guess}", str(record.snapshot.version), f"{record.labelled:,}"
+        case RetrainDecision():
+            made = f"{record.decision}, version {record.challenger.version}" if record.challenger else record.decision
+            told = f"{made}: {record.reason}", "", ""
+        case _:
+            told = f"{len(record)} feature tables", ", ".join(str(snapshot.version) for snapshot in record), ""
+    return told
 
 
-def show(steps: list[Step], reports: list[Path], seconds: float, peak: float) -> None:
-    """The table of the run, and where the reports lie."""
-    table = Table("verb", "what it made", "version", box=None, pad_edge=False)
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
+
+
+def show(steps: list[Step], seconds: float, peak: float) -> None:
+    """The table of the verbs."""
+    table = Table("verb", Column("what it made", overflow="ellipsis", no_wrap=True, max_width=56), "version", box=None, pad_edge=False)
     for title in ("rows", "seconds", "Spark jobs", "commits"):
         table.add_column(title, justify="right")
     for step in steps:
@@ -129,9 +177,15 @@ def show(steps: list[Step], reports: list[Path], seconds: float, peak: float) ->
         table.add_row(step.verb, made, step.version, step.rows, f"{step.seconds:.1f}", str(step.jobs), str(step.commits))
     console = Console(width=130, highlight=False)
     console.print(table)
-    console.print(f"{seconds:.0f} s, {peak:.1f} GiB at the peak in all processes")
-    for report in reports:
-        console.print(f"drift report: {report}", soft_wrap=True)
+    console.print(f"{seconds:.0f} s, {peak:.1f} GiB at the peak in all processes\n")
+
+
+def show_year(work: Work, pages: list[Path]) -> None:
+    """The year as a table, and where its pages lie."""
+    console = Console(width=130, highlight=False)
+    console.print(year_table(history.months(work)))
+    for page in pages:
+        console.print(f"report: {page}", soft_wrap=True)
 
 
 def _counts(work: Work) -> tuple[int, int]:

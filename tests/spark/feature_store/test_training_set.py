@@ -38,7 +38,7 @@ def spine_rows(count: int = 240) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": range(count),
-            "origin": draw.choice(["JFK", "LGA", "EWR", "XXX"], count),
+            "origin": draw.choice(["JFK", "LGA", "EWR", "ZZZ"], count),
             "at": at,
             "label": [None if number % 11 == 0 else float(number % 2) for number in range(count)],
             "label_known": [time + timedelta(hours=int(hours)) for time, hours in zip(at, late, strict=True)],
