@@ -20,7 +20,7 @@ project = ops.Project.open(conf, "flights", overrides=overrides)
 # COMMAND ----------
 snapshot = {snapshot.table: snapshot for snapshot in project.build_features(as_of="2014-01-01")}["origin_delays"]
 delays = project.store.read("origin_delays", snapshot.version)
-delays.orderBy("origin", "event_time").show(3)
+delays.orderBy("origin", "scheduled_departure").show(3)
 
 # COMMAND ----------
 # MAGIC %md

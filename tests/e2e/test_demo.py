@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ BUDGET = {
     "register": (10, 3),
     "promote": (10, 3),
     "score first": (42, 5),
-    "score": (35, 3),
+    "score": (37, 3),
     "drift first": (29, 6),
     "drift": (18, 3),
-    "monitor first": (60, 3),
-    "monitor": (60, 2),
-    "retrain": (10, 1),
+    "monitor first": (32, 3),
+    "monitor": (24, 2),
+    "retrain": (9, 1),
 }
-COMMITS_A_MONTH = 8
+# A new champion has another reference: its profile is made and stored once, with the first window that it scored.
+NEW_CHAMPION = {"score": (14, 0), "drift": (8, 1), "monitor": (8, 0)}
+COMMITS_A_MONTH = 9  # three each of score and drift, two of monitor, and the decision's
+
 
 Demo = tuple[dict[str, Any], str]
 
@@ -67,9 +71,10 @@ def test_every_verb_ran_within_its_budget(first: Demo) -> None:
         if (limit := budget(name, trained)) and (step["jobs"] > limit[0] or step["commits"] > limit[1])
     }
     assert not over
-    for month in MONTHS[1:]:
+    for before, month in pairwise(MONTHS):
         if month not in trained:
-            assert sum(steps[f"{verb} {month}"]["commits"] for verb in ("score", "drift", "monitor", "retrain")) <= COMMITS_A_MONTH + 1, month
+            commits = sum(steps[f"{verb} {month}"]["commits"] for verb in ("score", "drift", "monitor", "retrain"))
+            assert commits <= COMMITS_A_MONTH + (before in trained), month
 
 
 def budget(step: str, trained: set[str]) -> tuple[int, int] | None:
@@ -77,12 +82,14 @@ def budget(step: str, trained: set[str]) -> tuple[int, int] | None:
     verb, _, month = step.partition(" ")
     if verb == "retrain" and month in trained:
         return None
-    return BUDGET[f"{verb} first" if month == MONTHS[0] and verb != "retrain" else verb]
+    jobs, commits = BUDGET[f"{verb} first" if month == MONTHS[0] and verb != "retrain" else verb]
+    more = NEW_CHAMPION.get(verb, (0, 0)) if any(before in trained and after == month for before, after in pairwise(MONTHS)) else (0, 0)
+    return jobs + more[0], commits + more[1]
 
 
 def test_the_year_has_a_no_and_a_yes_for_different_reasons(first: Demo, data: Path) -> None:
     """Each decision is in the ledger with its evidence; a champion that lost its edge is followed by another."""
-    decisions = [run["record"] for run in reversed(runs(data)) if run["key"].startswith("retrain/")]
+    decisions = [run["record"] for run in runs(data) if run["key"].startswith("retrain/")]
 
     assert [decision["window"] for decision in decisions] == MONTHS
     assert {decision["decision"] for decision in decisions} == {"yes", "no"}
@@ -92,7 +99,7 @@ def test_the_year_has_a_no_and_a_yes_for_different_reasons(first: Demo, data: Pa
 
 def test_the_model_beats_its_baselines_on_july(first: Demo, data: Path) -> None:
     """AUC at least 0.73, above logistic regression with a positive lower limit, no worse log loss, and no leak."""
-    metrics = next(run["record"]["metrics"] for run in reversed(runs(data)) if run["key"].startswith("train/"))
+    metrics = next(run["record"]["metrics"] for run in runs(data) if run["key"].startswith("train/"))
 
     assert 0.73 <= metrics["evaluation_auc"] < 0.80
     assert metrics["auc_gain_logistic_lower"] > 0
@@ -102,8 +109,8 @@ def test_the_model_beats_its_baselines_on_july(first: Demo, data: Path) -> None:
 
 
 def runs(data: Path) -> list[dict[str, Any]]:
-    """The ledger, newest run first, as the command prints it."""
-    command = [sys.executable, "-m", "sparkml_ops", "runs", "list", "--project", "flights", "--json", *places(data)]
+    """The ledger, oldest run first, as the command prints it."""
+    command = [sys.executable, "-m", "sparkml_ops", "runs", "list", "--project", "flights", "--last", "1000", "--json", *places(data)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))

@@ -14,6 +14,8 @@ from sparkml_ops.config.merge import Merged
 from sparkml_ops.config.secret import reveal
 from sparkml_ops.errors import ConfigurationError
 
+FLIGHTS = Path(__file__).resolve().parents[3] / "conf"
+
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
@@ -97,6 +99,15 @@ class TestLoad:
 
         assert load(conf, "shop", overrides=("training.workers=3",)).hash("training") == before
         assert load(conf, "shop", overrides=("training.seed=8",)).hash("training") != before
+
+    def test_a_promise_of_freshness_does_not_change_the_hash_of_finished_work(self) -> None:
+        """Who watches a table closer from now on has not made its rows wrong."""
+        watched = ("features.planes.freshness=3d", "scoring.freshness=5d", "scoring.window=day")
+        before = load(FLIGHTS, "flights").hash("features", "scoring")
+
+        assert load(FLIGHTS, "flights", overrides=watched).hash("features", "scoring") == before
+        assert load(FLIGHTS, "flights", overrides=("features.planes.ttl=3d",)).hash("features", "scoring") != before
+        assert load(FLIGHTS, "flights", overrides=("scoring.allow_empty=true",)).hash("features", "scoring") != before
 
 
 class TestDocument:
