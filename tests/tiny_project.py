@@ -112,7 +112,7 @@ class Place:
         """Exit status of the verb as the console script does it: a kill takes Spark's JVM with it."""
         command = [sys.executable, "-m", "sparkml_ops", verb, *self.options(as_of), *(["--window", *window] if window else [])]
         hooked = {} if hooking is None else {hooks.VARIABLE: json.dumps(hooking)}
-        return subprocess.run(command, env={**os.environ, **(environment or {}), **hooked}, timeout=300).returncode
+        return subprocess.run(command, env={**os.environ, **(environment or {}), **hooked}, timeout=1500).returncode
 
 
 def events(spark: SparkSession) -> DataFrame:

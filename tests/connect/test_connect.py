@@ -11,7 +11,7 @@ from tiny_project import AS_OF, ROWS, WINDOW, Place
 from sparkml_ops import scoring
 from sparkml_ops.project import Project
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)  # of the fixtures too, on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tiny_project import AS_OF, WINDOW, Place, content
 from sparkml_ops.project import Project
 from sparkml_ops.storage import Storage
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)  # of the fixtures too, on a busy machine
 
 
 @pytest.fixture(scope="module")
