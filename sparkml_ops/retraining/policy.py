@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -61,8 +62,9 @@ class Evidence:
     on_demand: bool = False
 
     def to_document(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(self).items()}
+        """As plain JSON types: a decision that was just taken equals the one that the ledger gives back."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=lambda value: value.isoformat()))
+        return plain
 
 
 @dataclass(frozen=True)
