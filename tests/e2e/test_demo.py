@@ -35,7 +35,7 @@ BUDGET = {
 # A new champion has another reference: its profile is made and stored once, with the first window that it scored.
 NEW_CHAMPION = {"score": (14, 0), "drift": (8, 1), "monitor": (8, 0)}
 COMMITS_A_MONTH = 9  # three each of score and drift, two of monitor, and the decision's
-
+pytestmark = pytest.mark.timeout(3600)  # of the fixture too: a year on a busy machine
 
 Demo = tuple[dict[str, Any], str]
 
@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(data: Path, name: str) -> tuple[dict[str, Any], str]:
     table = data / f"{name}.json"
     command = [sys.executable, "scripts/demo.py", "--data", str(data / "data"), "--json", str(table)]
-    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=1500)
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(table.read_text()), done.stdout
 
