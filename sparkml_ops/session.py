@@ -18,6 +18,8 @@ DELTA_SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
+# A local session listens on loopback only; on a cluster the executors must reach the driver, and their administrator says what runs there.
+_LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.python.daemon.module": "sparkml_ops.daemon"}
 
 
 def find(settings: SparkSection, given: SparkSession | None = None) -> SparkSession:
@@ -66,8 +68,7 @@ def _defaults(settings: SparkSection) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.log.level": "ERROR",
-        # A local session listens on loopback only; on a cluster the executors must reach the driver.
-        **({"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"} if settings.master.startswith("local") else {}),
+        **(_LOCAL if settings.master.startswith("local") else {}),
     }
 
 
