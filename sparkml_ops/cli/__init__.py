@@ -16,7 +16,7 @@ def main() -> None:
 
 
 def job(verb: str) -> None:
-    """Run one verb as a spark-submit job: its record is the only line on standard output."""
+    """Run one verb as a spark-submit job: its record is the last line on standard output, which spark-submit shares with the log."""
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(f"{submit_command(verb)}\n")
     app([verb, *sys.argv[1:], "--json"], prog_name=f"jobs/{verb}.py")

@@ -36,5 +36,5 @@ class Installed:
     @property
     def environment(self) -> dict[str, str]:
         """All environment variables of a process there."""
-        java = {name: os.environ[name] for name in ("JAVA_HOME",) if name in os.environ}
+        java = {name: os.environ[name] for name in ("JAVA_HOME", "JAVA_TOOL_OPTIONS") if name in os.environ}
         return {**java, "PATH": f"{self.prefix / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.home)}

@@ -91,7 +91,11 @@ class Doors:
     def submit(self, command: str, *options: str) -> Ended:
         """Run a command line that submits to the cluster."""
         shell = ["/bin/sh", "-c", command.replace("spark://host:7077", self.cluster.master) + ' "$@"', "sh"]
-        return run([*shell, *options], {**SHELL, "SPARK_CONF_DIR": str(self.defaults)}, ROOT)
+        ended = run([*shell, *options], {**SHELL, "SPARK_CONF_DIR": str(self.defaults)}, ROOT)
+        # spark-submit gives a program one stream for both; the record is its last line, an error is in the log.
+        *log, last = ended.output.splitlines()
+        said = "\n".join([ended.errors, *log])
+        return Ended(ended.status, last, said) if ended.status == 0 else Ended(ended.status, "", f"{said}\n{last}")
 
     def notebook(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
         """A notebook in Databricks' source format."""

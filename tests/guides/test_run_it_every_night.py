@@ -1,0 +1,211 @@
+"""The guide "run it every night", block by block in a shell, on the tiny project."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from pyspark.sql import SparkSession
+from tiny_project import UNTIL, Place, events
+from warm_console import WarmConsole
+
+from sparkml_ops.cli.submit import submit_command
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "guides" / "run_it_every_night.md").read_text()
+BLOCKS = dict(re.findall(r"^```bash (\S+)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
+# The guide's examples and what they are here. Rows end in February.
+HERE = {"flight_scores": "tiny_scores", "flights": "tiny", "2013-07": "2020-01", "2013-08": "2020-02", "2013-09": "2020-03", "2013-10": "2020-04"}
+AS_OF = "2020-03-01"
+
+pytestmark = pytest.mark.timeout(1800)  # some thirty commands, most of them in the fixture
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a block printed and how it ended."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def records(self) -> list[dict[str, object]]:
+        """Lines of JSON on standard output."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+
+@dataclass
+class Night:
+    """A shell in the project's folder, as an operator has it."""
+
+    place: Place
+    console: WarmConsole
+    spark: SparkSession
+    done: dict[str, Ended] = field(default_factory=dict)
+
+    def shell(self, text: str) -> Ended:
+        """Run commands; the first that fails ends them."""
+        path = os.pathsep.join([str(self.console.folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+        command = ["bash", "-e", "-o", "pipefail", "-c", text]
+        done = subprocess.run(command, cwd=self.place.folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=1500)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def block(self, name: str) -> Ended:
+        """Run a block of the guide, with this project's name and dates; an executed one is not run again."""
+        if name not in self.done:
+            text = BLOCKS[name]
+            for there, here in HERE.items():
+                text = text.replace(there, here)
+            self.done[name] = self.shell(text)
+        return self.done[name]
+
+    def versions(self) -> dict[str, int]:
+        """Version of every table."""
+        folders = sorted(path.parent.name for path in (self.place.folder / "data" / "warehouse").glob("*/_delta_log"))
+        return {name: self.place.tables(self.spark).newest(name).version for name in folders}
+
+
+@pytest.fixture(scope="module")
+def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    """A champion, nothing scored; then the guide's script and its first night."""
+    place = Place(tmp_path_factory.mktemp("night") / "tiny")
+    place.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
+    project = place.project(spark)
+    project.build_features(as_of=AS_OF)
+    project.train(project.training_set(until=UNTIL, as_of=AS_OF), as_of=AS_OF)
+    project.promote(project.register(as_of=AS_OF), as_of=AS_OF)
+    folder = tmp_path_factory.mktemp("console")
+    made = Night(place, WarmConsole(spark, folder), spark)
+    for name in ("script", "first-night"):
+        ended = made.block(name)
+        assert ended.status == 0, ended.errors
+    yield made
+    made.console.close()
+
+
+def test_the_night_does_all_that_is_due_and_a_second_one_nothing(night: Night) -> None:
+    """January was scored on its own, February is caught up; both are measured, a decision is taken.
+
+    Then nothing is due, also where somebody has changed the settings of finished work.
+    """
+    verbs = [(run.key.verb, run.key.window) for run in night.place.project(night.spark).runs() if run.key.window.startswith("2020-0")]
+    before = night.versions()
+    settings = night.place.folder / "conf" / "projects" / "tiny" / "monitoring.yaml"
+    written = settings.read_text()
+
+    settings.write_text(json.dumps({"drift": {"columns": ["distance"]}}))
+    again = night.shell(f"./nightly.sh tiny {AS_OF}")
+    settings.write_text(written)
+
+    for verb in ("score", "drift", "monitor"):
+        assert [window for found, window in verbs if found == verb] == ["2020-01", "2020-02"], verb
+    assert [window for found, window in verbs if found == "retrain"] == ["2020-02"]
+    assert again.status == 0, again.errors
+    assert night.versions() == before
+    assert "nothing is due" in again.errors
+    status = again.records[-1]
+    assert status["alarms"] == []
+    assert not status["stale"]
+    assert [table["newest"] for table in status["tables"] if table["holds"] != "training rows"] == ["2020-02"] * 3  # type: ignore[attr-defined, index]
+
+
+def test_the_script_ends_with_the_code_of_the_verb_that_failed(night: Night) -> None:
+    """March has no rows: exit code 2 is not tried again, and what was done before it stays."""
+    ended = night.shell("./nightly.sh tiny 2020-04-01")
+
+    assert ended.status == 2
+    assert "no rows in window 2020-03" in ended.errors
+    assert ended.errors.count("no rows in window 2020-03") == 1
+
+
+def test_catching_up_stops_at_the_first_failure_and_keeps_what_came_before(night: Night) -> None:
+    """A shadow begins in February: that is scored, March has no rows; run again it goes on there, and an empty window can be allowed."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{night.place.folder}/data/mlflow.db")
+    client.set_registered_model_alias("tiny", "shadow", "1")
+    command = "sparkml-ops score --project tiny --slot shadow --due --as-of 2020-04-15 --json"
+
+    first, again = night.shell(f"{command} --from 2020-02"), night.shell(command)
+
+    assert (first.status, again.status) == (2, 2)
+    assert [record["window"] for record in first.records] == ["2020-02"]
+    assert again.records == []
+    assert "no rows in window 2020-03" in again.errors
+    allowed = night.shell(f"{command} --set scoring.allow_empty=true")
+    assert allowed.status == 0, allowed.errors
+    assert [(record["window"], record["rows"]) for record in allowed.records] == [("2020-03", 0)]
+
+
+def test_nothing_due_is_no_error_and_a_plan_writes_nothing(night: Night) -> None:
+    """The plan shows March; the window that is there already is not due."""
+    before = night.versions()
+
+    ended = night.block("catching-up")
+
+    assert ended.status == 0, ended.errors
+    assert "score/tiny/tiny_scores/2020-03/champion/0: would run" in ended.output
+    assert "2020-02/champion" not in ended.output
+    assert "nothing is due" in ended.errors
+    assert night.versions() == before
+
+
+def test_looking_writes_nothing(night: Night) -> None:
+    """Status, runs and doctor, as on call; a notebook's handle says the same."""
+    before, project = night.versions(), night.place.project(night.spark)
+
+    ended = night.block("looking")
+
+    assert ended.status == 0, ended.errors
+    assert "no alarms" in ended.output
+    assert "version 1 of tiny, as its events say" in ended.output
+    assert (project.status(as_of=AS_OF).alarms, project.score_due(as_of=AS_OF)) == ((), ())
+    assert night.versions() == before
+
+
+def test_a_window_once_more_gets_the_next_generation(night: Night) -> None:
+    """Of the same rows; the plan says what it will be."""
+    ended = night.block("once-more")
+
+    assert ended.status == 0, ended.errors
+    assert "score/tiny/tiny_scores/2020-02/champion/1: would run" in ended.output
+    (run,) = (run for run in night.place.project(night.spark).runs() if run.key.text == "score/tiny/tiny_scores/2020-02/champion/1")
+    assert (run.as_of.isoformat(), run.record["window"]) == ("2020-03-01T00:00:00+00:00", "2020-02")
+    found = (
+        night.place.project(night.spark).predictions("2020-02", slot="champion").selectExpr("count(*)", "min(generation)", "max(generation)").first()
+    )
+    assert tuple(found or ()) == (run.record["rows"], 1, 1)
+
+
+def test_a_champion_deleted_by_hand_is_told_and_comes_back(night: Night) -> None:
+    """Scoring stops with 2, status and doctor say why, and the guide's commands make a champion again."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{night.place.folder}/data/mlflow.db")
+    client.delete_registered_model_alias("tiny", "champion")
+
+    status, sick = (
+        night.shell(f"sparkml-ops status --project tiny --as-of {AS_OF}"),
+        night.shell("sparkml-ops doctor --project tiny --check champion"),
+    )
+    scored = night.shell(f"sparkml-ops score --project tiny --window 2020-01 --generation next --as-of {AS_OF}")
+    healed = night.block("deleted")
+
+    assert status.status == 0
+    assert "tiny@champion at no version, moved by hand in MLflow" in status.output
+    assert sick.status == 2
+    assert "sparkml-ops reconcile" in sick.output
+    assert scored.status == 2
+    assert healed.status == 0, healed.errors
+    assert int(client.get_registered_model("tiny").aliases["champion"]) == 1
+
+
+def test_every_block_was_executed(night: Night) -> None:
+    """A block that no test runs would be a promise; the cluster's command is the one that README prints."""
+    assert set(night.done) == set(BLOCKS)
+    assert submit_command("score").replace("--window 2013-07", "--due") in GUIDE
