@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 from urllib.parse import unquote, urlparse
 
@@ -201,7 +202,7 @@ class Tables:
         self,
         name: str,
         frame: DataFrame,
-        where: Mapping[str, str],
+        where: Mapping[str, str | Sequence[str]],
         *,
         transaction: Transaction | None = None,
         details: Mapping[str, Any] | None = None,
@@ -211,12 +212,13 @@ class Tables:
         """Replace exactly the rows of some partition values; an empty frame deletes them.
 
         Args:
-            where: Partition column to value; values are labels (letters, digits, `:._-`).
+            where: Partition column to value, or to some values; values are labels (letters, digits, `:._-`).
         """
-        for value in where.values():
+        wanted = {column: (values,) if isinstance(values, str) else tuple(values) for column, values in where.items()}
+        for value in chain.from_iterable(wanted.values()):
             if not _PARTITION_VALUE.fullmatch(value):
                 raise ContractError(f"the partition value {value!r}", expected="letters, digits and :._- only", mend="use such a label")
-        predicate = " AND ".join(f"{quote(column)} = '{value}'" for column, value in where.items())
+        predicate = " AND ".join(f"{quote(column)} IN ({', '.join(map(repr, values))})" for column, values in wanted.items())
         partitions = partition_by or tuple(where)
         return self._write(name, frame, "overwrite", {"replaceWhere": predicate}, transaction, details, partition_by=partitions, settings=settings)
 

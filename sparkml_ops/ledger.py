@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -75,13 +75,13 @@ class Ledger:
     def newest(self, verb: str, project: str) -> FinishedRun | None:
         """The run of a verb that finished last."""
         runs = self.runs({"verb": verb, "project": project})
-        return max(runs, key=lambda run: (run.finished_at, run.run_id), default=None)
+        return runs[-1] if runs else None
 
     def runs(self, where: Mapping[str, str] | None = None) -> list[FinishedRun]:
-        """Finished runs in the order in which they finished."""
+        """Finished runs in the order in which they finished; generations of one piece of work in theirs, whatever the wall clock showed."""
         if not self._tables.exists(TABLE):
             return []
-        return sorted((_run(row) for row in self._tables.rows(TABLE, where)), key=lambda run: (run.finished_at, run.run_id))
+        return _in_order([_run(row) for row in self._tables.rows(TABLE, where)])
 
     def append(self, run: FinishedRun) -> None:
         """Add a row; a second driver that finished the same work leaves the first one's row."""
@@ -93,6 +93,15 @@ class Ledger:
         }
         frame = self._tables.spark.createDataFrame([tuple(row[name] for name in _SCHEMA.names)], _SCHEMA)
         self._tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{run.key.text}/{run.run_id}"))
+
+
+def _in_order(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    by_clock = sorted(runs, key=lambda run: (run.finished_at, run.run_id))
+    works: dict[RunKey, list[FinishedRun]] = {}
+    for run in sorted(by_clock, key=lambda run: run.key.generation):
+        works.setdefault(replace(run.key, generation=0), []).append(run)
+    next_of = {work: iter(generations) for work, generations in works.items()}
+    return [next(next_of[replace(run.key, generation=0)]) for run in by_clock]
 
 
 def _run(row: Mapping[str, Any]) -> FinishedRun:

@@ -36,12 +36,15 @@ class Night:
     Args:
         folder: An empty one.
         overrides: As `--set`.
+
+    Attributes:
+        wall: What a wall clock shows: each run comes a minute after the one before.
     """
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         self.place = Place(folder)
         self.overrides = overrides
-        self._written = 0
+        self._written, self.wall = 0, WALL
 
     @property
     def work(self) -> Work:
@@ -53,7 +56,7 @@ class Night:
     ) -> str:
         """A finished run; returns its id."""
         self._written += 1
-        run_id, started = uuid.uuid4().hex, WALL + timedelta(minutes=self._written)
+        run_id, started = uuid.uuid4().hex, self.wall + timedelta(minutes=self._written)
         key = RunKey(verb, "tiny", target, window, slot, generation)
         times = {"as_of": instant(as_of), "started_at": started, "finished_at": started + timedelta(seconds=12)}
         row = {**asdict(key), "run_id": run_id, "config_hash": "c0ffee", "code_version": "1", **times, "record": json.dumps(record)}

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import deltalake
+import pyarrow as pa
 import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -81,6 +83,15 @@ class Place:
     def warehouse(self) -> Warehouse:
         """Where its tables lie."""
         return load(self.folder / "conf", "tiny").sections.warehouse.warehouse()
+
+    def names(self) -> list[str]:
+        """Its tables, found in its folder."""
+        return sorted(path.parent.name for path in (self.folder / "data" / "warehouse").glob("*/_delta_log"))
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows of a table, without a Spark job."""
+        found: pa.Table = deltalake.DeltaTable(self.warehouse.path(table)).to_pyarrow_table()
+        return list(found.to_pylist())
 
     def copy(self, folder: Path) -> Place:
         """The same tables, objects and runs in another folder; artifacts stay where MLflow's store says."""

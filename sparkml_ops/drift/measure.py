@@ -10,7 +10,6 @@ from datetime import datetime
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Tables, Transaction
 from feature_store.records import Snapshot
@@ -21,7 +20,7 @@ from sparkml_ops.drift.comparison import compare_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import FileSource, FrameSource, Source
-from sparkml_ops.drift.states import StateKey, kept_edges, read_profile, write_profile
+from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, write_profiles
 from sparkml_ops.summaries import Edges, kind_of
 
 __all__ = ["METRICS_TABLE", "measure", "state_label"]
@@ -107,7 +106,7 @@ def measure(
     The reference is profiled once for each snapshot and definition; its profile in `profile_state`
     serves the next windows. Edges stay those of the project's first reference, also under a new
     one; a column that has none yet gets them from the present reference. Each window is one
-    replacement in `profile_state` and one in `drift_metrics`; a repeat of (project, window, slot,
+    replacement in `profile_state`, a new reference with it, and one in `drift_metrics`; a repeat of (project, window, slot,
     generation) adds nothing.
 
     Args:
@@ -138,15 +137,15 @@ def measure(
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
     stored = read_profile(tables, key) if isinstance(reference, Snapshot) else None
+    new: list[StoredProfile] = []
     if stored is not None:
         both = stored, profiles({"current": sides[1]}, stored.edges, run.segments, settings.blocks, settings)["current"]
     else:
         both = _profile_both(tables, sides, types, run)
-        version = 1 if isinstance(reference, Snapshot) else generation + 1
-        write_profile(tables, both[0], key, source=names[0], run_id=run_id, as_of=as_of, transaction=_once(run, key.window, version))
+        new.append(StoredProfile(key, both[0], names[0]))
     report = replace(compare_rows(sides, both, run.segments, settings), reference=names[0], current=names[1])
-    state = StateKey(project, run.label)
-    write_profile(tables, both[1], state, source=names[1], run_id=run_id, as_of=as_of, transaction=_once(run, run.label, generation + 1))
+    new.append(StoredProfile(StateKey(project, run.label), both[1], names[1]))
+    write_profiles(tables, new, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
     return replace(report, snapshot=_write_metrics(tables, report, run))
 
 
@@ -190,12 +189,7 @@ def _name(rows: Snapshot | DataFrame, where: Mapping[str, str] | None) -> str:
     return " ".join([name, *(f"{column}={value}" for column, value in sorted((where or {}).items()))])
 
 
-def _once(run: _Run, label: str, version: int) -> Transaction:
-    return Transaction(f"profile/{run.project}/{label}", version)
-
-
 def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
-    tables.ensure(METRICS_TABLE, from_arrow_schema(_METRICS), partition_by=("project", "window", "slot"))
     common = {
         "project": run.project,
         "window": run.window,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.names import Warehouse
@@ -19,7 +18,7 @@ from sparkml_ops.errors import TableNotFound
 from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, NumberSummary, unpack_edges, unpack_summary
 from sparkml_ops.summaries.survey import Group
 
-__all__ = ["STATE_TABLE", "StateKey", "from_delta", "kept_edges", "read_profile", "to_delta", "write_profile"]
+__all__ = ["STATE_TABLE", "StateKey", "StoredProfile", "from_delta", "kept_edges", "read_profile", "to_delta", "write_profiles"]
 
 STATE_TABLE = "profile_state"
 _REFERENCE = "reference"
@@ -64,6 +63,19 @@ class StateKey:
     role: str = "window"
 
 
+@dataclass(frozen=True)
+class StoredProfile:
+    """A profile and where it lies.
+
+    Args:
+        source: What it was made of, as people read it.
+    """
+
+    key: StateKey
+    profile: Profile
+    source: str = ""
+
+
 def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str = "all") -> Snapshot:
     """Store a profile in `profile_state`, in place of the one with the same table and window.
 
@@ -73,7 +85,7 @@ def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str 
         table: Name of what was profiled: letters, digits and `:._-`.
         window: Label of the rows' window.
     """
-    return write_profile(_tables(tables), profile, StateKey(table, window)).snapshot
+    return write_profiles(_tables(tables), [StoredProfile(StateKey(table, window), profile)]).snapshot
 
 
 def from_delta(tables: Tables | str, table: str, *, window: str = "all") -> Profile:
@@ -90,25 +102,19 @@ def from_delta(tables: Tables | str, table: str, *, window: str = "all") -> Prof
     return found
 
 
-def write_profile(
-    tables: Tables,
-    profile: Profile,
-    key: StateKey,
-    *,
-    source: str = "",
-    run_id: str = "",
-    as_of: datetime | None = None,
-    transaction: Transaction | None = None,
+def write_profiles(
+    tables: Tables, profiles: Sequence[StoredProfile], *, run_id: str = "", as_of: datetime | None = None, transaction: Transaction | None = None
 ) -> Commit:
-    """Store a profile in place of the one with the same key."""
-    tables.ensure(STATE_TABLE, from_arrow_schema(_SCHEMA), partition_by=("table", "window"))
+    """Store profiles of one table, each in place of the one with the same key, in one commit."""
     known = as_of or datetime.now(UTC)
-    common = {"table": key.table, "window": key.window, "role": key.role, "source": source, "run_id": run_id, "as_of": known}
-    rows = [common | row for row in _rows(profile)]
+    rows = [
+        {"table": key.table, "window": key.window, "role": key.role, "source": source, "run_id": run_id, "as_of": known, **row}
+        for key, profile, source in ((stored.key, stored.profile, stored.source) for stored in profiles)
+        for row in _rows(profile)
+    ]
     frame = tables.spark.createDataFrame(pa.Table.from_pylist(rows, _SCHEMA)).coalesce(1)
-    return tables.replace(
-        STATE_TABLE, frame, {"table": key.table, "window": key.window}, transaction=transaction, details={"edges": profile.edges.id}
-    )
+    where = {"table": profiles[0].key.table, "window": [stored.key.window for stored in profiles]}
+    return tables.replace(STATE_TABLE, frame, where, transaction=transaction, details={"edges": profiles[0].profile.edges.id})
 
 
 def read_profile(tables: Tables, key: StateKey) -> Profile | None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Commit, Tables, Transaction
 from sparkml_ops.records import MonitorReport
@@ -75,7 +74,6 @@ def store(tables: Tables, run: MonitorRun, reports: Sequence[tuple[int, MonitorR
         run: Who measured.
         reports: Each with the generation of its window.
     """
-    tables.ensure(PERFORMANCE_TABLE, from_arrow_schema(_SCHEMA))
     rows = [row for generation, report in reports for row in _rows(run, generation, report)]
     frame = tables.spark.createDataFrame(pa.Table.from_pylist(rows, _SCHEMA)).coalesce(1)
     generation, first = reports[0]

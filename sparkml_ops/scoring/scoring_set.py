@@ -77,7 +77,6 @@ def materialise(
     frame, inputs = store.assemble(spine, lookups, spine_time=spine_time)
     schema = StructType([*nullable(frame.schema).fields, StructField(WINDOW, StringType())])
     settings = check_shape(tables, name, schema)
-    tables.ensure(name, schema, partition_by=(WINDOW,))
     details = {WINDOW: window.label, "inputs": {**(spine_versions or {}), **inputs}}
     rows, where = frame.withColumn(WINDOW, F.lit(window.label)), {WINDOW: window.label}
     return tables.replace(name, rows, where, transaction=transaction, details=details, partition_by=(WINDOW,), settings=settings).snapshot

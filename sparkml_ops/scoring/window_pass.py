@@ -220,7 +220,6 @@ def _commit(call: _Call, plan: _Plan, staged: Staged) -> ScoredWindow:
         "quarantined": quarantined,
         "reasons": dict(staged.reasons),
     }
-    call.tables.ensure(target, target_schema(identity, outputs), partition_by=PARTITIONS)
     commit = call.tables.replace(
         target,
         rows,

@@ -53,11 +53,7 @@ def fit_logistic(train: DataFrame, spec: ModelSpec, label: str) -> tuple[ModelSp
     if categories:
         encoded = OneHotEncoder(inputCols=categories, outputCols=hot, dropLast=False).fit(encoded).transform(encoded)
     vectors = VectorAssembler(inputCols=[*numbers, *hot], outputCol="features").transform(encoded).select("features", "label")
-    vectors.persist()  # it is read twice before the blocks that the iterations read are made
-    try:
-        model = LogisticRegression(maxIter=_ITERATIONS, regParam=_RIDGE).fit(vectors)
-    finally:
-        vectors.unpersist()
+    model = LogisticRegression(maxIter=_ITERATIONS, regParam=_RIDGE).fit(vectors)
     return linear, _state(linear, np.asarray(model.coefficients.toArray(), np.float64), float(model.intercept))
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
-import pyarrow as pa
 import pytest
 from installed import ROOT, Installed
 from pyspark.sql import SparkSession
@@ -142,9 +141,7 @@ def scored(doors: Doors, copies: dict[str, Place]) -> dict[str, Ended]:
 
 def rows(place: Place, table: str) -> list[dict[str, Any]]:
     """All rows of a table, in an order of their own, without what a run decides."""
-    found: pa.Table = deltalake.DeltaTable(place.warehouse.path(table)).to_pyarrow_table()
-    kept = found.drop_columns([name for name in OWN if name in found.column_names])
-    return sorted(kept.to_pylist(), key=repr)
+    return sorted(({name: value for name, value in row.items() if name not in OWN} for row in place.rows(table)), key=repr)
 
 
 @pytest.mark.parametrize("door", NAMES)

@@ -24,17 +24,17 @@ BUDGET = {
     "train": (130, 1),
     "register": (10, 3),
     "promote": (10, 3),
-    "score first": (42, 5),
+    "score first": (42, 3),
     "score": (37, 3),
-    "drift first": (29, 6),
+    "drift first": (29, 3),
     "drift": (18, 3),
-    "monitor first": (32, 3),
+    "monitor first": (32, 2),
     "monitor": (24, 2),
     "retrain": (9, 1),
 }
 # A new champion has another reference: its profile is made and stored once, with the first window that it scored.
-NEW_CHAMPION = {"score": (14, 0), "drift": (8, 1), "monitor": (8, 0)}
-COMMITS_A_MONTH = 9  # three each of score and drift, two of monitor, and the decision's
+NEW_CHAMPION = {"score": (14, 0), "drift": (8, 0), "monitor": (8, 0)}
+COMMITS_A_MONTH = 8  # three each of score and drift, and two of monitor; the decision is retraining's
 pytestmark = pytest.mark.timeout(3600)  # of the fixture too: a year on a busy machine
 
 Demo = tuple[dict[str, Any], str]
@@ -59,7 +59,7 @@ def first(data: Path) -> tuple[dict[str, Any], str]:
 
 
 def test_every_verb_ran_within_its_budget(first: Demo) -> None:
-    """Jobs and commits of a verb do not creep up; a month without a training makes eight commits at most."""
+    """Jobs and commits of a verb do not creep up; a month makes eight commits at most outside of retraining, its tables' creation included."""
     steps = {step["verb"]: step for step in first[0]["steps"]}
 
     assert list(steps) == [*PATH, *(f"{verb} {month}" for month in MONTHS for verb in ("score", "drift", "monitor", "retrain"))]
@@ -71,10 +71,8 @@ def test_every_verb_ran_within_its_budget(first: Demo) -> None:
         if (limit := budget(name, trained)) and (step["jobs"] > limit[0] or step["commits"] > limit[1])
     }
     assert not over
-    for before, month in pairwise(MONTHS):
-        if month not in trained:
-            commits = sum(steps[f"{verb} {month}"]["commits"] for verb in ("score", "drift", "monitor", "retrain"))
-            assert commits <= COMMITS_A_MONTH + (before in trained), month
+    for month in MONTHS:
+        assert sum(steps[f"{verb} {month}"]["commits"] for verb in ("score", "drift", "monitor")) <= COMMITS_A_MONTH, month
 
 
 def budget(step: str, trained: set[str]) -> tuple[int, int] | None:
@@ -156,33 +154,3 @@ def test_the_notebooks_run_on_the_same_tables(first: Demo, data: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     for said in ("July AUC 0.7", "in quarantine", "delays seen: [5, 60]", "auc_gain_logistic_lower", "mean probability 0.", "estimated AUC 0.7"):
         assert said in done.stdout, said
-
-
-def test_spark_submit_is_a_door_like_the_others(first: Demo, data: Path) -> None:
-    """The command of the README: Delta by --packages, one JSON line on standard output, the work entered in the ledger."""
-    extensions = "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension"
-    catalog = "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog"
-    binaries = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}  # as after `source .venv/bin/activate`
-    submit = [str(binaries / "spark-submit"), "--master", "local[2]", "--packages", "io.delta:delta-spark_4.2_2.13:4.4.0"]
-    command = [
-        *submit,
-        "--conf",
-        extensions,
-        "--conf",
-        catalog,
-        "jobs/drift.py",
-        "--project",
-        "flights",
-        "--window",
-        "2013-07",
-        "--generation",
-        "next",
-    ]
-    done = subprocess.run([*command, *places(data)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-
-    assert done.returncode == 0, done.stderr[-3000:]
-    again = json.loads(done.stdout.strip().splitlines()[-1])
-    step = next(step for step in first[0]["steps"] if step["verb"] == "drift 2013-07")
-    drifted = [name for name, column in again["columns"].items() if column["verdict"] == "drift"]
-    assert step["made"] == f"{len(drifted)} of {len(again['columns'])} columns drift"

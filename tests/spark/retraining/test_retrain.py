@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from pyspark.sql import SparkSession
 from tiny_project import FILES, Place, events
 
+from sparkml_ops import clock
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.project import Project
@@ -18,6 +23,7 @@ from sparkml_ops.verbs.work import Work
 
 CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-02-22"
 JANUARY, FEBRUARY = "2020-01", "2020-02"
+OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host"}
 POLICY = {"labels": 300, "minimum_labels": 200, "cooldown": "10d", "schedule": "90d"}
 
 
@@ -43,11 +49,15 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def place(prepared: Place, tmp_path: Path) -> Place:
     """A copy to work on, under the configuration of the prepared one."""
-    copied = prepared.copy(tmp_path / "tiny")
+    return copied(prepared, tmp_path / "tiny")
+
+
+def copied(prepared: Place, folder: Path) -> Place:
+    place = prepared.copy(folder)
     for name in ("training.yaml", "retraining.yaml"):
         path = Path("conf") / "projects" / "tiny" / name
-        (copied.folder / path).write_text((prepared.folder / path).read_text())
-    return copied
+        (place.folder / path).write_text((prepared.folder / path).read_text())
+    return place
 
 
 def write(place: Place, name: str, values: object) -> None:
@@ -125,6 +135,43 @@ def test_what_was_not_measured_is_not_decided(place: Place, spark: SparkSession)
     project.retrain(JANUARY, as_of="2020-02-05")
     with pytest.raises(ContractError, match="clock that goes forward"):
         project.retrain(JANUARY, as_of=FIRST, generation="next")
+
+
+def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(
+    prepared: Place, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Years apart, scores, profiles, drift, figures, decision and the new model's rows are the same: `as_of` alone counts."""
+    found = []
+    for year in (1999, 2040):
+        now = datetime(year, 1, 1, tzinfo=UTC)
+        monkeypatch.setattr(clock, "wall", lambda now=now: now)
+        replayed = copied(prepared, tmp_path / str(year) / "tiny")
+        project = replayed.project(spark)
+        for verb in (project.score, project.drift, project.monitor):
+            verb(FEBRUARY, as_of=NOW, generation="next")
+        assert project.retrain(FEBRUARY, as_of=NOW).promoted
+        assert {run.started_at for run in project.runs() if run.key.window == FEBRUARY and run.key.generation} == {now}
+        found.append({table: stored(replayed, table) for table in replayed.names()})
+
+    assert len(found[0]) > 12
+    assert found[0].keys() == found[1].keys()
+    for table, rows in found[0].items():
+        assert rows, table
+        assert not sorted({*rows} ^ {*found[1][table]}), table
+
+
+def stored(place: Place, table: str) -> list[str]:
+    """All rows of a table as text, since not-a-number equals nothing, in an order of their own, without what each run decides for itself."""
+    return sorted(re.sub(r"\b[0-9a-f]{32}\b", "a run", repr(plain(row))) for row in place.rows(table))
+
+
+def plain(value: Any) -> Any:
+    """A value without what each run decides for itself."""
+    if isinstance(value, str) and value.startswith("{"):
+        return plain(json.loads(value))
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items() if name not in OWN}
+    return [plain(part) for part in value] if isinstance(value, list) else value
 
 
 def test_the_plan_says_what_would_be_decided_and_writes_nothing(place: Place, spark: SparkSession) -> None:
