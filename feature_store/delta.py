@@ -20,9 +20,11 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import deltalake
+import pyarrow as pa
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from feature_store import hooks
@@ -180,6 +182,23 @@ class Tables:
         """Add rows."""
         return self._write(name, frame, "append", {}, transaction, details)
 
+    def add(
+        self,
+        name: str,
+        schema: StructType,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        transaction: Transaction | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Add a few rows to one of our own tables, made unless it is there; in a local folder without Spark, for which one row is a second's work."""
+        self.ensure(name, schema)
+        table = pa.Table.from_pylist([dict(row) for row in rows], to_arrow_schema(schema, timezone="UTC"))
+        if self.warehouse.catalog is not None or "://" in self.location(name):
+            # Beside Spark's commits only Spark knows how a catalog's or a store's are kept apart.
+            return self.append(name, self.spark.createDataFrame(table).coalesce(1), transaction=transaction, details=details)
+        return self._commit(name, lambda note: self._add(name, table, note, transaction), transaction, details)
+
     def overwrite(
         self,
         name: str,
@@ -307,6 +326,15 @@ class Tables:
                     writer.saveAsTable(self.warehouse.qualified(name))
 
         return self._commit(name, write, transaction, details)
+
+    def _add(self, name: str, rows: pa.Table, note: str, transaction: Transaction | None) -> None:
+        log = self._log(name)
+        # Another writer's commit after this version is a conflict where it is of the same transaction.
+        if transaction is not None and (log.transaction_version(transaction.app) or 0) >= transaction.version:
+            return
+        once = [deltalake.Transaction(transaction.app, transaction.version)] if transaction else None
+        properties = deltalake.CommitProperties(custom_metadata={"userMetadata": note}, app_transactions=once)
+        deltalake.write_deltalake(log, rows, mode="append", commit_properties=properties)
 
     def _commit(self, name: str, write: Callable[[str], None], transaction: Transaction | None, details: Mapping[str, Any] | None) -> Commit:
         """Write with a bounded number of fresh attempts, then find the version that this call made."""

@@ -50,11 +50,16 @@ class Registry:
         fresh = [table for table in declared if not self._same(table)]
         if fresh:
             rows = [
-                (table.name, table.version, self._revisions.get(_key(table), -1) + 1, json.dumps(table.definition), table.definition_hash)
+                {
+                    "name": table.name,
+                    "version": table.version,
+                    "revision": self._revisions.get(_key(table), -1) + 1,
+                    "definition": json.dumps(table.definition),
+                    "hash": table.definition_hash,
+                }
                 for table in fresh
             ]
-            self._tables.ensure(_TABLE, _SCHEMA)
-            self._tables.append(_TABLE, self._tables.spark.createDataFrame(rows, _SCHEMA))
+            self._tables.add(_TABLE, _SCHEMA, rows)
         self._known |= {_key(table): table for table in declared}
         self._revisions |= {_key(table): self._revisions.get(_key(table), -1) + 1 for table in fresh}
 

@@ -161,9 +161,7 @@ class TrainingSets:
             "table_version": made.snapshot.version,
             "rows": made.rows,
         }
-        self._tables.ensure(_TABLE, _SCHEMA)
-        row = self._tables.spark.createDataFrame([tuple(values[field.name] for field in _SCHEMA.fields)], _SCHEMA)
-        self._tables.append(_TABLE, row, transaction=Transaction(made.id))
+        self._tables.add(_TABLE, _SCHEMA, [values], transaction=Transaction(made.id))
 
 
 def _record_of(row: Mapping[str, Any]) -> TrainingSet:

@@ -85,14 +85,12 @@ class Ledger:
 
     def append(self, run: FinishedRun) -> None:
         """Add a row; a second driver that finished the same work leaves the first one's row."""
-        self._tables.ensure(TABLE, _SCHEMA)
         row = {
             **{name: getattr(run.key, name) for name in ("verb", "project", "target", "window", "slot", "generation")},
             **{name: getattr(run, name) for name in ("run_id", "config_hash", "code_version", "as_of", "started_at", "finished_at")},
             "record": json.dumps(to_document(run.record), sort_keys=True, default=str),
         }
-        frame = self._tables.spark.createDataFrame([tuple(row[name] for name in _SCHEMA.names)], _SCHEMA)
-        self._tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{run.key.text}/{run.run_id}"))
+        self._tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{run.key.text}/{run.run_id}"))
 
 
 def _in_order(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

@@ -9,7 +9,7 @@ between, the tag does not name the last event, and the next call finishes the mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -110,10 +110,8 @@ def append_event(tables: Tables, event: ModelEvent) -> None:
     Raises:
         ConflictError: Another move took the number first.
     """
-    tables.ensure(TABLE, _SCHEMA)
-    values = {**{name: getattr(event, name) for name in _SCHEMA.names if name != "event_id"}, "event_id": event.id}
-    frame = tables.spark.createDataFrame([tuple(values[name] for name in _SCHEMA.names)], _SCHEMA)
-    commit = tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{event.model}/{event.alias}", event.number))
+    row = {**asdict(event), "event_id": event.id}
+    commit = tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{event.model}/{event.alias}", event.number))
     if not commit.fresh:
         raise ConflictError(
             f"another move of {event.model}@{event.alias} at the same time", mend="look at the history, then run the verb again if it is still wanted"

@@ -66,10 +66,9 @@ def store_report(tables: Tables, report: GateReport, *, run_id: str, at: datetim
         The report's id.
     """
     identity = report_id(report)
-    tables.ensure(TABLE, _SCHEMA)
-    bound = (report.model, report.version, report.digest, report.evaluation_hash, report.config_hash, report.passed)
-    frame = tables.spark.createDataFrame([(identity, *bound, to_json(report.results), run_id, at)], _SCHEMA)
-    tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{identity}"))
+    bound = {name: getattr(report, name) for name in ("model", "version", "digest", "evaluation_hash", "config_hash", "passed")}
+    row = {"report_id": identity, **bound, "results": to_json(report.results), "run_id": run_id, "at": at}
+    tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{identity}"))
     return identity
 
 

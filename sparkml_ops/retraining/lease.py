@@ -12,7 +12,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -129,10 +129,8 @@ def give_up(tables: Tables, lease: Lease, wall: datetime) -> None:
 
 def _append(tables: Tables, lease: Lease) -> bool:
     """Whether the row landed under its number."""
-    tables.ensure(TABLE, _SCHEMA)
-    values = {name: getattr(lease, name) for name in _SCHEMA.names} | {"decision": json.dumps(lease.decision, sort_keys=True, default=str)}
-    frame = tables.spark.createDataFrame([tuple(values[name] for name in _SCHEMA.names)], _SCHEMA)
-    return tables.append(TABLE, frame.coalesce(1), transaction=Transaction(f"{TABLE}/{lease.project}", lease.number)).fresh
+    row = {**asdict(lease), "decision": json.dumps(lease.decision, sort_keys=True, default=str)}
+    return tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{lease.project}", lease.number)).fresh
 
 
 def _self() -> tuple[str, int, float]:
