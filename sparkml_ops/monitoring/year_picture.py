@@ -217,11 +217,11 @@ def _months(calendar: Sequence[Month], places: Sequence[float]) -> tuple[Tick, .
 
 
 def _takeovers(year: Year, calendar: Sequence[Month], box: Box) -> tuple[Tick, ...]:
-    """Moves of the champion inside the time that the picture shows."""
+    """Moves of the champion inside the time that the picture shows; the first one took over from nobody."""
     windows = [Window.parse(month.window) for month in calendar]
     step = (box.right - box.left) / max(len(windows), 1)
     found = []
-    for move in year.takeovers:
+    for move in year.takeovers[1:]:
         at = datetime.fromisoformat(move.at)
         if not windows or not windows[0].start < at <= windows[-1].end:
             continue

@@ -43,7 +43,7 @@ def a_year() -> Year:
         challenger=model(3),
     )
     limit = Limit("auc", at_least=0.69)
-    takeovers = (Takeover("2013-07-01T00:00:00+00:00", 1, "promote"), Takeover("2013-10-01T00:00:00+00:00", 2, "promote"))
+    takeovers = (Takeover("2013-08-01T00:00:00+00:00", 1, "promote"), Takeover("2013-10-01T00:00:00+00:00", 2, "promote"))
     found = tuple(months.values())
     return Year("flights", "flights", 2, found, ("no scores of 2013-10",), as_of="2014-02-01T00:00:00+00:00", takeovers=takeovers, limit=limit)
 

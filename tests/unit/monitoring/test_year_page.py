@@ -272,7 +272,7 @@ def test_versions_tell_what_became_of_each(made_up: Year) -> None:
     table = next(rows for name, rows in Page(render(made_up)).tables.items() if name.startswith("table"))
 
     assert [row[0] for row in table[1:]] == ["v1", "v2", "v3"]
-    assert table[1][1:] == ["champion from 2013-07-01 to 2013-10-01 (promote)", "scored 2013-07 to 2013-09"]
+    assert table[1][1:] == ["champion from 2013-08-01 to 2013-10-01 (promote)", "scored 2013-07 to 2013-09"]
     assert table[2][1].startswith("champion now trained after 2013-09 (drift), promoted; champion from 2013-10-01")
     assert table[3][1:] == ["trained after 2013-12 (performance), refused by its gates", "scored nothing"]
 
