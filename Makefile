@@ -17,11 +17,8 @@ test: setup ## All checks and all tests
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python scripts/run_tests.py
 
-check: setup ## Format, lint, types, import fences
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+check: setup ## Format, lint, types, import fences, by pre-commit
+	@SKIP=unit $(BIN)/pre-commit run --all-files
 
 bench: setup ## Benchmarks; their results go to docs/benchmarks.md
 	@$(BIN)/python scripts/bench/first_path.py
