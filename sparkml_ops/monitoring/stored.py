@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from feature_store.delta import Commit, Tables, Transaction
 from sparkml_ops.records import MonitorReport
+from sparkml_ops.window import instant
 
 __all__ = ["PERFORMANCE_TABLE", "MonitorRun", "Standing", "performance", "standings", "store"]
 
@@ -109,7 +110,7 @@ def performance(
     if not tables.exists(PERFORMANCE_TABLE):
         return []
     found = tables.rows(PERFORMANCE_TABLE, {"project": project, "target": target, "slot": slot, **(where or {})})
-    rows = [row | {"as_of": _utc(row["as_of"])} for row in found]
+    rows = [row | {"as_of": instant(row["as_of"])} for row in found]
     newest: dict[str, tuple[datetime, int, str]] = {}
     for row in rows:
         if as_of is None or row["as_of"] <= as_of:
@@ -138,7 +139,3 @@ def _rows(run: MonitorRun, generation: int, report: MonitorReport) -> list[dict[
 
 def _age(row: Mapping[str, Any]) -> tuple[datetime, int, str]:
     return row["as_of"], row["generation"], row["run_id"]
-
-
-def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

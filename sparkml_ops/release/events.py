@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from pyspark.sql.types import IntegerType, StringType, StructField, StructType, TimestampType
 
 from feature_store.delta import Tables, Transaction
 from sparkml_ops.errors import ConflictError
+from sparkml_ops.window import instant
 
 __all__ = ["CHAMPION", "TABLE", "ModelEvent", "append_event", "champion_at", "history", "version_before"]
 
@@ -89,7 +90,7 @@ def champion_at(tables: Tables, model: str, at: datetime, alias: str = CHAMPION)
 def version_before(events: Sequence[ModelEvent]) -> int | None:
     """The version to roll back to: a rollback undoes one move, two undo two.
 
-    >>> at = datetime(2013, 8, 1, tzinfo=UTC)
+    >>> at = instant("2013-08-01")
     >>> steps = [(1, None, 1, "promote"), (2, 1, 2, "promote"), (3, 2, 1, "rollback"), (4, 1, 3, "promote")]
     >>> events = [ModelEvent(number, "m", "champion", old, new, at, reason, None, "") for number, old, new, reason in steps]
     >>> [version_before(events[:count]) for count in range(5)]
@@ -119,5 +120,5 @@ def append_event(tables: Tables, event: ModelEvent) -> None:
 
 
 def _event(row: Mapping[str, Any]) -> ModelEvent:
-    at = row["at"].replace(tzinfo=UTC) if row["at"].tzinfo is None else row["at"].astimezone(UTC)
+    at = instant(row["at"])
     return ModelEvent(at=at, **{name: row[name] for name in _SCHEMA.names if name not in ("event_id", "at")})

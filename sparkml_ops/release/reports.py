@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pyspark.sql.types import BooleanType, IntegerType, StringType, StructField, StructType, TimestampType
 
 from feature_store.delta import Tables, Transaction
 from sparkml_ops.records import GateReport, GateResult, to_json
+from sparkml_ops.window import instant
 
 __all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "reports", "store_report"]
 
@@ -90,5 +91,5 @@ def newest_report(tables: Tables, *, model: str, digest: str, evaluation_hash: s
 def _report(row: Mapping[str, Any]) -> StoredReport:
     results = tuple(GateResult(**result) for result in json.loads(row["results"]))
     bound = {name: row[name] for name in ("model", "version", "digest", "evaluation_hash", "config_hash", "passed")}
-    at = row["at"].replace(tzinfo=UTC) if row["at"].tzinfo is None else row["at"].astimezone(UTC)
+    at = instant(row["at"])
     return StoredReport(row["report_id"], at, GateReport(**bound, results=results))
