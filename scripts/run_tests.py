@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LANES = ("architecture", "unit", "spark", "e2e", "doors", "guides", "storage", "faults", "connect", "distributed")
+LANES = ("architecture", "examples", "unit", "spark", "e2e", "doors", "guides", "storage", "faults", "connect", "distributed")
 # These start JVMs that live for a minute or less: the second compiler would take more time than it saves.
 SHORT_LIVED = {"doors", "storage", "connect"}
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)")
@@ -59,7 +59,8 @@ def main() -> int:
 def run(lane: str) -> Ended:
     """Run one lane; one without a test has failed, as pytest's exit status says."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "--durations=5", f"tests/{lane}"]
+    what = ["--doctest-modules", "feature_store", "sparkml_ops"] if lane == "examples" else [f"tests/{lane}"]
+    command = [sys.executable, "-m", "pytest", "-q", "--durations=5", *what]
     environment = {**os.environ, **({"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1"} if lane in SHORT_LIVED else {})}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return Ended(done.returncode, time.monotonic() - started, done.stdout)

@@ -84,7 +84,7 @@ class Slots:
 def gist(text: str) -> str:
     r"""The line of a Java stack trace that says most: py4j puts one that says nothing before it.
 
-    >>> gist("An error occurred while calling o1.collect.\\n: org.SparkException: lost\\n\\tat org.Stage")
+    >>> gist("An error occurred while calling o1.collect.\n: org.SparkException: lost\n\tat org.Stage")
     ': org.SparkException: lost'
     """
     lines = text.splitlines() or [""]
