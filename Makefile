@@ -21,7 +21,7 @@ check: setup ## Format, lint, types, import fences, by pre-commit
 	@SKIP=unit $(BIN)/pre-commit run --all-files
 
 bench: setup ## Benchmarks; their results go to docs/benchmarks.md
-	@$(BIN)/python scripts/bench/first_path.py
+	@$(BIN)/python scripts/bench/year.py
 
 clean: ## Remove what demo and tests made; .venv and the caches stay
 	@rm -rf data build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

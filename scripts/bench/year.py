@@ -22,7 +22,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sparkml-ops-bench-") as folder:
         first, second = (run(Path(folder), name) for name in ("fresh", "repeat"))
     machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}, `python scripts/bench/first_path.py`\n")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}, `python scripts/bench/year.py`\n")
     print("| verb | seconds | Spark jobs | commits | seconds when repeated |")
     print("|---|---:|---:|---:|---:|")
     for step, again in zip(first["steps"], second["steps"], strict=True):
