@@ -311,6 +311,9 @@ class Tables:
         partition_by: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
     ) -> Commit:
+        if self.warehouse.catalog is None and "overwriteSchema" not in options and _is_client(self.spark):
+            self.ensure(name, _plain(frame.schema), partition_by=partition_by)
+
         def write(token: str) -> None:
             writer = frame.write.format("delta").mode(mode).options(**options).option("userMetadata", token)
             if transaction is not None:
@@ -395,6 +398,16 @@ class Tables:
         found = int(log.metadata().configuration.get(_FORMAT) or 0)
         if found > FORMAT_VERSION:
             raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
+
+
+def _is_client(spark: SparkSession) -> bool:
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def _plain(schema: StructType) -> StructType:
+    """As Delta on Spark writes it down. A Connect server names the collation of text, which other readers of the log do not know."""
+    text = re.sub(r'"(nullable|containsNull|valueContainsNull)": ?false', r'"\1":true', schema.json())
+    return StructType.fromJson(json.loads(text.replace("string collate UTF8_BINARY", "string")))
 
 
 def _same(column: str) -> str:
