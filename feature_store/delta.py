@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 import deltalake
 import pyarrow as pa
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriterV2, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
@@ -293,11 +294,23 @@ class Tables:
                 raise_if_key_not_exists=False,
             )
             return
-        writer = self.spark.createDataFrame([], schema).writeTo(self.warehouse.qualified(name)).using("delta")
-        if partition_by:
-            first, *rest = (F.col(quote(column)) for column in partition_by)
-            writer = writer.partitionedBy(first, *rest)
-        writer.tableProperty(_FORMAT, str(FORMAT_VERSION)).create()
+        self._new(name, self.spark.createDataFrame([], schema), partition_by).create()
+
+    def _new(self, name: str, frame: DataFrame, partition_by: Sequence[str]) -> DataFrameWriterV2:
+        """What makes a table of our own, with the rows of a frame."""
+        writer = frame.writeTo(self.warehouse.qualified(name)).using("delta").tableProperty(_FORMAT, str(FORMAT_VERSION))
+        return writer.partitionedBy(*(F.col(quote(column)) for column in partition_by)) if partition_by else writer
+
+    def _begun(self, name: str) -> bool:
+        """Whether Spark could not make the table with its first rows.
+
+        It takes an empty log folder, of a killed writer, for a table that is there. And a Connect server writes down the collation of
+        text, which other readers of the log do not know.
+        """
+        if type(self.spark).__module__.startswith("pyspark.sql.connect"):
+            return True
+        folder = None if self.warehouse.catalog is not None else self.warehouse.path(name)
+        return folder is not None and "://" not in folder and (Path(folder) / "_delta_log").is_dir()
 
     def _write(
         self,
@@ -311,19 +324,23 @@ class Tables:
         partition_by: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
     ) -> Commit:
-        if self.warehouse.catalog is None and "overwriteSchema" not in options and _is_client(self.spark):
-            self.ensure(name, _plain(frame.schema), partition_by=partition_by)
+        # What is only added to or replaced in parts is a table of our own; others are made anew with their schema.
+        own = "overwriteSchema" not in options
 
         def write(token: str) -> None:
-            writer = frame.write.format("delta").mode(mode).options(**options).option("userMetadata", token)
-            if transaction is not None:
-                writer = writer.option("txnAppId", transaction.app).option("txnVersion", str(transaction.version))
+            if own and self._begun(name):
+                self.ensure(name, _plain(frame.schema), partition_by=partition_by)
+            once = {} if transaction is None else {"txnAppId": transaction.app, "txnVersion": str(transaction.version)}
+            creates = not self.exists(name)
+            writer = frame.write.format("delta").mode(mode).options(**options, **once, userMetadata=token)
             if partition_by:
                 writer = writer.partitionBy(*partition_by)
-            # The commit that creates a catalog's table takes its metadata from the session alone.
-            creates = self.warehouse.catalog is not None and not self.exists(name)
-            with self._session({**(settings or {}), **({_METADATA: token} if creates else {})}):
-                if self.warehouse.catalog is None:
+            # The commit that creates a table by its name takes its metadata from the session alone.
+            by_name = creates and (own or self.warehouse.catalog is not None)
+            with self._session({**(settings or {}), **({_METADATA: token} if by_name else {})}):
+                if own and creates:
+                    self._new(name, frame, partition_by).options(**once).create()
+                elif self.warehouse.catalog is None:
                     writer.save(self.warehouse.path(name))
                 else:
                     writer.saveAsTable(self.warehouse.qualified(name))
@@ -400,12 +417,8 @@ class Tables:
             raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
 
 
-def _is_client(spark: SparkSession) -> bool:
-    return type(spark).__module__.startswith("pyspark.sql.connect")
-
-
 def _plain(schema: StructType) -> StructType:
-    """As Delta on Spark writes it down. A Connect server names the collation of text, which other readers of the log do not know."""
+    """As Delta writes a frame's schema down: all of it may be null, and text has no collation."""
     text = re.sub(r'"(nullable|containsNull|valueContainsNull)": ?false', r'"\1":true', schema.json())
     return StructType.fromJson(json.loads(text.replace("string collate UTF8_BINARY", "string")))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -108,9 +108,9 @@ def write_profiles(
     """Store profiles of one table, each in place of the one with the same key, in one commit."""
     known = as_of or datetime.now(UTC)
     rows = [
-        {"table": key.table, "window": key.window, "role": key.role, "source": source, "run_id": run_id, "as_of": known, **row}
-        for key, profile, source in ((stored.key, stored.profile, stored.source) for stored in profiles)
-        for row in _rows(profile)
+        {**asdict(stored.key), "source": stored.source, "run_id": run_id, "as_of": known, **row}
+        for stored in profiles
+        for row in _rows(stored.profile)
     ]
     frame = tables.spark.createDataFrame(pa.Table.from_pylist(rows, _SCHEMA)).coalesce(1)
     where = {"table": profiles[0].key.table, "window": [stored.key.window for stored in profiles]}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tiny_project import AS_OF, ROWS, WINDOW, Place
 
+from feature_store.delta import Tables
+from feature_store.names import Warehouse
 from sparkml_ops import scoring
 from sparkml_ops.project import Project
 
@@ -26,6 +30,19 @@ def test_the_session_is_a_client(spark: SparkSession) -> None:
     """What passes here needs no JVM beside it."""
     assert type(spark).__module__ == "pyspark.sql.connect.session"
     assert SparkContext._active_spark_context is None
+
+
+def test_what_the_server_writes_every_reader_of_the_log_knows(spark: SparkSession, tmp_path: Path) -> None:
+    """A first write of our own tables by path and in a catalog: text is text, not text of a collation."""
+    spark.sql("CREATE SCHEMA spark_catalog.client")
+    frame = spark.range(3).select(F.col("id").cast("string").alias("part"), F.lit("x").alias("text"))
+    for warehouse in (Warehouse(root=str(tmp_path)), Warehouse(catalog="spark_catalog.client")):
+        tables = Tables(spark, warehouse)
+        tables.replace("t", frame.where("part = '1'"), {"part": "1"})
+        tables.append("u", frame)
+
+        assert [tables.columns(name) for name in ("t", "u")] == [{"part": "string", "text": "string"}] * 2
+        assert [len(tables.rows(name)) for name in ("t", "u")] == [1, 3]
 
 
 def test_features_follow_their_source(place: Place, spark: SparkSession) -> None:

@@ -160,7 +160,7 @@ def test_a_hanging_rank_is_noticed_and_its_stacks_say_where(spark: SparkSession,
 
     heard: Reports = []
     with pytest.raises(RankFailed, match="no rank gave a sign of life") as caught:
-        launch(spark, task, settings(hang_timeout=3), storage, "hangs", on_report=heard.append)
+        launch(spark, task, settings(hang_timeout=5), storage, "hangs", on_report=heard.append)
 
     assert caught.value.type == "TimeoutError"
     waiting, _, stuck = caught.value.traceback.partition("rank 1:")

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import deltalake
 import pytest
+from ended import Ended, run
 from installed import ROOT, Installed
 from pyspark.sql import SparkSession
 from standalone_cluster import StandaloneCluster
@@ -38,22 +39,6 @@ from importlib.metadata import entry_points
 sys.argv = ["sparkml-ops", *sys.argv[1:]]
 entry_points(group="console_scripts")["sparkml-ops"].load()()
 """
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a door gave back."""
-
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """The one line on standard output."""
-        assert self.status == 0, self.errors[-3000:]
-        (line,) = self.output.splitlines()
-        return dict(json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -104,11 +89,6 @@ class Doors:
 
 
 NAMES = ("console_script", "module", "wheel_task", "spark_submit", "notebook")
-
-
-def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Ended:
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=1500)
-    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,7 @@ import traceback
 from typing import Any
 
 import mlflow.pyfunc
-from pyspark.conf import SparkConf
-from pyspark.core.context import SparkContext
-from pyspark.java_gateway import launch_gateway
-from pyspark.sql import SparkSession
+from running_session import attach
 
 import sparkml_ops.training.run
 from feature_store import hooks
@@ -45,13 +42,6 @@ def drive(request: dict[str, Any]) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def attach() -> SparkSession:
-    """The session of the JVM that PYSPARK_GATEWAY_PORT names."""
-    gateway = launch_gateway()
-    running = gateway.jvm.JavaSparkContext.fromSparkContext(gateway.jvm.org.apache.spark.SparkContext.getOrCreate())
-    return SparkSession(SparkContext(gateway=gateway, jsc=running, conf=SparkConf(_jconf=running.getConf())))
 
 
 if __name__ == "__main__":

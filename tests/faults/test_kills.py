@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from running_session import keys
 from tiny_project import AS_OF, UNTIL, WINDOW, Place, content, events
 
 from feature_store import hooks
@@ -24,10 +25,8 @@ class Drivers:
     """Starts drivers that attach to this process's JVM, one after the other."""
 
     def __init__(self, spark: SparkSession) -> None:
-        gateway = spark.sparkContext._gateway.gateway_parameters
-        door = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
         command = [sys.executable, str(Path(__file__).with_name("driver.py"))]
-        self._process = subprocess.Popen(command, env={**os.environ, **door}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, env=keys(spark), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(self, **request: object) -> int:
         """Exit status of a driver, negative where a signal ended it."""

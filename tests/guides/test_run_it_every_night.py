@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ended import Ended, run
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from tiny_project import UNTIL, Place, events
@@ -29,20 +29,6 @@ AS_OF = "2020-03-01"
 pytestmark = pytest.mark.timeout(1800)  # some thirty commands, most of them in the fixture
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What a block printed and how it ended."""
-
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def records(self) -> list[dict[str, object]]:
-        """Lines of JSON on standard output."""
-        return [json.loads(line) for line in self.output.splitlines()]
-
-
 @dataclass
 class Night:
     """A shell in the project's folder, as an operator has it."""
@@ -56,8 +42,7 @@ class Night:
         """Run commands; the first that fails ends them."""
         path = os.pathsep.join([str(self.console.folder), str(Path(sys.executable).parent), os.environ["PATH"]])
         command = ["bash", "-e", "-o", "pipefail", "-c", text]
-        done = subprocess.run(command, cwd=self.place.folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=1500)
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return run(command, {**os.environ, "PATH": path}, self.place.folder)
 
     def block(self, name: str) -> Ended:
         """Run a block of the guide, with this project's name and dates; an executed one is not run again."""
@@ -114,7 +99,7 @@ def test_the_night_does_all_that_is_due_and_a_second_one_nothing(night: Night) -
     status = again.records[-1]
     assert status["alarms"] == []
     assert not status["stale"]
-    assert [table["newest"] for table in status["tables"] if table["holds"] != "training rows"] == ["2020-02"] * 3  # type: ignore[attr-defined, index]
+    assert [table["newest"] for table in status["tables"] if table["holds"] != "training rows"] == ["2020-02"] * 3
 
 
 def test_the_script_ends_with_the_code_of_the_verb_that_failed(night: Night) -> None:

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+from running_session import attach, keys
 
 __all__ = ["WarmConsole"]
 
@@ -41,9 +42,7 @@ class WarmConsole:
         program, door = folder / "sparkml-ops", str(folder / "door")
         program.write_text(CALL.format(python=sys.executable, door=door))
         program.chmod(0o755)
-        gateway = spark.sparkContext._gateway.gateway_parameters
-        keys = {"PYSPARK_GATEWAY_PORT": str(gateway.port), "PYSPARK_GATEWAY_SECRET": gateway.auth_token}
-        self._server = subprocess.Popen([sys.executable, __file__, door], env={**os.environ, **keys}, stdout=subprocess.PIPE, text=True)
+        self._server = subprocess.Popen([sys.executable, __file__, door], env=keys(spark), stdout=subprocess.PIPE, text=True)
         assert self._server.stdout
         assert self._server.stdout.readline() == "open\n"
 
@@ -90,17 +89,6 @@ def run(argv: list[str], folder: str) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
-
-
-def attach() -> SparkSession:
-    """The session of the JVM that PYSPARK_GATEWAY_PORT names."""
-    from pyspark.conf import SparkConf
-    from pyspark.core.context import SparkContext
-    from pyspark.java_gateway import launch_gateway
-
-    gateway = launch_gateway()
-    running = gateway.jvm.JavaSparkContext.fromSparkContext(gateway.jvm.org.apache.spark.SparkContext.getOrCreate())
-    return SparkSession(SparkContext(gateway=gateway, jsc=running, conf=SparkConf(_jconf=running.getConf())))
 
 
 if __name__ == "__main__":

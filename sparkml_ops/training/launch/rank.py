@@ -73,6 +73,7 @@ def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
     from pyspark import cloudpickle
 
     torch.set_num_threads(order.threads)
+    task = cloudpickle.loads(payload)  # what it imports is part of the start, not of the time without a sign of life
     communicator = _connect(order)
     storage, folder = Storage(order.storage), AttemptFolder(order.run, order.attempt)
     writer = ReportWriter(storage, folder, order.rank)
@@ -83,7 +84,6 @@ def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
         writer.publish(report)
         link.say("sign")
 
-    task = cloudpickle.loads(payload)
     result = call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
     communicator.close()
     return result

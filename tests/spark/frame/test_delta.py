@@ -85,6 +85,25 @@ class TestWrite:
 
         assert spark.conf.get("spark.databricks.delta.commitInfo.userMetadata", None) is None
 
+    @pytest.mark.parametrize("begun", [False, True], ids=["nothing there", "a killed writer's folder there"])
+    def test_a_first_write_makes_the_table(self, begun: bool, tables: Tables, rows: DataFrame) -> None:
+        """With its partitions, its note and its transaction, in one commit; an empty log folder costs one more and stops nobody."""
+        if begun and tables.warehouse.root:
+            (Path(tables.warehouse.root) / "t" / "_delta_log").mkdir(parents=True)
+        first, again = (
+            tables.replace("t", rows.where("part = '1'"), {"part": "1"}, transaction=Transaction("t/1", 3), details={"made": 1}) for _ in range(2)
+        )
+
+        assert (first.fresh, again.fresh) == (True, False)
+        assert (first.snapshot, first.details) == (again.snapshot, again.details)
+        assert first.details == {"made": 1}
+        assert first.snapshot.version == int(begun and tables.warehouse.root is not None)
+        assert tables.read("t").count() == 5
+        scan = plan_scan(tables, first.snapshot)
+        assert scan is not None
+        assert {file.partition["part"] for file in scan.files} == {"1"}
+        assert all(field.nullable for field in tables.read("t").schema.fields)
+
     def test_two_drivers_on_one_window_make_one_commit(self, tables: Tables, rows: DataFrame) -> None:
         """The loser of the race returns the winner's commit."""
         tables.ensure("t", rows.schema, partition_by=["part"])
@@ -131,10 +150,16 @@ class TestRead:
         with pytest.raises(TableNotFound, match="expected 0 to 0"):
             tables.read("t", 7)
 
-    def test_a_newer_format_is_refused(self, tables: Tables, rows: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An older reader does not guess."""
+    @pytest.mark.parametrize("make", ["ensure", "add", "append", "replace"])
+    def test_a_newer_format_is_refused(self, make: str, tables: Tables, rows: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever made the table of our own, an older reader does not guess."""
         monkeypatch.setattr("feature_store.delta.FORMAT_VERSION", 2)
-        tables.ensure("t", rows.schema)
+        {
+            "ensure": lambda: tables.ensure("t", rows.schema),
+            "add": lambda: tables.add("t", rows.schema, [{"id": 1, "part": "1"}]),
+            "append": lambda: tables.append("t", rows),
+            "replace": lambda: tables.replace("t", rows.where("part = '1'"), {"part": "1"}),
+        }[make]()
         monkeypatch.setattr("feature_store.delta.FORMAT_VERSION", 1)
 
         with pytest.raises(ContractError, match="format 2"):
