@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 # The framework, and the worked example as a team would install its own project.
 PROJECTS = (ROOT, ROOT / "conf" / "projects" / "flights")
+CLASS_ARCHIVE = ROOT / "scripts" / "class_archive.py"
 HOROVOD_FLAGS = {
     "HOROVOD_WITH_PYTORCH": "1",
     "HOROVOD_WITH_GLOO": "1",
@@ -59,8 +60,8 @@ def install(venv: Path, *, force: bool) -> int:
     """Install what the locks name into `venv`, unless its stamp says that it is there."""
     started = time.monotonic()
     check_python()
-    check_java()
-    stamp, wanted = venv / "sparkml-ops.stamp", fingerprint()
+    java = check_java()
+    stamp, wanted = venv / "sparkml-ops.stamp", fingerprint(java)
     if not force and stamp.is_file() and stamp.read_text() == wanted:
         print("setup: up to date")
         return 0
@@ -74,6 +75,7 @@ def install(venv: Path, *, force: bool) -> int:
     step("locked packages", *pip, "--require-hashes", "-r", str(LOCKS / "lock.txt"))
     step("Horovod", *pip, "--no-deps", "--reinstall-package", "horovod", str(horovod_wheel(venv)))
     step("sparkml-ops", *pip, "--no-deps", "--no-build-isolation", *(part for project in PROJECTS for part in ("-e", str(project))))
+    archive_classes(python)
     stamp.write_text(wanted)
     print(f"setup: done in {time.monotonic() - started:.0f} s")
     return 0
@@ -85,8 +87,8 @@ def check_python() -> None:
         raise SetupError(f"found Python {platform.python_version()}, expected 3.11 or 3.12: run `make setup PYTHON=python3.11`")
 
 
-def check_java() -> None:
-    """Refuse a missing or old Java: Spark 4.2 needs 17 or later."""
+def check_java() -> str:
+    """What Java calls itself; a missing or old one is refused: Spark 4.2 needs 17 or later."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     mend = "install Java 17 or later (Debian: `apt-get install openjdk-17-jre-headless`; macOS: `brew install openjdk@17`) or set JAVA_HOME"
@@ -97,12 +99,13 @@ def check_java() -> None:
     major = int(found.group(2) or 0) if found and found.group(1) == "1" else int(found.group(1)) if found else 0
     if major < 17:
         raise SetupError(f"found Java {major or 'of unknown version'} at {java}, expected 17 or later: {mend}")
+    return text
 
 
-def fingerprint() -> str:
-    """Digest of everything that decides what is installed."""
-    digest = hashlib.sha256(f"{platform.python_version()} {ROOT}".encode())
-    for path in (*sorted(LOCKS.iterdir()), *(project / "pyproject.toml" for project in PROJECTS), Path(__file__)):
+def fingerprint(java: str) -> str:
+    """Digest of everything that decides what is installed; `java` too, since its archive of classes is its own."""
+    digest = hashlib.sha256(f"{platform.python_version()} {ROOT} {java}".encode())
+    for path in (*sorted(LOCKS.iterdir()), *(project / "pyproject.toml" for project in PROJECTS), Path(__file__), CLASS_ARCHIVE):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -163,11 +166,20 @@ def build_horovod(venv: Path, folder: Path) -> Path:
     return next(folder.glob("horovod-*.whl"))
 
 
-def step(name: str, *command: str, env: dict[str, str] | None = None) -> None:
+def archive_classes(python: Path) -> None:
+    """Fetch Delta's jars and write Java's archive of Spark's classes; without it sessions start as they would anywhere."""
+    name = "Delta's jars and an archive of Spark's classes"
+    try:
+        step(name, str(python), str(CLASS_ARCHIVE), quiet=True)
+    except subprocess.CalledProcessError as error:
+        print(f"setup: {name}: failed, which only makes sessions start slower: {error.stderr.strip().splitlines()[-1:]}", flush=True)
+
+
+def step(name: str, *command: str, env: dict[str, str] | None = None, quiet: bool = False) -> None:
     """Run one command, with its name and time on the terminal."""
     print(f"setup: {name} …", flush=True)
     started = time.monotonic()
-    subprocess.run(command, check=True, env=env, cwd=ROOT)
+    subprocess.run(command, check=True, env=env, cwd=ROOT, capture_output=quiet, text=True)
     print(f"setup: {name}: {time.monotonic() - started:.0f} s", flush=True)
 
 

@@ -47,7 +47,8 @@ def test_a_finished_set_up_is_found_again(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     venv.mkdir()
     stamp = venv / "sparkml-ops.stamp"
-    stamp.write_text(runpy.run_path(str(ROOT / "scripts" / "bootstrap.py"))["fingerprint"]())
+    script = runpy.run_path(str(ROOT / "scripts" / "bootstrap.py"))
+    stamp.write_text(script["fingerprint"](script["check_java"]()))
     done = bootstrap("--venv", str(venv))
 
     assert (done.returncode, done.stdout) == (0, "setup: up to date\n")
