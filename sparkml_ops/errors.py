@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.errors import ConflictError, ContractError, OpsError, RetryableError, TableNotFound
 
 __all__ = ["ConfigurationError", "ConflictError", "ContractError", "GateRefused", "OpsError", "RetryableError", "TableNotFound"]
 
@@ -17,9 +17,3 @@ class GateRefused(OpsError):
     """A release gate did not pass, or had no evidence (exit code 3)."""
 
     exit_code = 3
-
-
-class RetryableError(OpsError):
-    """The same call may succeed later: too few free slots, a store that is away (exit code 4)."""
-
-    exit_code = 4
