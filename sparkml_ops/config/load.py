@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from feature_store.nearest import did_you_mean
 from sparkml_ops.config.document import parse_value, read_document
+from sparkml_ops.config.faults import refusal
 from sparkml_ops.config.merge import Merged
 from sparkml_ops.config.root import Config, Sections
-from sparkml_ops.config.secret import hide_passwords
-from sparkml_ops.errors import ConfigurationError, OpsError
+from sparkml_ops.errors import ConfigurationError
 
 __all__ = ["load"]
 
@@ -42,7 +39,7 @@ def load(conf: str | Path, project: str, *, env: str = "local", overrides: Seque
     try:
         sections = Sections.model_validate(_absolute(merged.values, folder.parent))
     except ValidationError as error:
-        raise _refusal(error, merged) from None
+        raise refusal(error, Sections, merged) from None
     return Config(sections=sections, project=project, env=env, base=folder.parent, origins=dict(merged.origins))
 
 
@@ -96,50 +93,3 @@ def _absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 def _absolute_path(path: str, base: Path) -> str:
     return path if "://" in path or path.startswith("/") else str(base / path)
-
-
-def _refusal(error: ValidationError, merged: Merged) -> ConfigurationError:
-    """All faults at once, at most five, each with its file, key and mend."""
-    faults = [_fault(detail, merged) for detail in error.errors()[:5]]
-    more = error.error_count() - len(faults)
-    found = "; ".join(faults) + (f"; and {more} more" if more > 0 else "")
-    return ConfigurationError(found, mend="`sparkml-ops config show --origin` lists every key and where it comes from")
-
-
-def _fault(detail: ErrorDetails, merged: Merged) -> str:
-    path = tuple(str(part) for part in detail["loc"])
-    where = f"{merged.origin(path)}: {'.'.join(path)}"
-    if detail["type"] == "extra_forbidden":
-        return f"the unknown key {where}{did_you_mean(path[-1], _known(path[:-1]))}"
-    cause = detail.get("ctx", {}).get("error")
-    text = str(cause) if isinstance(cause, OpsError | ValueError) else detail["msg"]
-    shown = "" if detail["type"] == "missing" else f" = {hide_passwords(repr(detail['input'])):.80}"
-    return f"{where}{shown} ({text})"
-
-
-def _known(path: tuple[str, ...]) -> list[str]:
-    """Names of the keys that the schema knows at a place."""
-    schema: Any = Sections
-    for part in path:
-        schema = _step(schema, part)
-    return [field.alias or name for name, field in schema.model_fields.items()] if _is_model(schema) else []
-
-
-def _step(schema: Any, part: str) -> Any:
-    if _is_model(schema):
-        fields = {field.alias or name: field for name, field in schema.model_fields.items()}
-        return _inner(fields[part].annotation) if part in fields else None
-    return schema
-
-
-def _inner(annotation: Any) -> Any:
-    """The model inside `X | None`, `list[X]`, `dict[str, X]`; dictionary keys and list indexes are steps of the path that stay on it."""
-    if _is_model(annotation):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list, dict, tuple, typing.Annotated):
-        return next((found for part in typing.get_args(annotation) if (found := _inner(part)) is not None), None)
-    return None
-
-
-def _is_model(schema: Any) -> bool:
-    return isinstance(schema, type) and issubclass(schema, BaseModel)
