@@ -15,7 +15,7 @@ from sparkml_ops.config.merge import Merged
 from sparkml_ops.config.root import Config, Sections
 from sparkml_ops.errors import ConfigurationError
 
-__all__ = ["load"]
+__all__ = ["load", "only_project"]
 
 
 def load(conf: str | Path, project: str, *, env: str = "local", overrides: Sequence[str] = ()) -> Config:
@@ -43,22 +43,44 @@ def load(conf: str | Path, project: str, *, env: str = "local", overrides: Seque
     return Config(sections=sections, project=project, env=env, base=folder.parent, origins=dict(merged.origins))
 
 
-def _files(folder: Path, project: str, env: str) -> list[Path]:
-    base, environment, own = folder / "base.yaml", folder / "env" / f"{env}.yaml", folder / "projects" / project
-    if not base.is_file():
+def only_project(conf: str | Path) -> str:
+    """The project of a folder that holds one.
+
+    Raises:
+        ConfigurationError: It holds none, or several.
+    """
+    folder = Path(conf).absolute()
+    _check_base(folder)
+    known = _projects(folder)
+    if len(known) != 1:
         raise ConfigurationError(
-            f"no {base}", expected="a folder with base.yaml, env/ and projects/", mend="correct --conf, or run `sparkml-ops init`"
+            f"{len(known)} projects under {folder / 'projects'} and no --project",
+            expected=f"--project with one of {known}" if known else "one",
+            mend="add `--project NAME`" if known else "make one with `sparkml-ops init`",
         )
-    for path, kind, known in (
-        (environment, "environment", sorted(item.stem for item in (folder / "env").glob("*.yaml"))),
-        (own, "project", sorted(item.name for item in (folder / "projects").glob("*") if item.is_dir())),
-    ):
-        if not path.exists():
-            hint = did_you_mean(path.stem, known)
+    return known[0]
+
+
+def _files(folder: Path, project: str, env: str) -> list[Path]:
+    _check_base(folder)
+    environments = sorted(item.stem for item in (folder / "env").glob("*.yaml"))
+    for name, kind, known, place in ((env, "environment", environments, "env"), (project, "project", _projects(folder), "projects")):
+        if name not in known:
             raise ConfigurationError(
-                f"no {kind} {path.stem!r}{hint} under {path.parent}", expected=f"one of {known}", mend=f"correct it, or create {path.name}"
+                f"no {kind} {name!r}{did_you_mean(name, known)} under {folder / place}", expected=f"one of {known}", mend="correct it, or create it"
             )
-    return [base, environment, *sorted(own.glob("*.yaml"))]
+    return [folder / "base.yaml", folder / "env" / f"{env}.yaml", *sorted((folder / "projects" / project).glob("*.yaml"))]
+
+
+def _check_base(folder: Path) -> None:
+    if not (folder / "base.yaml").is_file():
+        raise ConfigurationError(
+            f"no {folder / 'base.yaml'}", expected="a folder with base.yaml, env/ and projects/", mend="correct --conf, or run `sparkml-ops init`"
+        )
+
+
+def _projects(folder: Path) -> list[str]:
+    return sorted(item.name for item in (folder / "projects").glob("*") if item.is_dir() and not item.name.startswith((".", "__")))
 
 
 def _override(text: str) -> dict[str, Any]:
