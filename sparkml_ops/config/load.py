@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from feature_store.names import Warehouse
 from feature_store.nearest import did_you_mean
 from sparkml_ops.config.document import parse_value, read_document
 from sparkml_ops.config.faults import refusal
@@ -15,7 +16,7 @@ from sparkml_ops.config.merge import Merged
 from sparkml_ops.config.root import Config, Sections
 from sparkml_ops.errors import ConfigurationError
 
-__all__ = ["load", "only_project"]
+__all__ = ["load", "only_project", "warehouses"]
 
 
 def load(conf: str | Path, project: str, *, env: str = "local", overrides: Sequence[str] = ()) -> Config:
@@ -59,6 +60,23 @@ def only_project(conf: str | Path) -> str:
             mend="add `--project NAME`" if known else "make one with `sparkml-ops init`",
         )
     return known[0]
+
+
+def warehouses(conf: str | Path) -> set[Warehouse]:
+    """Where the tables lie under each environment, unless a project says otherwise.
+
+    Raises:
+        ContractError: An environment has a root and a catalog.
+    """
+    folder, found = Path(conf).absolute(), set()
+    base = folder / "base.yaml"
+    for environment in (None, *sorted((folder / "env").glob("*.yaml"))):
+        merged = Merged()
+        for path in (base if base.exists() else None, environment):
+            merged.add({} if path is None else read_document(path), "")
+        place = _absolute(merged.values, folder.parent)["warehouse"] or {}
+        found.add(Warehouse(root=place.get("root"), catalog=place.get("catalog")))
+    return found
 
 
 def _files(folder: Path, project: str, env: str) -> list[Path]:
