@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from rich.console import Console
 from sparkml_ops import logs
 from sparkml_ops.config.load import load, only_project
 from sparkml_ops.config.secret import hide_passwords
-from sparkml_ops.errors import OpsError
+from sparkml_ops.errors import OpsError, with_project
 from sparkml_ops.logs import logger
 from sparkml_ops.records import to_document, to_json
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan
@@ -28,7 +27,6 @@ from sparkml_ops.verbs.work import Work
 __all__ = ["AsOf", "Common", "GenerationOption", "PlanOption", "command", "parse_generation", "refusing", "show"]
 
 _PANEL = "Project"
-_COMMAND = re.compile(r"`(sparkml-ops (?!init\b)[^`]*)`")
 _LONGEST = 500
 AsOf = Annotated[str | None, typer.Option(help="The clock, UTC: only what was known then counts. Default: now.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show what would be read and written, and write nothing.")]
@@ -116,7 +114,7 @@ def _ending(*, as_json: bool, project: str | None = None) -> Iterator[None]:
     try:
         yield
     except OpsError as error:
-        mend = error.mend if project is None else _addressed(error.mend, project)
+        mend = error.mend if project is None else with_project(error.mend, project)
         _fail(type(error).__name__, OpsError(error.found, expected=error.expected, mend=mend), error.exit_code, as_json=as_json)
         raise typer.Exit(error.exit_code) from None
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
@@ -133,15 +131,6 @@ def _first_line(error: Exception) -> str:
     """What an error of a library says, without the stacks that some carry in their message."""
     lines = str(error).strip().splitlines()
     return hide_passwords(lines[0])[:_LONGEST] if lines else "no message"
-
-
-def _addressed(mend: str, project: str) -> str:
-    """A mend whose commands name the project: the rooms that raise errors do not know it.
-
-    >>> _addressed("see `sparkml-ops runs list`, or run `sparkml-ops train --project shop`", "shop")
-    'see `sparkml-ops runs list --project shop`, or run `sparkml-ops train --project shop`'
-    """
-    return _COMMAND.sub(lambda found: found[0] if "--project" in found[0] else f"`{found[1]} --project {project}`", mend)
 
 
 def _fail(name: str, error: OpsError, code: int, *, as_json: bool) -> None:
