@@ -139,6 +139,18 @@ def test_a_second_run_repeats_nothing(first: Demo, data: Path) -> None:
     assert [step["made"] for step in second["steps"]] == [step["made"] for step in first[0]["steps"]]
 
 
+def test_the_doctor_finds_this_machine_healthy(first: Demo, data: Path) -> None:
+    """Every check of it, Spark with Delta included; how much memory and disk are free now is not the project's affair. It leaves nothing behind."""
+    command = [sys.executable, "-m", "sparkml_ops", "doctor", "--project", "flights", "--json", *places(data)]
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=600)
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+
+    assert list(findings) == ["Python", "Java", "memory", "disk", "torch", "Horovod", "MLflow store", "champion", "Spark and Delta"]
+    assert not {name: finding for name, finding in findings.items() if not finding["healthy"] and name not in ("memory", "disk")}
+    assert "Gloo" in findings["Horovod"]["found"]
+    assert not list((data / "data" / "storage").glob("doctor-*"))
+
+
 def places(data: Path) -> list[str]:
     """Options that point a command at the demo's folder."""
     folder = data / "data"
