@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from feature_store.delta import Tables
+from feature_store.names import Warehouse
 from sparkml_ops import release, session
 from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.verbs.work import Work
@@ -22,6 +25,11 @@ __all__ = ["Finding", "examine"]
 
 _MEMORY_GIB, _DISK_GIB = 6, 2
 _SETUP = "run `make setup`"
+_FETCH = (
+    f"read what Spark said above; where it could not fetch {session.DELTA_PACKAGE}, let it reach Maven Central over the network once, "
+    "or name a mirror to Ivy (spark.jars.ivySettings in spark.conf)"
+)
+_NO_DELTA = re.compile(r"DATA_SOURCE_NOT_FOUND|io\.delta|sql\.delta|ClassNotFound|NoClassDefFound")
 # Native libraries can end a process that loads them wrongly: each is tried in one of its own.
 _HOROVOD = "import horovod.torch as h; print(h.gloo_built(), h.nccl_built(), h.mpi_built())"
 _TORCH = "import torch; print(torch.__version__, torch.cuda.device_count() if torch.cuda.is_available() else 0)"
@@ -63,7 +71,7 @@ def examine(work: Work, only: Collection[str] = ()) -> Iterator[Finding]:
         except OpsError as error:
             yield Finding(name, False, error.found, error.mend or str(error))
         except Exception as error:  # a doctor reports every fault instead of falling over the first
-            yield Finding(name, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", _SETUP)
+            yield Finding(name, False, _first_line(error), _SETUP)
 
 
 def _python(work: Work) -> Finding:
@@ -131,11 +139,31 @@ def _champion(work: Work) -> Finding:
 
 
 def _spark(work: Work) -> Finding:
-    spark = work.spark
-    spark.sql("SELECT 1").count()
-    found = f"Spark {spark.version}, Delta {metadata.version('delta-spark')}"
-    delta = spark.conf.get("spark.sql.extensions", "") or ""
-    return Finding("Spark and Delta", "DeltaSparkSessionExtension" in delta, found, f"submit with --packages {session.DELTA_PACKAGE}")
+    """Whether Spark starts, and what its executors write with Delta is read back."""
+    name, folder = "Spark and Delta", f"doctor-{uuid.uuid4().hex}"
+    try:
+        spark = work.spark
+    except OpsError:
+        raise
+    except Exception as error:  # of Java, of the network: Spark has said on standard error what it tried
+        return Finding(name, False, f"no session ({_first_line(error)})", _FETCH)
+    try:
+        # Beside the objects: where driver and executors both have to reach, and nobody looks for a table.
+        tables = Tables(spark, Warehouse(root=work.storage.spark_path(folder)))
+        tables.overwrite("probe", spark.range(1))
+        tables.read("probe").count()
+    except Exception as error:
+        if not _NO_DELTA.search(str(error)):
+            return Finding(name, False, _first_line(error), f"let driver and executors write to storage.root ({work.sections.storage.root})")
+        flags = f"submit with --packages {session.DELTA_PACKAGE}, and take spark.jars.packages out of spark.conf"
+        return Finding(name, False, f"Spark {spark.version} without Delta's classes", flags)
+    finally:
+        work.storage.remove(folder)
+    return Finding(name, True, f"Spark {spark.version}, Delta {metadata.version('delta-spark')}")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _in_own_process(program: str) -> str:

@@ -31,8 +31,8 @@ def work(**fields: str) -> Iterator[None]:
         _WORK.reset(token)
 
 
-def configure(*, human: bool | None = None) -> None:
-    """Log to standard error, for people or as JSON lines; without `human` the terminal decides."""
+def configure(*, human: bool | None = None) -> bool:
+    """Log to standard error, for people or as JSON lines; without `human` the terminal decides. Returns whether it is for people."""
     people = sys.stderr.isatty() if human is None else human
     handler: logging.Handler
     if people:
@@ -44,6 +44,7 @@ def configure(*, human: bool | None = None) -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    return people
 
 
 class _JsonLines(logging.Formatter):

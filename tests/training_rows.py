@@ -87,6 +87,7 @@ class ThreadGroup:
         self.size = size
         self.meeting = threading.Barrier(size, timeout=60)
         self.desk: list[Any] = [None] * size
+        self.reports: list[dict[str, Any]] = []
 
     def exchange(self, rank: int, value: Any) -> list[Any]:
         """What all ranks brought."""
@@ -103,7 +104,7 @@ class ThreadGroup:
 
         def body(rank: int) -> None:
             try:
-                results[rank] = work(RankContext(communicator=ThreadCommunicator(self, rank), attempt=0, publish=lambda _: None))
+                results[rank] = work(RankContext(communicator=ThreadCommunicator(self, rank), attempt=0, publish=self.reports.append))
             except BaseException as error:
                 errors.append(error)
                 self.meeting.abort()

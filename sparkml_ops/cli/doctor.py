@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from sparkml_ops.cli.options import Common, command
 from sparkml_ops.doctor import examine
+from sparkml_ops.errors import with_project
 from sparkml_ops.records import to_document, to_json
 
 __all__ = ["doctor"]
@@ -17,7 +19,8 @@ __all__ = ["doctor"]
 def _doctor(common: Common, check: Annotated[list[str] | None, typer.Option(help="Only this check, as `champion`; repeatable.")] = None) -> None:
     """Check Java, Spark, Delta, Horovod, torch, the MLflow store, the champion, memory and disk; each fault with its mend."""
     console, findings = Console(soft_wrap=True, highlight=False), []
-    for finding in examine(common.work(), check or ()):
+    for found in examine(common.work(), check or ()):
+        finding = replace(found, mend=with_project(found.mend, common.project))
         findings.append(finding)
         if not common.json:
             mark, style = ("ok   ", "green") if finding.healthy else ("FAULT", "red")

@@ -16,8 +16,10 @@ import typer
 from rich.console import Console
 
 from sparkml_ops import logs
-from sparkml_ops.config.load import load
-from sparkml_ops.errors import OpsError
+from sparkml_ops.config.load import load, only_project
+from sparkml_ops.config.secret import hide_passwords
+from sparkml_ops.errors import OpsError, with_project
+from sparkml_ops.logs import logger
 from sparkml_ops.records import to_document, to_json
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan
 from sparkml_ops.verbs.work import Work
@@ -25,6 +27,7 @@ from sparkml_ops.verbs.work import Work
 __all__ = ["AsOf", "Common", "GenerationOption", "PlanOption", "command", "parse_generation", "refusing", "show"]
 
 _PANEL = "Project"
+_LONGEST = 500
 AsOf = Annotated[str | None, typer.Option(help="The clock, UTC: only what was known then counts. Default: now.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show what would be read and written, and write nothing.")]
 GenerationOption = Annotated[str, typer.Option(help="Deliberate repeat of finished work: a number, or `next`.")]
@@ -34,7 +37,7 @@ GenerationOption = Annotated[str, typer.Option(help="Deliberate repeat of finish
 class Common:
     """The options that every command shares."""
 
-    project: Annotated[str, typer.Option(help="Folder under conf/projects.", rich_help_panel=_PANEL)]
+    project: Annotated[str, typer.Option(help="Folder under conf/projects. Default: the only one.", rich_help_panel=_PANEL)]
     env: Annotated[str, typer.Option(help="File under conf/env.", rich_help_panel=_PANEL)] = "local"
     conf: Annotated[Path, typer.Option(help="Folder with base.yaml, env/ and projects/.", rich_help_panel=_PANEL)] = Path("conf")
     set: Annotated[list[str] | None, typer.Option("--set", help="key=value over the files; repeatable.", rich_help_panel=_PANEL)] = None
@@ -48,18 +51,19 @@ class Common:
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command the shared options, and turn its errors into one line and an exit code."""
     own = inspect.signature(function, eval_str=True)
-    shared = inspect.signature(Common, eval_str=True)
-    names = set(shared.parameters)
+    shared = dict(inspect.signature(Common, eval_str=True).parameters)
+    shared["project"] = shared["project"].replace(default=None)
 
     @functools.wraps(function)
     def wrapper(**given: Any) -> None:
-        common = Common(**{name: given.pop(name) for name in names})
-        logs.configure(human=False if common.json else None)
-        with _errors(as_json=common.json):
-            function(common, **given)
+        values = {name: given.pop(name) for name in shared}
+        with _ending(as_json=values["json"], project=values["project"]):
+            if values["project"] is None:
+                values["project"] = only_project(values["conf"])
+            function(Common(**values), **given)
 
     rest = [item for item in own.parameters.values() if item.name != "common"]
-    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*shared.parameters.values(), *rest)]
+    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*shared.values(), *rest)]
     wrapper.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
     return wrapper
@@ -70,8 +74,7 @@ def refusing(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **given: Any) -> None:
-        logs.configure()
-        with _errors(as_json=False):
+        with _ending(as_json=False):
             function(*args, **given)
 
     return wrapper
@@ -105,17 +108,34 @@ def _show_plan(plan: Plan) -> None:
 
 
 @contextmanager
-def _errors(*, as_json: bool) -> Iterator[None]:
+def _ending(*, as_json: bool, project: str | None = None) -> Iterator[None]:
+    """Every error ends in one line and its exit code; of one that nobody foresaw the log has the traceback."""
+    people = logs.configure(human=False if as_json else None)
     try:
         yield
     except OpsError as error:
-        _fail(error, as_json=as_json)
+        mend = error.mend if project is None else with_project(error.mend, project)
+        _fail(type(error).__name__, OpsError(error.found, expected=error.expected, mend=mend), error.exit_code, as_json=as_json)
         raise typer.Exit(error.exit_code) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+        raise  # typer knows how these end
+    except Exception as error:
+        if not people:
+            logger.error("%s", type(error).__name__, exc_info=error)
+        where = "send standard error to a file, or add --json, for the traceback" if people else "the traceback is in the log"
+        _fail(type(error).__name__, OpsError(_first_line(error), mend=f"this was not foreseen: {where}"), OpsError.exit_code, as_json=as_json)
+        raise typer.Exit(OpsError.exit_code) from None
 
 
-def _fail(error: OpsError, *, as_json: bool) -> None:
+def _first_line(error: Exception) -> str:
+    """What an error of a library says, without the stacks that some carry in their message."""
+    lines = str(error).strip().splitlines()
+    return hide_passwords(lines[0])[:_LONGEST] if lines else "no message"
+
+
+def _fail(name: str, error: OpsError, code: int, *, as_json: bool) -> None:
     if as_json:
-        document = {"error": type(error).__name__, "found": error.found, "expected": error.expected, "mend": error.mend, "exit_code": error.exit_code}
+        document = {"error": name, "found": error.found, "expected": error.expected, "mend": error.mend, "exit_code": code}
         print(json.dumps(document), file=sys.stderr)
     else:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"{name}: {error}", style="red", markup=False)

@@ -27,7 +27,7 @@ def _report(
 
     year = history.months(common.work(), as_of=as_of, slot=slot)
     if html is not None:
-        logger.info("report: page at %s", year.to_html(html))
+        logger.info("report: page at %s", year.to_html(html).absolute())
     if common.json:
         print(to_json(year))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,14 @@ from feature_store.names import Warehouse
 from feature_store.nearest import did_you_mean
 from sparkml_ops import session
 from sparkml_ops.cli.options import refusing
+from sparkml_ops.config.load import warehouses
 from sparkml_ops.config.spark import SparkSection
 from sparkml_ops.errors import ConfigurationError, ContractError
 
 __all__ = ["init"]
 
+# Tables bear the name: with `training_set_` before it and a hash behind it, it must stay a table's name.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,79}")
 _NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "decimal")
 
 
@@ -32,6 +36,7 @@ def init(
     conf: Annotated[Path, typer.Option(help="Folder that will hold base.yaml, env/ and projects/.")] = Path("conf"),
 ) -> None:
     """Write a first project folder from a table's schema; `--plan` of each verb accepts it."""
+    _check_name(project)
     warehouse, table = _address(from_table)
     columns = _columns(warehouse, table)
     row_key = tuple(part.strip() for part in keys.split(",") if part.strip())
@@ -42,7 +47,8 @@ def init(
     folder = conf / "projects" / project
     if folder.exists():
         raise ConfigurationError(f"{folder} exists", expected="a new folder", mend="choose another --project, or remove it")
-    files = {folder / name: content for name, content in _documents(project, table, columns, row_key, time, label).items()}
+    documents = _documents(project, table, columns, row_key, time, label) | _own_warehouse(conf, warehouse)
+    files = {folder / name: content for name, content in documents.items()}
     files |= {path: content for path, content in _shared(conf, warehouse).items() if not path.exists()}
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,14 +56,29 @@ def init(
     console = Console(soft_wrap=True, highlight=False)
     for path in sorted(files):
         console.print(f"wrote {path}", markup=False)
-    console.print(f"next: sparkml-ops build-features --project {project} --conf {conf} --plan", markup=False)
+    place = "" if conf == Path("conf") else f" --conf {conf}"
+    console.print(f"next: sparkml-ops training-set --project {project}{place} --until YYYY-MM-DD --plan", markup=False)
+
+
+def _check_name(project: str) -> None:
+    if not _NAME.fullmatch(project):
+        near = re.sub(r"[^a-z0-9]+", "_", project.lower()).strip("_")
+        raise ConfigurationError(
+            f"the project name {project!r}",
+            expected="lower-case letters, digits and _, starting with a letter, at most 80: its tables bear the name",
+            mend=f"call it `{near}`" if _NAME.fullmatch(near) else "choose another name",
+        )
 
 
 def _address(text: str) -> tuple[Warehouse, str]:
-    """Where the table's neighbours lie, and its logical name among them."""
+    """Where the table's neighbours lie, and its logical name among them.
+
+    >>> _address("/orders"), _address("main.sales.orders")[0].catalog
+    ((Warehouse(root='/', catalog=None), 'orders'), 'main.sales')
+    """
     if "/" in text:
         parent, _, name = text.rstrip("/").rpartition("/")
-        return Warehouse(root=str(Path(parent).absolute()) if "://" not in parent else parent), name
+        return Warehouse(root=str(Path(parent or "/").absolute()) if "://" not in parent else parent), name
     catalog, _, name = text.rpartition(".")
     if not catalog:
         raise ContractError(f"the table {text!r}", expected="a folder, or catalog.schema.table", mend="give its folder with a slash")
@@ -109,3 +130,10 @@ def _shared(conf: Path, warehouse: Warehouse) -> dict[Path, dict[str, object]]:
         conf / "base.yaml": {"storage": {"root": "data/storage"}, "warehouse": place, "mlflow": {"tracking_uri": "sqlite:///data/mlflow.db"}},
         conf / "env" / "local.yaml": {"spark": {"master": "local[2]", "driver_memory": "2g"}},
     }
+
+
+def _own_warehouse(conf: Path, warehouse: Warehouse) -> dict[str, dict[str, object]]:
+    """The project's own section, where the folder's environments keep their tables elsewhere; null clears what they say."""
+    if not any((conf / name).exists() for name in ("base.yaml", "env")) or warehouses(conf) == {warehouse}:
+        return {}
+    return {"warehouse.yaml": {"warehouse": {"root": warehouse.root, "catalog": warehouse.catalog}}}

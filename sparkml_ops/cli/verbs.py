@@ -147,8 +147,7 @@ def drift(
         return
     result = verb.perform(common.work(), window=window, as_of=as_of, generation=number)
     if html is not None:
-        result.record.to_html(html)
-        logger.info("drift: report at %s", html)
+        logger.info("drift: report at %s", result.record.to_html(html).absolute())
     show(common, result)
 
 

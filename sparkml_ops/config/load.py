@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
+from feature_store.names import Warehouse
 from feature_store.nearest import did_you_mean
 from sparkml_ops.config.document import parse_value, read_document
+from sparkml_ops.config.faults import refusal
 from sparkml_ops.config.merge import Merged
 from sparkml_ops.config.root import Config, Sections
-from sparkml_ops.config.secret import hide_passwords
-from sparkml_ops.errors import ConfigurationError, OpsError
+from sparkml_ops.errors import ConfigurationError
 
-__all__ = ["load"]
+__all__ = ["load", "only_project", "warehouses"]
 
 
 def load(conf: str | Path, project: str, *, env: str = "local", overrides: Sequence[str] = ()) -> Config:
@@ -42,26 +40,65 @@ def load(conf: str | Path, project: str, *, env: str = "local", overrides: Seque
     try:
         sections = Sections.model_validate(_absolute(merged.values, folder.parent))
     except ValidationError as error:
-        raise _refusal(error, merged) from None
+        raise refusal(error, Sections, merged) from None
     return Config(sections=sections, project=project, env=env, base=folder.parent, origins=dict(merged.origins))
 
 
-def _files(folder: Path, project: str, env: str) -> list[Path]:
-    base, environment, own = folder / "base.yaml", folder / "env" / f"{env}.yaml", folder / "projects" / project
-    if not base.is_file():
+def only_project(conf: str | Path) -> str:
+    """The project of a folder that holds one.
+
+    Raises:
+        ConfigurationError: It holds none, or several.
+    """
+    folder = Path(conf).absolute()
+    _check_base(folder)
+    known = _projects(folder)
+    if len(known) != 1:
         raise ConfigurationError(
-            f"no {base}", expected="a folder with base.yaml, env/ and projects/", mend="correct --conf, or run `sparkml-ops init`"
+            f"{len(known)} projects under {folder / 'projects'} and no --project",
+            expected=f"--project with one of {known}" if known else "one",
+            mend="add `--project NAME`" if known else "make one with `sparkml-ops init`",
         )
-    for path, kind, known in (
-        (environment, "environment", sorted(item.stem for item in (folder / "env").glob("*.yaml"))),
-        (own, "project", sorted(item.name for item in (folder / "projects").glob("*") if item.is_dir())),
-    ):
-        if not path.exists():
-            hint = did_you_mean(path.stem, known)
+    return known[0]
+
+
+def warehouses(conf: str | Path) -> set[Warehouse]:
+    """Where the tables lie under each environment, unless a project says otherwise.
+
+    Raises:
+        ContractError: An environment has a root and a catalog.
+    """
+    folder, found = Path(conf).absolute(), set()
+    base = folder / "base.yaml"
+    for environment in (None, *sorted((folder / "env").glob("*.yaml"))):
+        merged = Merged()
+        for path in (base if base.exists() else None, environment):
+            merged.add({} if path is None else read_document(path), "")
+        place = _absolute(merged.values, folder.parent)["warehouse"] or {}
+        found.add(Warehouse(root=place.get("root"), catalog=place.get("catalog")))
+    return found
+
+
+def _files(folder: Path, project: str, env: str) -> list[Path]:
+    _check_base(folder)
+    environments = sorted(item.stem for item in (folder / "env").glob("*.yaml"))
+    for name, kind, known, place in ((env, "environment", environments, "env"), (project, "project", _projects(folder), "projects")):
+        if name not in known:
             raise ConfigurationError(
-                f"no {kind} {path.stem!r}{hint} under {path.parent}", expected=f"one of {known}", mend=f"correct it, or create {path.name}"
+                f"no {kind} {name!r}{did_you_mean(name, known)} under {folder / place}", expected=f"one of {known}", mend="correct it, or create it"
             )
-    return [base, environment, *sorted(own.glob("*.yaml"))]
+    return [folder / "base.yaml", folder / "env" / f"{env}.yaml", *sorted((folder / "projects" / project).glob("*.yaml"))]
+
+
+def _check_base(folder: Path) -> None:
+    if not (folder / "base.yaml").is_file():
+        raise ConfigurationError(
+            f"no {folder / 'base.yaml'}", expected="a folder with base.yaml, env/ and projects/", mend="correct --conf, or run `sparkml-ops init`"
+        )
+
+
+def _projects(folder: Path) -> list[str]:
+    return sorted(item.name for item in (folder / "projects").glob("*") if item.is_dir() and not item.name.startswith((".", "__")))
 
 
 def _override(text: str) -> dict[str, Any]:
@@ -96,50 +133,3 @@ def _absolute(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 def _absolute_path(path: str, base: Path) -> str:
     return path if "://" in path or path.startswith("/") else str(base / path)
-
-
-def _refusal(error: ValidationError, merged: Merged) -> ConfigurationError:
-    """All faults at once, at most five, each with its file, key and mend."""
-    faults = [_fault(detail, merged) for detail in error.errors()[:5]]
-    more = error.error_count() - len(faults)
-    found = "; ".join(faults) + (f"; and {more} more" if more > 0 else "")
-    return ConfigurationError(found, mend="`sparkml-ops config show --origin` lists every key and where it comes from")
-
-
-def _fault(detail: ErrorDetails, merged: Merged) -> str:
-    path = tuple(str(part) for part in detail["loc"])
-    where = f"{merged.origin(path)}: {'.'.join(path)}"
-    if detail["type"] == "extra_forbidden":
-        return f"the unknown key {where}{did_you_mean(path[-1], _known(path[:-1]))}"
-    cause = detail.get("ctx", {}).get("error")
-    text = str(cause) if isinstance(cause, OpsError | ValueError) else detail["msg"]
-    shown = "" if detail["type"] == "missing" else f" = {hide_passwords(repr(detail['input'])):.80}"
-    return f"{where}{shown} ({text})"
-
-
-def _known(path: tuple[str, ...]) -> list[str]:
-    """Names of the keys that the schema knows at a place."""
-    schema: Any = Sections
-    for part in path:
-        schema = _step(schema, part)
-    return [field.alias or name for name, field in schema.model_fields.items()] if _is_model(schema) else []
-
-
-def _step(schema: Any, part: str) -> Any:
-    if _is_model(schema):
-        fields = {field.alias or name: field for name, field in schema.model_fields.items()}
-        return _inner(fields[part].annotation) if part in fields else None
-    return schema
-
-
-def _inner(annotation: Any) -> Any:
-    """The model inside `X | None`, `list[X]`, `dict[str, X]`; dictionary keys and list indexes are steps of the path that stay on it."""
-    if _is_model(annotation):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list, dict, tuple, typing.Annotated):
-        return next((found for part in typing.get_args(annotation) if (found := _inner(part)) is not None), None)
-    return None
-
-
-def _is_model(schema: Any) -> bool:
-    return isinstance(schema, type) and issubclass(schema, BaseModel)

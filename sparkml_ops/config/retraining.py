@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,6 +12,9 @@ from feature_store.duration import parse_duration
 from sparkml_ops.config.section import Section
 
 __all__ = ["DriftTrigger", "PerformanceTrigger", "PolicySection", "RangeSection", "RetrainingSection"]
+
+
+_NEVER, _ALWAYS = "no figure is beyond it: it could never fire", "every figure is beyond it: it would always fire"
 
 
 class DriftTrigger(Section):
@@ -28,18 +32,23 @@ class DriftTrigger(Section):
 
 
 class PerformanceTrigger(Section):
-    """`retraining.policy.performance`: the champion's figure in the newest window is beyond a limit."""
+    """`retraining.policy.performance`: the champion's figure in the newest window with enough truth is beyond a limit."""
 
     metric: Literal["auc", "log_loss", "brier", "calibration_error"] = Field(default="auc", description="a figure of the monitor report")
     at_least: float | None = Field(default=None, description="lowest value that is good enough; null: no limit below")
     at_most: float | None = Field(default=None, description="highest value that is good enough; null: no limit above")
     estimated: bool = Field(default=False, description="whether the estimate counts where no truth is known yet")
-    minimum_rows: int = Field(default=1000, ge=1, description="rows with truth (or estimated ones) below which the figure decides nothing")
+    minimum_rows: int = Field(default=1000, ge=1, description="rows with truth (or estimated ones) below which a window's figure decides nothing")
 
     @model_validator(mode="after")
     def _can_fire(self) -> Self:
         if self.at_least is None and self.at_most is None:
             raise ValueError("neither at_least nor at_most is set: it could never fire")
+        highest = None if self.metric == "log_loss" else 1.0
+        if self.at_least is not None and not 0 < self.at_least <= (highest or self.at_least):
+            raise ValueError(f"at_least {self.at_least:g} of {self.metric}: {_NEVER if self.at_least <= 0 else _ALWAYS}")
+        if self.at_most is not None and not 0 <= self.at_most < (highest or math.inf):
+            raise ValueError(f"at_most {self.at_most:g} of {self.metric}: {_ALWAYS if self.at_most < 0 else _NEVER}")
         return self
 
 
@@ -50,7 +59,7 @@ class PolicySection(Section):
     drift: DriftTrigger | None = Field(default=None, description="null: drift alone never retrains")
     performance: PerformanceTrigger | None = Field(default=None, description="null: no floor")
     labels: int | None = Field(
-        default=None, ge=1, description="new labels since the champion's training rows that make a new model due; null: any number"
+        default=None, ge=1, description="new labels since the champion's training rows that make a new model due; null: labels alone never do"
     )
     on_demand: bool = Field(default=True, description="whether a person may ask for it")
     minimum_labels: int = Field(default=1000, ge=0, description="new labels without which nothing is trained")

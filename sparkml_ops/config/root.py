@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from feature_store.declaration import FeatureTableDeclaration, SourceDeclaration, TrainingSetDeclaration
+from feature_store.declaration import FeatureTableDeclaration, LookupDeclaration, SourceDeclaration, TrainingSetDeclaration
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
 from sparkml_ops.config.monitoring import MonitoringSection
@@ -49,6 +49,32 @@ class Sections(Section):
     drift: DriftSection = Field(default_factory=DriftSection)
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
+
+    @field_validator("retraining")
+    @classmethod
+    def _enough_columns(cls, retraining: RetrainingSection, info: ValidationInfo) -> RetrainingSection:
+        trigger, most = retraining.policy.drift, _compared(info.data)
+        if trigger is not None and most is not None and trigger.columns > most:
+            raise ValueError(f"policy.drift.columns {trigger.columns} of {most} columns that are compared: it could never fire")
+        return retraining
+
+
+def _compared(data: Mapping[str, Any]) -> int | None:
+    """Most columns that `drift` can compare; None where the configuration alone does not tell."""
+    drift, examples, tables = data.get("drift"), data.get("training_set"), data.get("features")
+    if drift is not None and drift.columns is not None:
+        return len(drift.columns)
+    if examples is None or tables is None:
+        return None
+    taken = [_taken(lookup, tables.get(lookup.table)) for lookup in examples.lookups]
+    return None if None in taken else len(examples.columns) + sum(count for count in taken if count is not None)
+
+
+def _taken(lookup: LookupDeclaration, table: FeatureTableDeclaration | None) -> int | None:
+    """Columns that a lookup adds; None of all those of a table that is declared elsewhere."""
+    if lookup.features is not None:
+        return len(lookup.features)
+    return None if table is None else len(table.features) + len(table.aggregates)
 
 
 @dataclass(frozen=True)

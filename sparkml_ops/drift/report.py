@@ -253,6 +253,7 @@ class DriftReport:
     def to_html(self, path: str | Path) -> Path:
         """Write the page to a file and return where."""
         target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(self.html(), encoding="utf-8")
         return target
 

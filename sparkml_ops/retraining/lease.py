@@ -1,6 +1,7 @@
 """The table `retrainings`: who trains a new model, one at a time, and by which decision.
 
 A row is written before the work begins and is a Delta transaction with the next number, which one writer alone can land.
+Who takes one looks for others first, and the number makes look and row one step: of two that saw nobody one lands.
 It holds as long as its run has no entry in the ledger and its process may live: on this machine that is looked up,
 of another one it is believed until the lease runs out. So a killed retraining blocks nobody; started again, it goes on
 by the decision that it had taken, whatever the registry looks like by now.
@@ -20,7 +21,7 @@ import psutil
 from pyspark.sql.types import DoubleType, IntegerType, StringType, StructField, StructType, TimestampType
 
 from feature_store.delta import Tables, Transaction
-from sparkml_ops.errors import RetryableError
+from sparkml_ops.errors import ContractError, RetryableError
 from sparkml_ops.window import instant
 
 __all__ = ["TABLE", "Lease", "give_up", "in_flight", "leases", "take"]
@@ -103,11 +104,21 @@ def in_flight(held: tuple[Lease, ...], finished: Callable[[str], bool], key: str
     return next((lease for lease in newest.values() if lease.key != key and lease.alive(wall) and not finished(lease.key)), None)
 
 
-def take(tables: Tables, project: str, key: str, decision: Mapping[str, Any], *, as_of: datetime, wall: datetime, length: timedelta) -> Lease:
+def take(
+    tables: Tables,
+    project: str,
+    key: str,
+    decision: Mapping[str, Any],
+    *,
+    as_of: datetime,
+    wall: datetime,
+    length: timedelta,
+    finished: Callable[[str], bool],
+) -> Lease:
     """Take the lease for a piece of work, or take it over from a process that died at the same work.
 
     Raises:
-        RetryableError: Another process is at the same work, or was faster.
+        RetryableError: Another process is at the same work, another piece of work trains, or somebody was faster.
     """
     held = leases(tables, project)
     before = next((lease for lease in reversed(held) if lease.key == key), None)
@@ -115,6 +126,11 @@ def take(tables: Tables, project: str, key: str, decision: Mapping[str, Any], *,
         decision = before.decision
     elif before is not None:
         raise RetryableError(f"{key} at work in process {before.pid} on {before.host}", expected="one driver", mend="wait until it has ended")
+    # Whoever decided before this look may have seen nobody: what counts is who trains when the next number lands.
+    if other := in_flight(held, finished, key, wall):
+        raise RetryableError(
+            f"{other.key} in training in process {other.pid} on {other.host}", expected="one retraining at a time", mend="run the verb again later"
+        )
     host, pid, born = _self()
     lease = Lease(held[-1].number + 1 if held else 1, project, key, host, pid, born, as_of, wall + length, decision)
     if not _append(tables, lease):
@@ -130,7 +146,13 @@ def give_up(tables: Tables, lease: Lease, wall: datetime) -> None:
 def _append(tables: Tables, lease: Lease) -> bool:
     """Whether the row landed under its number."""
     row = {**asdict(lease), "decision": json.dumps(lease.decision, sort_keys=True, default=str)}
-    return tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{lease.project}", lease.number)).fresh
+    try:
+        return tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{lease.project}", lease.number)).fresh
+    except ContractError:
+        # A number below the last is refused; several may have landed since the look.
+        if any(other.number > lease.number for other in leases(tables, lease.project)):
+            return False
+        raise
 
 
 def _self() -> tuple[str, int, float]:

@@ -40,11 +40,11 @@ class Evidence:
         champion: Version.
         trained_until: Exclusive end of the champion's training rows; None where nobody wrote it down.
         drifted: (window, drifting columns) of the windows that this champion scored, oldest first.
-        faults: Columns of the newest window whose type or missing share breaks the contract.
-        figure: The champion's figure in the newest window, where the policy has a limit.
+        faults: (window, column) whose type or missing share breaks the contract, of all windows that a training would read.
+        figure: The champion's figure in the newest window with enough truth, where the policy has a limit.
         new_labels: Labels known at the clock of rows after the champion's training rows.
-        last_training: Clock of the last decision to train.
-        trainings_today: Decisions to train on the clock's day.
+        last_training: Clock of the last training that was begun, whether or not it ended.
+        trainings_today: Trainings that were begun on the clock's day.
         in_flight: Who trains at this moment; None: nobody.
         on_demand: Whether a person asks for it.
     """
@@ -53,7 +53,7 @@ class Evidence:
     champion: int
     trained_until: datetime | None
     drifted: tuple[tuple[str, int], ...]
-    faults: tuple[str, ...]
+    faults: tuple[tuple[str, str], ...]
     figure: Figure | None
     new_labels: int
     last_training: datetime | None
@@ -83,8 +83,9 @@ def decide(evidence: Evidence, policy: PolicySection) -> Verdict:
     Then the first trigger that fires names itself, and the first brake that holds says what it waits for.
     """
     if evidence.faults:
-        names = ", ".join(evidence.faults[:5])
-        return Verdict("no", "", f"contract failure in {len(evidence.faults)} columns ({names}): mend the data, a new model would learn the fault")
+        names = ", ".join(f"{column} in {window}" for window, column in evidence.faults[:5])
+        mend = "mend the data, then score and compare the window again: a new model would learn the fault"
+        return Verdict("no", "", f"contract failure in {len(evidence.faults)} columns ({names}): {mend}")
     fired = next(((name, said) for name, trigger in _TRIGGERS.items() if (said := trigger(evidence, policy))), None)
     if fired is None:
         return Verdict("no", "", _quiet(evidence, policy))
@@ -166,18 +167,29 @@ def _spent(evidence: Evidence, policy: PolicySection) -> str:
 
 
 def _quiet(evidence: Evidence, policy: PolicySection) -> str:
-    """Why no trigger fired, with the figures that came nearest."""
-    said = []
-    if policy.performance is not None and (figure := evidence.figure) is not None:
-        value = "unknown" if figure.value is None else f"{figure.value:.4f}"
-        said.append(f"{figure.kind} {figure.metric} {value}")
+    """Why no trigger fired: how far each was from it."""
+    said = ["asked for by a person, which retraining.policy.on_demand turns off"] if evidence.on_demand else []
+    if policy.performance is not None:
+        said.append(_standing(evidence.figure, policy.performance))
     if policy.drift is not None:
         newest = evidence.drifted[-policy.drift.of :]
         count = sum(columns >= policy.drift.columns for _, columns in newest)
         said.append(f"{count} of {len(newest)} windows drift, {policy.drift.windows} are needed")
+    if policy.schedule is not None:
+        age = "of unknown age" if evidence.trained_until is None else f"{(evidence.as_of - evidence.trained_until).days} days old"
+        said.append(f"newest training row {age}, the schedule says {policy.schedule}")
     if policy.labels is not None or policy.minimum_labels:
-        said.append(f"{evidence.new_labels:,} new labels")
+        said.append(f"{evidence.new_labels:,} new labels" + (f", {policy.labels:,} are enough" if policy.labels is not None else ""))
     return "no trigger fired" + (f" ({'; '.join(said)})" if said else "")
+
+
+def _standing(figure: Figure | None, limit: PerformanceTrigger) -> str:
+    """A figure beside its limits."""
+    wanted = " and ".join(f"{word} {value:g}" for word, value in (("at least", limit.at_least), ("at most", limit.at_most)) if value is not None)
+    if figure is None or figure.value is None:
+        return f"{limit.metric} unknown, {wanted} is good enough"
+    few = f" of only {figure.rows:,} rows" if figure.rows < limit.minimum_rows else ""
+    return f"{figure.kind} {figure.metric} {figure.value:.4f} in {figure.window}{few}, {wanted} is good enough"
 
 
 _Rule = Callable[[Evidence, PolicySection], str]

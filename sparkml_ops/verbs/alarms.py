@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 from sparkml_ops import clock, release
-from sparkml_ops.errors import OpsError
+from sparkml_ops.errors import OpsError, with_project
 from sparkml_ops.retraining.lease import leases
 from sparkml_ops.retraining.policy import Figure, beyond
+from sparkml_ops.verbs.due import due_windows
 from sparkml_ops.verbs.finished import Finished
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
@@ -41,24 +41,19 @@ def find_alarms(work: Work, finished: Finished, champion: int | None) -> tuple[A
         champion: Version that the events name.
     """
     rules: tuple[Callable[[Work, Finished], Iterator[Alarm]], ...] = (_windows, _drift, _performance, _quarantine, _retraining)
-    return (*_alias(work, champion), *(alarm for rule in rules for alarm in rule(work, finished)))
+    found = (*_alias(work, champion), *(alarm for rule in rules for alarm in rule(work, finished)))
+    return tuple(replace(alarm, mend=with_project(alarm.mend, work.config.project)) for alarm in found)
 
 
 def missing_windows(labels: Sequence[str]) -> tuple[str, ...]:
-    """Windows between the others that are not there; only those of the size of the newest count.
+    """Windows between the others that are not there: what `score --due` would fill; only those of the size of the newest count.
 
     >>> missing_windows(["2013-10", "2013-07", "2013-08-01"])
     ('2013-08', '2013-09')
     """
-    windows = sorted((Window.parse(label) for label in labels), key=lambda window: window.end)
-    same = [window for window in windows if window.size == windows[-1].size]
-    missing = []
-    for before, after in pairwise(same):
-        window = before.next()
-        while window.start < after.start:
-            missing.append(window.label)
-            window = window.next()
-    return tuple(missing)
+    if not labels:
+        return ()
+    return tuple(window.label for window in due_windows(labels, as_of=max(Window.parse(label).end for label in labels)))
 
 
 def _alias(work: Work, champion: int | None) -> Iterator[Alarm]:
@@ -80,7 +75,7 @@ def _alias(work: Work, champion: int | None) -> Iterator[Alarm]:
 def _windows(work: Work, finished: Finished) -> Iterator[Alarm]:
     if missing := missing_windows(finished.windows("score")):
         names = ", ".join(missing[:_EXAMPLES]) + (", …" if len(missing) > _EXAMPLES else "")
-        yield Alarm("windows", f"{names} not scored, though later ones are", f"run `sparkml-ops score --due --from {missing[0]}`")
+        yield Alarm("windows", f"{names} not scored, though later ones are", "run `sparkml-ops score --due`")
 
 
 def _drift(work: Work, finished: Finished) -> Iterator[Alarm]:
@@ -88,9 +83,10 @@ def _drift(work: Work, finished: Finished) -> Iterator[Alarm]:
     if newest is None:
         return
     verdicts = {name: column["verdict"] for name, column in newest.record["columns"].items()}
+    shown = f"sparkml-ops drift --window {newest.key.window}"
     for verdict, mend in (
         ("fault", "mend the data; no model is trained on them"),
-        ("drift", "`sparkml-ops drift --html` shows them; retrain decides"),
+        ("drift", f"`{shown} --html drift.html` shows them; retrain decides"),
     ):
         if names := [name for name, found in verdicts.items() if found == verdict]:
             more = ", …" if len(names) > _EXAMPLES else ""
@@ -111,7 +107,8 @@ def _performance(work: Work, finished: Finished) -> Iterator[Alarm]:
         if (item["metric"], item["kind"], item["segment"]) == (limit.metric, kind, None) and item["value"] is not None
     ]
     if figures and (said := beyond(figures[0], limit)):
-        yield Alarm("performance", said, "`sparkml-ops retrain` decides whether a new model is due")
+        decide = f"sparkml-ops retrain --window {newest.key.window}"
+        yield Alarm("performance", said, f"`{decide}` decides whether a new model is due")
 
 
 def _quarantine(work: Work, finished: Finished) -> Iterator[Alarm]:

@@ -27,7 +27,7 @@ def run(
 
     Args:
         slot: Role under which predictions are stored; also the alias that names the model.
-        since: First window to look at; None: the one after the newest scored.
+        since: First window to look at; None: the first scored one, so that a gap between scored windows is due too.
         as_of: The clock, of every window: windows that end later are not due, and each is scored with what is known
             at this instant, not at its own end. Features are joined as of each row in any case.
 
@@ -53,25 +53,24 @@ def plan(work: Work, *, slot: str = "champion", since: str | None = None, as_of:
 
 
 def due_windows(scored: Iterable[str], *, as_of: datetime, since: Window | None = None, size: Size | None = None) -> tuple[Window, ...]:
-    """The windows that have ended and are not among the scored ones, oldest first.
+    """The windows that have ended and are not among the scored ones, oldest first: gaps between them, then those after the newest.
 
     Args:
         scored: Labels, in any order.
         as_of: A window that ends at this very instant is due.
-        since: First window to look at; None: the one after the newest scored.
+        since: First window to look at; None: the first scored one.
         size: Size of the windows; None: that of the newest scored one, of a month where there is none.
 
     Raises:
         ContractError: There is no window to begin at, or it has another size.
 
-    >>> [window.label for window in due_windows(["2013-07"], as_of=clock.resolve("2013-10-01"))]
-    ['2013-08', '2013-09']
+    >>> [window.label for window in due_windows(["2013-07", "2013-09"], as_of=clock.resolve("2013-11-01"))]
+    ['2013-08', '2013-10']
     """
-    labels = set(scored)
-    windows = sorted((Window.parse(label) for label in labels), key=lambda window: (window.end, window.start))
+    windows = sorted((Window.parse(label) for label in set(scored)), key=lambda window: (window.end, window.start))
     size = size or (windows[-1].size if windows else "month")
-    before = [window for window in windows if window.size == size]
-    if since is None and not before:
+    same = {window.start: window for window in windows if window.size == size}
+    if since is None and not same:
         raise ContractError(f"no {size} scored so far", expected="one to go on from", mend=f"say where to begin: `--from {_EXAMPLES[size]}`")
     if since is not None and since.size != size:
         raise ContractError(
@@ -79,9 +78,11 @@ def due_windows(scored: Iterable[str], *, as_of: datetime, since: Window | None 
             expected=f"a {size}, as {_EXAMPLES[size]}: rows that are scored in windows of two sizes would have two predictions",
             mend=f"begin at a {size}, or set scoring.window={since.size}",
         )
-    window, due = since or before[-1].next(), []
+    others = [window for window in windows if window.size != size]
+    window, due = since or same[min(same)], []
     while window.end <= as_of:
-        if window.label not in labels:
+        # A day of a month that was scored as a month has its predictions: it is no gap.
+        if window.start not in same and not any(other.start <= window.start and window.end <= other.end for other in others):
             due.append(window)
         window = window.next()
     return tuple(due)

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from pyspark.sql import SparkSession
 
 from feature_store.duration import parse_duration
-from sparkml_ops import clock, release
+from sparkml_ops import clock, monitoring, release
 from sparkml_ops.config.root import Config
-from sparkml_ops.errors import ConfigurationError, GateRefused
+from sparkml_ops.errors import ConfigurationError, ContractError, GateRefused
 from sparkml_ops.logs import logger
 from sparkml_ops.records import ModelVersion, RetrainDecision, to_document
 from sparkml_ops.retraining.evidence import Sources, gather, trained_until
+from sparkml_ops.retraining.labels import count_labels
 from sparkml_ops.retraining.lease import give_up, in_flight, leases, take
 from sparkml_ops.retraining.policy import Evidence, decide
 from sparkml_ops.runkey import RunKey
@@ -45,8 +46,9 @@ def run(
         on_demand: A person asks for it; broken data and the brakes still say no.
 
     Raises:
-        ContractError: The window was not measured, there is no champion, or a later clock has decided already.
-        RetryableError: Another process is at the same work.
+        ContractError: The window was not measured, there is no champion, a later clock or upon a later window was decided already,
+            or a warm start has no known end of the champion's rows.
+        RetryableError: Another process is at the same work, or trains another model.
     """
     return perform(Work(config, spark), window=window, as_of=as_of, on_demand=on_demand, generation=generation).record
 
@@ -96,15 +98,22 @@ def _task(work: Work, window: Window, wanted: Generation, *, on_demand: bool) ->
 
 def _evidence(work: Work, key: RunKey, window: Window, now: datetime, *, on_demand: bool) -> Evidence:
     """What is known of the champion at the clock."""
-    policy, declared = work.sections.retraining.policy, training_set.declaration(work)
-    other = in_flight(leases(work.tables, work.config.project), lambda text: _finished(work, text), key.text, clock.wall())
-    sources = Sources(work.ledger, score.spine(work), work.config.project, work.sections.scoring.target, declared, policy)
+    policy, project, target = work.sections.retraining.policy, work.config.project, work.sections.scoring.target
+    champion, held = _champion(work), leases(work.tables, project)
+    since, until = _range(work, champion, now)
+    other = in_flight(held, lambda text: _finished(work, text), key.text, clock.wall())
+
+    def labels(after: datetime | None) -> int:
+        return count_labels(score.spine(work), training_set.declaration(work), since=after, until=until, as_of=now)
+
+    figures = () if policy.performance is None else monitoring.performance(work.tables, project, target=target, as_of=now)
     return gather(
-        sources,
+        Sources(work.ledger, project, target, policy, held, figures, labels),
         window,
-        _champion(work),
+        champion,
+        key=key,
         now=now,
-        train_end=now - _evaluation(work),
+        train_start=since,
         in_flight=None if other is None else f"{other.key} (process {other.pid} on {other.host})",
         on_demand=on_demand,
     )
@@ -112,29 +121,54 @@ def _evidence(work: Work, key: RunKey, window: Window, now: datetime, *, on_dema
 
 def _train(work: Work, key: RunKey, decision: RetrainDecision, now: datetime) -> RetrainDecision:
     """The path from a training set to a champion, under the lease; each step is done once, whoever began it."""
-    policy = work.sections.retraining.policy
     document = {name: value for name, value in to_document(decision).items() if name not in ("challenger", "promoted")}
-    lease = take(work.tables, work.config.project, key.text, document, as_of=now, wall=clock.wall(), length=parse_duration(policy.lease))
+    lease = take(
+        work.tables,
+        work.config.project,
+        key.text,
+        document,
+        as_of=now,
+        wall=clock.wall(),
+        length=parse_duration(work.sections.retraining.policy.lease),
+        finished=lambda text: _finished(work, text),
+    )
     try:
-        return _path(work, RetrainDecision(**lease.decision))
-    except Exception:
+        return _path(work, RetrainDecision(**lease.decision), key.generation)
+    except BaseException:
+        # Of an interrupted notebook too: its process lives on, and would hold the lease for hours.
         give_up(work.tables, lease, clock.wall())
         raise
 
 
-def _path(work: Work, decision: RetrainDecision) -> RetrainDecision:
+def _path(work: Work, decision: RetrainDecision, repeat: int) -> RetrainDecision:
+    """Training set, training, registration and promotion, each as often as the decision was repeated on purpose."""
     as_of = datetime.fromisoformat(decision.as_of)
-    settings, champion = work.sections.retraining, work.tracking.resolve(work.sections.release.model, decision.champion or 0).record
-    until = as_of - _evaluation(work)
-    since: datetime | None = None
+    champion = work.tracking.resolve(work.sections.release.model, decision.champion or 0).record
+    since, until = _range(work, champion, as_of)
+    warm = champion if work.sections.retraining.mode == "warm" else None
+    made = training_set.perform(work, until=until, since=since, as_of=as_of, generation=repeat).record
+    result = train.perform(work, training_set=made, warm_start=warm, as_of=as_of, generation=repeat).record
+    challenger = register.perform(work, result=result, as_of=as_of, generation=repeat).record
+    return _promoted(work, decision, challenger, as_of)
+
+
+def _range(work: Work, champion: ModelVersion, now: datetime) -> tuple[datetime | None, datetime]:
+    """Inclusive start and exclusive end of the rows that a training takes; without a start all before its end.
+
+    Raises:
+        ContractError: A warm start, and nobody knows which rows the champion has seen.
+    """
+    settings, until = work.sections.retraining, now - _evaluation(work)
     if settings.mode == "warm":
         since = trained_until(work.ledger, work.config.project, champion)
-    elif settings.range.length is not None:
-        since = until - parse_duration(settings.range.length)
-    made = training_set.perform(work, until=until, since=since, as_of=as_of).record
-    result = train.perform(work, training_set=made, warm_start=champion if settings.mode == "warm" else None, as_of=as_of).record
-    challenger = register.perform(work, result=result, as_of=as_of).record
-    return _promoted(work, decision, challenger, as_of)
+        if since is None:
+            raise ContractError(
+                f"version {champion.version} of {champion.name}, and no training set of it in the ledger of project {work.config.project}",
+                expected="an end of the champion's training rows: a warm start goes on with rows that it has not seen",
+                mend="train it here, or once from scratch: `--set retraining.mode=stateless`",
+            )
+        return since, until
+    return None if settings.range.length is None else until - parse_duration(settings.range.length), until
 
 
 def _promoted(work: Work, decision: RetrainDecision, challenger: ModelVersion, as_of: datetime) -> RetrainDecision:

@@ -128,11 +128,9 @@ def perform(work: Work, *, as_of: datetime | str | None = None) -> ProjectStatus
 
 
 def _features(work: Work, now: datetime) -> list[OutputTable]:
-    """Feature tables with a promise."""
+    """Every feature table, with or without a promise."""
     found = []
     for name, declared in work.sections.features.items():
-        if declared.freshness is None:
-            continue
         table = declared.table(name, work.sections.sources)
         newest = newest_instant(work.tables, table.table_name, table.event_time) if work.tables.exists(table.table_name) else None
         shown = None if newest is None else newest.isoformat(timespec="seconds")

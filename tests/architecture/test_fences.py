@@ -11,8 +11,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("feature_store", "sparkml_ops")
-# Each of these breaks under Spark Connect, or brings rows to the driver.
-CLASSIC = {"sparkContext", "rdd", "_jvm", "_jdf", "_jsc", "persist", "cache", "toPandas", "unpersist"}
+# Each of these breaks under Spark Connect.
+CLASSIC = {"sparkContext", "rdd", "_jvm", "_jdf", "_jsc", "persist", "cache", "unpersist"}
+# Each of these brings all rows of a frame to the driver: only here, where their number does not grow with the data.
+ALL_ROWS = {"collect", "toArrow", "toLocalIterator", "toPandas"}
+COLLECTORS = {
+    "feature_store/contract.py:check_once": "the first doubled keys, for a message",
+    "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most",
+    "feature_store/testing.py:_rows": "the small frames of a test",
+    "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
+    "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",
+    "sparkml_ops/performance/contest.py:hold": "a merged state for each contestant and slice",
+    "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
+    "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",
+    "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
+    "sparkml_ops/training/preprocessing.py:_summarise": "counts for each column, and its vocabulary up to the declared size",
+}
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -22,10 +36,28 @@ def _nodes(path: Path) -> Iterator[ast.AST]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_library_code_uses_the_dataframe_interface_only(path: Path) -> None:
-    """Everything runs under Spark Connect too: no context, no RDD, no JVM, no cache, no rows to the driver."""
+    """Everything runs under Spark Connect too: no context, no RDD, no JVM, no cache."""
     found = [f"{node.attr} (line {node.lineno})" for node in _nodes(path) if isinstance(node, ast.Attribute) and node.attr in CLASSIC]
 
     assert not found
+
+
+def test_rows_reach_the_driver_in_named_places_only() -> None:
+    """A collector is listed with the reason why what it collects is bounded; a listed one that is gone leaves the list."""
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}:{_holder(path, node)}"
+        for path in SOURCES
+        for node in _nodes(path)
+        if isinstance(node, ast.Attribute) and node.attr in ALL_ROWS
+    }
+
+    assert found == COLLECTORS.keys()
+
+
+def _holder(path: Path, node: ast.Attribute) -> str:
+    """The innermost function around a node."""
+    functions = [item for item in _nodes(path) if isinstance(item, ast.FunctionDef) and item.lineno <= node.lineno <= (item.end_lineno or 0)]
+    return max(functions, key=lambda item: item.lineno).name if functions else ""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

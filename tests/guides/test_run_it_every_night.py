@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -99,7 +100,7 @@ def test_the_night_does_all_that_is_due_and_a_second_one_nothing(night: Night) -
     status = again.records[-1]
     assert status["alarms"] == []
     assert not status["stale"]
-    assert [table["newest"] for table in status["tables"] if table["holds"] != "training rows"] == ["2020-02"] * 3
+    assert [table["newest"] for table in status["tables"] if table["holds"] not in ("features", "training rows")] == ["2020-02"] * 3
 
 
 def test_the_script_ends_with_the_code_of_the_verb_that_failed(night: Night) -> None:
@@ -169,7 +170,7 @@ def test_a_window_once_more_gets_the_next_generation(night: Night) -> None:
 
 
 def test_a_champion_deleted_by_hand_is_told_and_comes_back(night: Night) -> None:
-    """Scoring stops with 2, status and doctor say why, and the guide's commands make a champion again."""
+    """Scoring stops with 2, status and doctor say why; the guide's commands make it champion again, though a promotion would be refused."""
     client = MlflowClient(tracking_uri=f"sqlite:///{night.place.folder}/data/mlflow.db")
     client.delete_registered_model_alias("tiny", "champion")
 
@@ -178,15 +179,72 @@ def test_a_champion_deleted_by_hand_is_told_and_comes_back(night: Night) -> None
         night.shell("sparkml-ops doctor --project tiny --check champion"),
     )
     scored = night.shell(f"sparkml-ops score --project tiny --window 2020-01 --generation next --as-of {AS_OF}")
-    healed = night.block("deleted")
+    gates = night.place.folder / "conf" / "projects" / "tiny" / "release.yaml"
+    written = gates.read_text()
+    gates.write_text(written.replace("at_least: 0.5", "at_least: 0.999"))
+    healed, refused = night.block("deleted"), night.shell(f"sparkml-ops promote --project tiny --as-of {AS_OF}")
+    gates.write_text(written)
 
+    assert "at_least: 0.5" in written
     assert status.status == 0
+    assert refused.status == 3
     assert "tiny@champion at no version, moved by hand in MLflow" in status.output
     assert sick.status == 2
     assert "sparkml-ops reconcile" in sick.output
     assert scored.status == 2
     assert healed.status == 0, healed.errors
     assert int(client.get_registered_model("tiny").aliases["champion"]) == 1
+
+
+def stubs(folder: Path, **programs: str) -> dict[str, str]:
+    """Programs of the PATH that write down how they were called, then do what their text says."""
+    for name, text in programs.items():
+        program = folder / "bin" / name.replace("_", "-")
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/bash\necho "{program.name} $*" >> calls\n{text}\n')
+        program.chmod(0o755)
+    return {**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "status", "pauses"), [("4 4 0", 0, ["sleep 60", "sleep 600"]), ("4 4 4", 4, ["sleep 60", "sleep 600"]), ("4 3", 3, ["sleep 60"])]
+)
+def test_what_may_pass_by_itself_is_tried_three_times(codes: str, status: int, pauses: list[str], tmp_path: Path) -> None:
+    """The script waits a minute, then ten; any other code than 4 ends it at once, and a later success lets it go on."""
+    times = f'codes=({codes}); echo >> "$1.times"; exit "${{codes[$(wc -l < "$1.times") - 1]}}"'
+    environment = stubs(tmp_path, sparkml_ops=f'[ "$1" = build-features ] || exit 0\n{times}', sleep="")
+    assert run(["bash", "-e", "-c", BLOCKS["script"]], environment, tmp_path).status == 0
+
+    ended = run(["./nightly.sh", "tiny", AS_OF], environment, tmp_path)
+
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert ended.status == status, ended.errors
+    assert [call for call in calls if call.startswith("sleep")] == pauses
+    assert sum("build-features" in call for call in calls) == len(codes.split())
+    assert any(call.startswith("sparkml-ops status") for call in calls) == (status == 0)
+
+
+def test_the_line_of_cron_makes_its_logs_and_tells_a_held_lock_from_a_failure(tmp_path: Path) -> None:
+    """In a fresh folder, by cron's own shell; 75 is in the table of exit codes, and the night that is at work is left alone."""
+    (line,) = re.findall(r"^15 2 \* \* \*  (.*)$", GUIDE, re.MULTILINE)
+    command = ["/bin/sh", "-c", line.replace("/srv/flights", str(tmp_path))]
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+    nightly = tmp_path / "nightly.sh"
+    nightly.write_text("#!/bin/bash\necho record; echo log >&2; exit 3\n")
+    nightly.chmod(0o755)
+
+    failed = run(command, os.environ, tmp_path)
+    with subprocess.Popen(
+        ["flock", "nightly.lock", "-c", "echo held; read line"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as held:
+        assert held.stdout
+        assert held.stdout.readline() == b"held\n"
+        waited = run(command, os.environ, tmp_path)
+
+    assert (failed.output, waited.output) == ("flights: exit code 3\n", "flights: exit code 75\n")
+    assert [(tmp_path / "logs" / name).read_text() for name in ("records.log", "nightly.log")] == ["record\n", "log\n"]
+    assert re.search(r"^\| 75 \|", GUIDE, re.MULTILINE)
 
 
 def test_every_block_was_executed(night: Night) -> None:

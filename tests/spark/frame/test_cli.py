@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner, Result
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from sparkml_ops.cli.app import app
+from sparkml_ops.tracking import Tracking
 
 
 class Shop:
@@ -111,12 +113,19 @@ class TestVerbs:
         assert done.exit_code == 2
         assert "sparkml-ops train --project shop" in done.output
 
-    def test_an_unknown_slot_names_the_aliases(self, shop: Shop) -> None:
-        """No model is registered: nothing is scored."""
-        done = shop.project("score", "--window", "2020-02")
+    def test_an_unknown_slot_names_the_aliases(self, shop: Shop, tracking: Tracking) -> None:
+        """A slot is the alias of a model: the message lists those that there are, and nothing is scored."""
+        client = MlflowClient(tracking_uri=tracking.uri)
+        client.create_registered_model("shop")
+        client.create_model_version("shop", str(shop.folder / "none"))
+        for alias in ("champion", "canary"):
+            client.set_registered_model_alias("shop", alias, "1")
+
+        done = shop.project("score", "--window", "2020-02", "--slot", "shadow", "--set", f"mlflow.tracking_uri={tracking.uri}")
 
         assert done.exit_code == 2
-        assert "shop" in done.output
+        assert "found no alias shadow of `shop`; expected aliases canary, champion; versions 1;" in done.stderr
+        assert not (shop.folder / "lake" / "shop_scores").exists()
 
     def test_a_wrong_window_ends_before_spark(self, shop: Shop) -> None:
         """The three forms of a window are shown."""

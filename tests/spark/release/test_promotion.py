@@ -291,15 +291,18 @@ def test_an_alias_from_before_the_first_event_is_told_too(place: Place) -> None:
 
 
 def test_an_alias_that_was_deleted_is_told(place: Place) -> None:
-    """No champion where the history has one is a change by hand as well."""
-    (first,) = place.champions(1)
+    """No champion where the history has one is a change by hand as well; accepted, a rollback undoes it, whatever was registered since."""
+    _, second = place.champions(2)
+    place.version("train/refused")
     place.tracking.delete_alias(place.model, "champion")
 
-    with pytest.raises(ContractError, match="at no version, moved by hand"):
-        place.promote(first)
+    for call in (place.rollback, lambda: place.promote(second)):
+        with pytest.raises(ContractError, match=r"at no version, moved by hand.*reconcile`; then `sparkml-ops rollback`"):
+            call()
     release.reconcile(place.tables, place.tracking, place.settings, AT, "ada")
-    assert place.promote(first) == first
-    assert place.moves == [(None, 1, "promote"), (1, None, "by hand"), (None, 1, "promote")]
+    assert place.rollback() == second
+    assert place.alias == 2
+    assert place.moves == [(None, 1, "promote"), (1, 2, "promote"), (2, None, "by hand"), (None, 2, "rollback")]
 
 
 def test_the_history_of_a_model_without_events_is_empty(tables: Tables) -> None:

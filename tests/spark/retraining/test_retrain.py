@@ -19,6 +19,7 @@ from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.project import Project
 from sparkml_ops.verbs import retrain
+from sparkml_ops.verbs.retry import find_work
 from sparkml_ops.verbs.work import Work
 
 CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-02-22"
@@ -68,6 +69,10 @@ def retrainings(project: Project) -> list[str]:
     return [run.key.window for run in project.runs() if run.key.verb == "retrain"]
 
 
+def steps(project: Project, verb: str) -> list[tuple[str, str, int]]:
+    return [(run.key.window, run.key.slot, run.key.generation) for run in project.runs() if run.key.verb == verb]
+
+
 def test_a_no_is_recorded_with_its_evidence(place: Place, spark: SparkSession) -> None:
     """After January no new row could be trained on; the ledger keeps what was seen, in one commit, and a repeat returns it."""
     project = place.project(spark)
@@ -100,7 +105,8 @@ def test_a_yes_trains_judges_and_promotes(place: Place, spark: SparkSession) -> 
 
 
 def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark: SparkSession) -> None:
-    """The champion has moved already when it starts again: the decision is the one that was taken."""
+    """The champion has moved already when it starts again: the decision is the one that was taken. A rolling range leaves old rows out."""
+    write(place, "retraining.yaml", {"retraining": {"policy": POLICY, "range": {"kind": "rolling", "length": "25d"}}})
     hooking = {"kill": "delta.commit.model_events:after", "once": str(place.folder / "killed")}
     status = place.start("retrain", FEBRUARY, hooking=hooking, as_of=NOW)
     project = place.project(spark)
@@ -111,10 +117,12 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     assert decision.challenger is not None
     assert (decision.challenger.version, project.champion) == (2, decision.challenger)
     assert retrainings(project) == [FEBRUARY]
+    assert steps(project, "training-set")[1:] == [("2020-01-18T00:00:00+00:00..2020-02-12T00:00:00+00:00", "", 0)]
 
 
 def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: SparkSession) -> None:
-    """The decision says which gate; the champion is the old one."""
+    """The decision says which gate; the champion is the old one. Done once more it trains again, from the champion's weights on."""
+    write(place, "retraining.yaml", {"retraining": {"policy": POLICY, "mode": "warm"}})
     gates = {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.9999}}
     write(place, "release.yaml", {"release": {**FILES["release.yaml"]["release"], "gates": gates}})
     project = place.project(spark)
@@ -125,6 +133,14 @@ def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: Spark
     assert "gate auc: fail" in decision.reason
     assert project.champion is not None
     assert project.champion.version == 1
+    work = Work(load(place.folder / "conf", "tiny"), spark)
+    again = find_work(work, f"retrain/tiny/tiny/{FEBRUARY}/-/0").perform(work).record
+    assert (again.decision, again.trigger) == ("yes", "labels")
+    assert decision.challenger is not None
+    assert (decision.challenger.version, again.challenger.version) == (2, 3)
+    unseen = f"{CHAMPION_UNTIL}T00:00:00+00:00..2020-02-12T00:00:00+00:00"
+    assert steps(project, "training-set")[1:] == [(unseen, "", 0), (unseen, "", 1)]
+    assert steps(project, "train")[1:] == [("", "warm-tiny-1", 0), ("", "warm-tiny-1", 1)]
 
 
 def test_what_was_not_measured_is_not_decided(place: Place, spark: SparkSession) -> None:
@@ -146,10 +162,13 @@ def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(
         now = datetime(year, 1, 1, tzinfo=UTC)
         monkeypatch.setattr(clock, "wall", lambda now=now: now)
         replayed = copied(prepared, tmp_path / str(year) / "tiny")
+        write(replayed, "retraining.yaml", {"retraining": {"policy": {**POLICY, "performance": {"at_least": 0.01, "minimum_rows": 100}}}})
         project = replayed.project(spark)
         for verb in (project.score, project.drift, project.monitor):
             verb(FEBRUARY, as_of=NOW, generation="next")
-        assert project.retrain(FEBRUARY, as_of=NOW).promoted
+        decision = project.retrain(FEBRUARY, as_of=NOW)
+        assert decision.promoted
+        assert (decision.evidence["figure"]["window"], decision.evidence["figure"]["kind"]) == (FEBRUARY, "realised")
         assert {run.started_at for run in project.runs() if run.key.window == FEBRUARY and run.key.generation} == {now}
         found.append({table: stored(replayed, table) for table in replayed.names()})
 

@@ -37,6 +37,7 @@ SETTINGS = TrainingSection(
     optimizer={"lr": 0.02},
     model={"hidden": (16,)},
 )
+CHECKPOINTS = 3 * 5  # of an unbroken run: nine steps an epoch, one after every second and after the last
 
 
 @dataclass
@@ -193,14 +194,18 @@ def test_numbers_and_curve_are_logged_once(room: Room, trained: Trained, notes: 
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_artifact(room: Room, trained: Trained) -> None:
-    """Between two checkpoints, between two files, before the manifest, after the last stage: the stages that are done are not done again."""
-    for kind, count in (("spec", 1), ("checkpoint_manifest", 4), ("trained", 1), ("artifact_file", 1), ("baseline_file", 2), ("evaluation", 1)):
+    """Between two checkpoints, between two files, before the manifest, after the last stage: what is done is not done again."""
+    kills = (("spec", 1), ("checkpoint_manifest", 4), ("trained", 1), ("artifact_file", 1), ("baseline_file", 2), ("evaluation", 1))
+    broken = {kind: Mortal(room.root, kind, count) for kind, count in kills}
+    for kind, storage in broken.items():
         with pytest.raises(Exception, match=kind):
-            room.train("broken", storage=Mortal(room.root, kind, count))
+            room.train("broken", storage=storage)
     last = Mortal(room.root)
     finished = room.train("broken", storage=last)
 
     assert last.seen == []
+    assert broken["trained"].seen.count("checkpoint_manifest") == CHECKPOINTS - 4
+    assert [kind for kind in broken["artifact_file"].seen if kind.startswith("checkpoint")] == []
     assert finished.metrics == trained.metrics
     assert [epoch.validation_loss for epoch in finished.history] == [epoch.validation_loss for epoch in trained.history]
     assert artifact.digest(Path(room.root) / finished.artifact) == artifact.digest(Path(room.root) / trained.artifact)
@@ -237,11 +242,12 @@ def test_a_killed_warm_training_ends_as_the_unbroken_one(room: Room, trained: Tr
 
 def test_a_killed_rank_of_horovod_changes_nothing(room: Room, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 0 dies after its first checkpoint; two ranks start again from it and end where one process ended, but for float summation order."""
-    kill = {"kill": "storage.publish.checkpoint_manifest:after", "once": str(tmp_path / "killed")}
+    kill = {"kill": "storage.publish.checkpoint_manifest:after", "once": str(tmp_path / "killed"), "record": str(tmp_path / "passed")}
     monkeypatch.setenv(hooks.VARIABLE, json.dumps(kill))
     found = room.train("horovod", settings=SETTINGS.model_copy(update={"backend": "horovod", "workers": 2}))
 
     assert (tmp_path / "killed").exists()
+    assert (tmp_path / "passed").read_text().split().count(kill["kill"]) == CHECKPOINTS
     for name in ("evaluation_auc", "evaluation_log_loss"):
         assert found.metrics[name] == pytest.approx(trained.metrics[name], abs=1e-4)
     assert [epoch.train_loss for epoch in found.history] == pytest.approx([epoch.train_loss for epoch in trained.history], abs=1e-5)

@@ -55,6 +55,41 @@ class TestLoad:
             load(conf, "shop")
         assert caught.value.exit_code == 2
 
+    @pytest.mark.parametrize(
+        ("override", "key", "meant"),
+        [
+            ("features.planes.keyss=[a]", "features.planes.keyss", "keys"),
+            ("training_set.lookups=[{table: planes, keyz: [a]}]", "training_set.lookups.0.keyz", "keys"),
+            ("features.planes.aggregates=[{function: sum, colum: x, window: 7d}]", "features.planes.aggregates.0.colum", "column"),
+            ("scoring.checks.distance.minimun=1", "scoring.checks.distance.minimun", "minimum"),
+            ("training_set.split.evaluaton=3d", "training_set.split.evaluaton", "evaluation"),
+            ("release.gates.auc.at_lest=0.7", "release.gates.auc.at_lest", "at_least"),
+            ("features.planes.features.seats={type: double, typ: double}", "features.planes.features.seats.typ", "type"),
+        ],
+    )
+    def test_an_unknown_key_is_answered_at_any_depth(self, override: str, key: str, meant: str) -> None:
+        """Below names and list indexes, and inside each form of a value; the path holds what stands in the file and nothing else."""
+        with pytest.raises(ConfigurationError) as caught:
+            load(FLIGHTS, "flights", overrides=(override,))
+
+        assert f"the unknown key --set {override.partition('=')[0]}: {key} (did you mean `{meant}`?)" in caught.value.found
+        assert "Input should be" not in caught.value.found
+
+    def test_a_wrong_value_of_one_form_is_told_in_the_words_of_that_form(self) -> None:
+        """A feature is a type or a map: nobody who misspells the type is asked for a map."""
+        with pytest.raises(ConfigurationError) as caught:
+            load(FLIGHTS, "flights", overrides=("features.planes.features.seats=duble",))
+
+        assert "features.planes.features.seats = 'duble' (found the type 'duble' (did you mean `double`?)" in caught.value.found
+        assert "FeatureDeclaration" not in caught.value.found
+
+    def test_a_missing_key_names_the_file_of_its_section(self, conf: Path) -> None:
+        """Not `default`, where nobody can add it."""
+        (conf / "projects" / "shop" / "sources.yaml").write_text("sources: {orders: {table: orders}}\n")
+
+        with pytest.raises(ConfigurationError, match=r"conf/projects/shop/sources\.yaml: sources\.orders\.event_time \(Field required\)"):
+            load(conf, "shop")
+
     def test_an_unknown_section_is_an_error(self, conf: Path) -> None:
         """The top of the configuration is closed too."""
         (conf / "projects" / "shop" / "x.yaml").write_text("trainning: {}\n")

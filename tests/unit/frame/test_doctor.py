@@ -1,4 +1,4 @@
-"""`doctor` on machines with real faults: each is found and its mend named. Spark itself is looked at in the demo's session."""
+"""`doctor` on machines with real faults: each is found and its mend named. Spark is looked at in tests/spark/frame, a healthy machine in tests/e2e."""
 
 from __future__ import annotations
 

@@ -34,11 +34,20 @@ class TestDueWindows:
 
     def test_windows_in_any_order_and_twice_are_scored_once(self) -> None:
         """The newest is the one that ends last, not the one that was scored last."""
-        assert labels("2020-01", "2019-11", "2020-01", as_of=MARCH) == ["2020-02"]
+        assert labels("2020-01", "2019-12", "2020-01", as_of=MARCH) == ["2020-02"]
 
-    def test_a_gap_is_filled_from_where_it_begins(self) -> None:
-        """`--from` takes what is missing and leaves what is there."""
-        assert labels("2019-11", "2020-01", as_of=MARCH, since="2019-11") == ["2019-12", "2020-02"]
+    def test_a_gap_comes_first(self) -> None:
+        """What was missed between scored windows is due without a word, before what comes after them."""
+        assert labels("2019-09", "2020-01", "2019-11", as_of=MARCH) == ["2019-10", "2019-12", "2020-02"]
+
+    def test_from_leaves_earlier_gaps(self) -> None:
+        """It takes what is missing from there on and leaves what is there; before the first scored window it goes further back."""
+        assert labels("2019-11", "2020-01", as_of=MARCH, since="2020-01") == ["2020-02"]
+        assert labels("2019-11", "2020-01", as_of=MARCH, since="2019-10") == ["2019-10", "2019-12", "2020-02"]
+
+    def test_days_of_a_month_that_was_scored_as_one_are_no_gap(self) -> None:
+        """They would have two predictions."""
+        assert labels("2020-01-30", "2020-02", "2020-03-01", as_of=datetime(2020, 3, 3, tzinfo=UTC)) == ["2020-01-31", "2020-03-02"]
 
     def test_the_size_is_that_of_the_windows_before(self) -> None:
         """A project that scores days goes on with days, over the end of a month too."""
@@ -61,7 +70,7 @@ class TestDueWindows:
             labels("2020-01", as_of=MARCH, since="2020-02-01")
 
     @given(st.lists(st.integers(0, 40), min_size=1), st.integers(0, 45))
-    def test_what_is_due_and_what_is_scored_leave_no_gap_after_the_newest(self, days: list[int], now: int) -> None:
+    def test_what_is_due_and_what_is_scored_leave_no_gap(self, days: list[int], now: int) -> None:
         """Scoring what is due leaves nothing due."""
         first = Window.parse("2020-02-01")
         calendar = [first]
@@ -71,7 +80,7 @@ class TestDueWindows:
 
         due = labels(*scored, as_of=as_of)
 
-        assert due == [window.label for window in calendar if window.label > max(scored) and window.end <= as_of]
+        assert due == [window.label for window in calendar if window.label not in scored and window.label > min(scored) and window.end <= as_of]
         assert labels(*scored, *due, as_of=as_of) == []
 
 
@@ -84,6 +93,14 @@ class TestOpenWindows:
             night.score(window)
         night.score("2020-02", slot="shadow")
         return night
+
+    def test_a_gap_between_scored_windows_is_due(self, tmp_path: Path) -> None:
+        """An outage needs no option of anybody."""
+        night = Night(tmp_path / "q")
+        for window in ("2020-01", "2020-05"):
+            night.score(window)
+
+        assert open_windows(night.work, "score", as_of="2020-07-01") == ("2020-02", "2020-03", "2020-04", "2020-06")
 
     def test_drift_has_to_do_what_was_scored_and_not_compared(self, night: Night) -> None:
         """Of its slot, oldest first."""

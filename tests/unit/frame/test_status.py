@@ -103,7 +103,7 @@ class TestFreshness:
         assert table(perform(night.work, as_of="2020-03-02"), "scores").newest == "2020-02"
 
     def test_a_feature_table_is_as_old_as_its_newest_row(self, tmp_path: Path) -> None:
-        """Told from the table's log; a declared promise alone is enough to be listed."""
+        """Told from the table's log."""
         night = Night(tmp_path / "p", "features.customers.freshness=2d")
         tables = night.work.tables
         rows = [{"customer": "c1", "at": datetime(2020, 2, day, tzinfo=UTC), "amount": 1.0} for day in (27, 9)]
@@ -117,6 +117,18 @@ class TestFreshness:
         assert (kept.table, kept.newest, kept.age, kept.stale) == ("customers", "2020-02-27T00:00:00+00:00", 2 * DAY, False)
         assert broken.stale
 
+    def test_a_feature_table_without_a_promise_is_listed_too(self, tmp_path: Path) -> None:
+        """It is an output; it is never stale, whatever its age."""
+        night = Night(tmp_path / "p")
+        absent = perform(night.work, as_of="2020-02-28")
+        row = {"customer": "c1", "at": datetime(2020, 2, 27, tzinfo=UTC), "amount": 1.0}
+        deltalake.write_deltalake(night.work.tables.warehouse.path("customers"), pa.Table.from_pylist([row]))
+
+        found = table(perform(night.work, as_of="2024-02-27"), "features")
+
+        assert table(absent, "features") == OutputTable("customers", "features", None, None, None)
+        assert (found.table, found.newest, found.freshness, found.stale) == ("customers", "2020-02-27T00:00:00+00:00", None, False)
+
 
 class TestAlarms:
     def test_a_month_that_is_missing_between_scored_ones_is_named(self, tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ class TestAlarms:
 
         (found,) = alarms(perform(night.work, as_of="2020-06-01"), "windows")
 
-        assert found == "2019-11, 2020-01 not scored, though later ones are; run `sparkml-ops score --due --from 2019-11`"
+        assert found == "2019-11, 2020-01 not scored, though later ones are; run `sparkml-ops score --due --project tiny`"
 
     def test_windows_of_another_size_leave_no_gap(self) -> None:
         """Days before months are another life of the project."""
@@ -144,6 +156,7 @@ class TestAlarms:
 
         assert broken.startswith("fault in 1 of 10 columns of 2020-02: distance;")
         assert drifting.startswith("drift in 7 of 10 columns of 2020-02: c0, c1, c2, c3, c4, …;")
+        assert "`sparkml-ops drift --window 2020-02 --html drift.html --project tiny`" in drifting
 
     @pytest.mark.parametrize(("auc", "rows", "count"), [(0.69, 5000, 1), (0.70, 5000, 0), (0.69, 999, 0), (None, 0, 0)])
     def test_performance_beyond_the_policys_limit(self, tmp_path: Path, auc: float | None, rows: int, count: int) -> None:
@@ -175,7 +188,7 @@ class TestRetraining:
         dead.lend(self.lease(pid=os.getpid(), born=1.0))
 
         assert "in flight in process" in alarms(perform(alive.work), "retraining")[0]
-        assert "sparkml-ops runs retry retrain/tiny/tiny/2020-02/-/0" in alarms(perform(dead.work), "retraining")[0]
+        assert "`sparkml-ops runs retry retrain/tiny/tiny/2020-02/-/0 --project tiny`" in alarms(perform(dead.work), "retraining")[0]
 
     def test_a_finished_one_is_told_as_the_last_decision(self, tmp_path: Path) -> None:
         """A challenger that its gates refused is an alarm as well."""
@@ -251,6 +264,8 @@ class TestChampion:
         assert "at version 1, moved by hand" in moved[0]
         assert "cut off" in cut_off[0]
         assert [finding.mend for finding in doctor.examine(night.work, ["champion"])] == ["`sparkml-ops reconcile` finishes it"]
+        printed = command(night, "doctor", "--check", "champion")
+        assert (printed.exit_code, "`sparkml-ops reconcile --project tiny` finishes it" in printed.output) == (2, True)
 
 
 class TestCommand:
@@ -266,8 +281,8 @@ class TestCommand:
         assert len(stale.stdout.splitlines()) == 1
         document = json.loads(stale.stdout)
         assert document["stale"]
-        assert [item["stale"] for item in document["tables"]] == [True, False, False]
-        assert document["tables"][0] | {"age": 0} == {
+        assert [item["stale"] for item in document["tables"]] == [False, True, False, False]
+        assert document["tables"][1] | {"age": 0} == {
             "table": "tiny_scores",
             "holds": "scores",
             "newest": "2020-02",
@@ -284,7 +299,8 @@ class TestCommand:
 
         lines = command(night, "status", "--as-of", "2020-05-01T06:00:00").output.splitlines()
 
-        assert lines[1].split() == ["tiny_scores", "scores", "2020-02", "61d", "6h", "35d", "STALE"]
+        assert lines[1].split() == ["customers", "features", "nothing"]
+        assert lines[2].split() == ["tiny_scores", "scores", "2020-02", "61d", "6h", "35d", "STALE"]
         assert any(line.startswith("champion  none") for line in lines)
         assert sum(line.startswith("ALARM") for line in lines) == 2
 

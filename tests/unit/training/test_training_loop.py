@@ -24,20 +24,23 @@ from sparkml_ops.training.loop import NotFiniteError, Trainer
 SETTINGS: dict[str, Any] = {"workers": 1, "epochs": 3, "batch_size": 100, "shards": 6, "dtype": "float64", "optimizer": {"lr": 0.02}}
 
 
+STEPS = 7  # of an epoch
+
+
 class Killed(Exception):
     """Stands for the end of a process."""
 
 
 class Mortal(LocalCommunicator):
-    """A group of one whose process ends after some steps."""
+    """A group of one that counts its steps, and whose process ends after some."""
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps, self.last = 0, steps
 
     def synchronize(self, optimizer: torch.optim.Optimizer) -> None:
-        self.left -= 1
-        if self.left < 0:
+        if self.steps == self.last:
             raise Killed
+        self.steps += 1
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +90,16 @@ def test_the_same_seed_gives_the_same_bits(scan: Scan, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("steps", "every"), [(3, 2), (8, 2), (14, 0), (15, 3)])
 def test_a_killed_run_ends_where_the_unbroken_run_ends(scan: Scan, tmp_path: Path, steps: int, every: int) -> None:
-    """To the last bit of weights, optimiser and losses, wherever it was killed."""
+    """To the last bit of weights, optimiser and losses, wherever it was killed; only the steps since the last checkpoint are done again."""
     unbroken = run(scan, tmp_path / "unbroken", checkpoint_every=every)
     broken = task(scan, Storage(str(tmp_path / "broken")), settings(checkpoint_every=every))
     with pytest.raises(Killed):
         Trainer(broken, context(Mortal(steps))).fit()
-    resumed = Trainer(broken, context(LocalCommunicator())).fit()
+    again = Mortal()
+    resumed = Trainer(broken, context(again)).fit()
 
+    epochs, inside = divmod(steps, STEPS)
+    assert again.steps == 3 * STEPS - (epochs * STEPS + (inside // every * every if every else 0))
     assert losses(resumed) == losses(unbroken)
     expected, found = state(tmp_path / "unbroken", unbroken), state(tmp_path / "broken", resumed)
     assert expected.keys() == found.keys()
@@ -101,13 +107,15 @@ def test_a_killed_run_ends_where_the_unbroken_run_ends(scan: Scan, tmp_path: Pat
 
 
 def test_a_run_goes_on_with_another_number_of_workers(scan: Scan, tmp_path: Path) -> None:
-    """Killed on one, resumed on three: the same but for float summation order."""
+    """Killed on one, resumed on three: the same but for float summation order, from the epoch on in which it was killed."""
     unbroken = run(scan, tmp_path / "unbroken", checkpoint_every=2)
     broken = task(scan, Storage(str(tmp_path / "broken")), settings(checkpoint_every=2))
     with pytest.raises(Killed):
         Trainer(broken, context(Mortal(11))).fit()
-    resumed = Progress.from_json(ThreadGroup(3).run(broken)[0])
+    group = ThreadGroup(3)
+    resumed = Progress.from_json(group.run(broken)[0])
 
+    assert [report["epoch"] for report in group.reports if report["kind"] == "epoch"] == [1, 2]
     np.testing.assert_allclose(np.array(losses(resumed)), np.array(losses(unbroken)), rtol=1e-10)
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Barrier
 
 import psutil
 import pytest
+from pyspark.sql import SparkSession
 
 from feature_store.delta import Tables
+from feature_store.names import Warehouse
 from sparkml_ops.errors import RetryableError
 from sparkml_ops.retraining import lease as module
 from sparkml_ops.retraining.lease import Lease, give_up, in_flight, leases, take
@@ -19,12 +25,22 @@ WALL = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AS_OF = datetime(2013, 11, 1, tzinfo=UTC)
 
 
-def taken(tables: Tables, key: str, reason: str = "because") -> Lease:
-    return take(tables, "flights", key, {"reason": reason}, as_of=AS_OF, wall=WALL, length=timedelta(hours=6))
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    """Tables of a folder: a lease needs no session."""
+
+    def session() -> SparkSession:
+        raise AssertionError("a lease started Spark")
+
+    return Tables(session, Warehouse(root=str(tmp_path / "warehouse")))
 
 
 def never(key: str) -> bool:
     return False
+
+
+def taken(tables: Tables, key: str, reason: str = "because", finished: Callable[[str], bool] = never) -> Lease:
+    return take(tables, "flights", key, {"reason": reason}, as_of=AS_OF, wall=WALL, length=timedelta(hours=6), finished=finished)
 
 
 def foreign(tables: Tables, of: Lease, host: str, pid: int, born: float) -> None:
@@ -74,11 +90,48 @@ def test_work_that_failed_gives_its_lease_up(tables: Tables) -> None:
     assert in_flight(leases(tables, "flights"), never, "b", WALL) is None
 
 
-def test_of_two_at_once_one_gets_it(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of a lease is a transaction: the second to write it is told to come again."""
-    before = leases(tables, "flights")
-    taken(tables, "a")
-    monkeypatch.setattr(module, "leases", lambda *_: before)
+def test_another_training_is_seen_when_the_lease_is_taken(tables: Tables) -> None:
+    """A driver that looked before the other one began is told then; what finished or was given up holds nobody."""
+    first = taken(tables, "a")
 
-    with pytest.raises(RetryableError, match="took the lease first"):
+    with pytest.raises(RetryableError, match=f"a in training in process {first.pid}"):
         taken(tables, "b")
+    assert leases(tables, "flights") == (first,)
+    assert taken(tables, "b", finished=lambda key: key == "a").number == 2
+
+
+def test_of_two_at_once_one_gets_it(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of a lease is a transaction: the second to write it is told to come again, also when others came after."""
+    before = leases(tables, "flights")
+    first = taken(tables, "a")
+    give_up(tables, first, WALL)
+    with monkeypatch.context() as blind:
+        looks = [before]
+        blind.setattr(module, "leases", lambda *given: looks.pop() if looks else leases(*given))
+        with pytest.raises(RetryableError, match="took the lease first"):
+            taken(tables, "b")
+    give_up(tables, first, WALL)
+
+    assert [lease.number for lease in leases(tables, "flights")] == [1, 2]
+
+
+def test_of_many_drivers_that_race_one_holds_a_lease(tables: Tables) -> None:
+    """Each with its own window, all at the same moment, on the real table."""
+    drivers = 6
+    for number in range(3):
+        start = Barrier(drivers)
+
+        def drive(key: str, start: Barrier = start) -> Lease | None:
+            start.wait()
+            try:
+                return taken(tables, key)
+            except RetryableError:
+                return None
+
+        with ThreadPoolExecutor(drivers) as pool:
+            got = [lease for lease in pool.map(drive, [f"{number}-{driver}" for driver in range(drivers)]) if lease]
+
+        newest = {lease.key: lease for lease in leases(tables, "flights")}
+        assert len(got) == 1
+        assert [lease for lease in newest.values() if lease.alive(WALL)] == got
+        give_up(tables, got[0], WALL)
