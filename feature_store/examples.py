@@ -94,19 +94,28 @@ class Examples:
         known = F.unix_micros(F.col(quote(self.label_known_time)))
         return F.when(known.isNotNull(), F.greatest(mature, known))
 
+    def due(self, spine: DataFrame, as_of: datetime) -> Column:
+        """Whether a row's label, or that it was taken back, counts as of an instant."""
+        return F.coalesce(self.entry() <= F.lit(micros(as_of - _EPOCH)), F.lit(False)) & self.part(spine).isNotNull()
+
     def mark(self, spine: DataFrame, as_of: datetime) -> DataFrame:
         """The spine with a column `ENTERED`: whether a row is an example as of an instant.
 
-        A corrected label is a further row of its key and time: the one known last is the example, as it is the truth when
-        predictions are measured. Rows that are equal in all three stay.
+        A corrected label is a further row of its key and time: the one known last is the example, and where that says
+        nothing the label was taken back and is pending again. Rows that are equal in all three stay.
         """
-        mature = F.coalesce(self.entry() <= F.lit(micros(as_of - _EPOCH)), F.lit(False))
-        entered = mature & ~self.pending(spine) & self.part(spine).isNotNull()
-        if self.label_known_time is not None and self.row_key:
-            known = F.col(quote(self.label_known_time))
+        due = self.due(spine, as_of)
+        entered = due & ~self.pending(spine)
+        if self.corrected:
+            known = F.col(quote(self.label_known_time or ""))
             rows = Window.partitionBy(*(F.col(quote(name)) for name in dict.fromkeys((*self.row_key, self.spine_time))))
-            entered = F.coalesce(entered & (known == F.max(F.when(entered, known)).over(rows)), F.lit(False))
+            entered = F.coalesce(entered & (known == F.max(F.when(due, known)).over(rows)), F.lit(False))
         return spine.withColumn(ENTERED, entered)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a label may have several rows, of which a known time tells the last."""
+        return self.label_known_time is not None and bool(self.row_key)
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,7 @@ class Census:
     Args:
         layout: Where the examples will lie.
         content: Hash of the examples' spine rows.
-        until: Instant in microseconds from which the last of them could enter: any `as_of` up to the next one gives the same set.
+        until: Instant in microseconds from which the last of them could enter, or was taken back: any `as_of` up to the next one gives the same set.
     """
 
     layout: Layout
@@ -126,14 +135,15 @@ class Census:
 
 def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census:
     """Count the examples in each cell of the order's hash, in one job; at most 16,385 rows reach the driver."""
-    entry = examples.entry()
+    # A label that was taken back takes an example away: it tells one set from another as well.
+    counts = examples.due(spine, as_of) if examples.corrected else F.col(ENTERED)
     no_key = [F.col(quote(name)).isNull() for name in examples.row_key]
     counted = (
         examples.mark(spine, as_of)
         .groupBy(F.when(F.col(ENTERED), cell_of(examples.order(spine))).alias("cell"))
         .agg(
             *content_columns(row_hash(spine)),
-            F.max(entry).alias("until"),
+            F.max(F.when(counts, examples.entry())).alias("until"),
             F.count_if(examples.pending(spine)).alias("pending"),
             F.count_if(reduce(Column.__or__, no_key, F.lit(False))).alias("no_key"),
             F.count_if(~in_range(examples.spine_time)).alias("impossible"),
@@ -143,7 +153,9 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
     inside = [row for row in rows if row["cell"] is not None]
     _check_census(rows, inside, examples, as_of)
     content = content_of(_summed(inside))
-    return Census(Layout({row["cell"]: row["content_rows"] for row in inside}), content, max(row["until"] for row in inside))
+    return Census(
+        Layout({row["cell"]: row["content_rows"] for row in inside}), content, max(row["until"] for row in rows if row["until"] is not None)
+    )
 
 
 def _check_census(rows: Sequence[Row], inside: Sequence[Row], examples: Examples, as_of: datetime) -> None:

@@ -328,8 +328,9 @@ def entering(rows: pd.DataFrame, as_of: datetime, *, by_seen: bool) -> list[int]
     if by_seen:
         rows = rows[rows.seen <= as_of]
         rows = rows[rows.seen == rows.groupby("row").seen.transform("max")]
-    rows = rows[rows.kept & (rows.label_known <= as_of) & rows.label.notna()]
-    return sorted(rows[rows.label_known == rows.groupby(["row", "at"]).label_known.transform("max")].version)
+    rows = rows[rows.kept & (rows.label_known <= as_of)]
+    last = rows[rows.label_known == rows.groupby(["row", "at"]).label_known.transform("max")]
+    return sorted(last[last.label.notna()].version)
 
 
 @pytest.mark.parametrize("known", [None, "seen"])
