@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from sparkml_ops.cli.options import Common, command
 from sparkml_ops.config.load import load
@@ -28,10 +26,11 @@ def show(common: Common, origin: Annotated[bool, typer.Option("--origin", help="
     if common.json:
         print(to_json([{"key": key, "value": value, "origin": source} for key, value, source in rows]))
         return
-    table = Table("key", "value", *(["origin"] if origin else []), box=None)
-    for key, value, source in rows:
-        table.add_row(key, str(value), *([source] if origin else []))
-    Console(soft_wrap=True).print(table)
+    # The value comes last and is neither cut nor padded: some are long lists.
+    table = [(key, *([source] if origin else []), str(value)) for key, value, source in rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
+    for row in table:
+        print(*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[-1], sep="  ")
 
 
 app.command("show")(command(show))

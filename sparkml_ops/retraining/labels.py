@@ -40,6 +40,8 @@ def count_labels(spine: DataFrame, declared: TrainingSetDeclaration, *, since: d
         rows = rows.where(time >= F.lit(since))
     keys = [f"key_{index}" for index in range(len(declared.row_key))]
     values = [F.col(quote(name)).alias(key) for name, key in zip(declared.row_key, keys, strict=True)]
-    last = F.struct(examples.entry().alias("known"), (~examples.pending(spine)).alias("labelled"))
+    # By when it became known, not by when it entered: before its maturity an example may have been corrected twice.
+    known = F.lit(0) if declared.label_known_time is None else F.unix_micros(F.col(quote(declared.label_known_time)))
+    last = F.struct(known.alias("known"), (~examples.pending(spine)).alias("labelled"))
     found = rows.select(*values, last.alias("last")).dropna(subset=keys).groupBy(*keys).agg(F.max("last").alias("last"))
     return found.where(F.col("last.labelled")).count()

@@ -194,4 +194,4 @@ def _standing(figure: Figure | None, limit: PerformanceTrigger) -> str:
 
 _Rule = Callable[[Evidence, PolicySection], str]
 _TRIGGERS: dict[str, _Rule] = {"on demand": _on_demand, "performance": _performance, "drift": _drift, "schedule": _schedule, "labels": _labels}
-_BRAKES: tuple[_Rule, ...] = (_too_few, _cooldown, _busy, _spent)
+_BRAKES: tuple[_Rule, ...] = (_too_few, _busy, _cooldown, _spent)  # who trains at this moment began its cooldown too

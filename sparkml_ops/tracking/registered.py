@@ -57,7 +57,7 @@ class RegisteredModel:
             raise ContractError(
                 f"version {version} of `{name}` without the tags {', '.join(missing)}",
                 expected="a version registered by this project",
-                mend="register it again, or take it over with Project.adopt",
+                mend="register it again, or take it over with `Tracking.adopt`",
             )
         try:
             training_set = _training_set(json.loads(tags[TRAINING_SET]))

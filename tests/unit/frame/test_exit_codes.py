@@ -140,10 +140,11 @@ class TestProject:
         """So README's short commands do as printed."""
         place = Place(tmp_path / "p")
 
-        shown = CliRunner().invoke(app, ["config", "show", "--conf", str(place.folder / "conf"), "--json"])
+        shown = CliRunner().invoke(app, ["config", "show", "--origin", "--conf", str(place.folder / "conf")])
 
         assert shown.exit_code == 0, shown.output
-        assert "conf/projects/tiny/release.yaml" in {row["origin"] for row in json.loads(shown.stdout)}
+        lines = {words[0]: words[1:] for line in shown.stdout.splitlines() if (words := line.split())}
+        assert lines["scoring.max_quarantine_share"] == ["conf/projects/tiny/scoring.yaml", "0.1"]
 
     def test_of_several_one_must_be_named(self, conf: Path) -> None:
         """The names are in the message; hidden folders are no projects."""

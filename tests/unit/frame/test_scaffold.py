@@ -11,7 +11,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from feature_store.names import Warehouse
 from sparkml_ops.cli.app import app
+from sparkml_ops.cli.scaffold import _own_warehouse
 from sparkml_ops.config.load import load
 from sparkml_ops.verbs import training_set
 from sparkml_ops.verbs.work import Work
@@ -72,6 +74,16 @@ class TestPlace:
         for env in ("local", "cluster"):
             assert Path(lake.work(env).tables.location("orders")) == lake.table
         assert training_set.plan(lake.work(), until="2020-01-02").reads[0].endswith("orders")
+
+    def test_a_table_of_a_catalog_beside_a_shared_folder(self, lake: Lake) -> None:
+        """The folder is cleared: a warehouse is one of the two."""
+        lake.share("base.yaml", "warehouse: {root: data/warehouse}\n")
+        lake.share("env/local.yaml", "{}\n")
+
+        (own,) = _own_warehouse(lake.conf, Warehouse(catalog="main.sales")).items()
+        lake.share(f"projects/shop/{own[0]}", yaml.safe_dump(own[1]))
+
+        assert lake.work().sections.warehouse.warehouse() == Warehouse(catalog="main.sales")
 
     def test_a_warehouse_that_is_the_tables_own_is_not_repeated(self, lake: Lake) -> None:
         """It would go stale when the shared one moves."""

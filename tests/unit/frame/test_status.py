@@ -319,3 +319,14 @@ class TestCommand:
         assert len(listed("--window", "2020-02")) == 2
         printed = command(night, "runs", "list", "--verb", "score").output
         assert all(name in printed for name in (*(run[:8] for run in ids), "tiny_scores", "2019-12", f"{WALL:%Y-%m-%d}"))
+
+    def test_the_page_of_the_year_is_told_by_its_whole_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever reads the log of a night stands in another folder."""
+        night = Night(tmp_path / "p")
+        night.score("2020-02")
+        monkeypatch.chdir(tmp_path)
+
+        ended = command(night, "report", "--html", "pages/year.html")
+
+        assert ended.exit_code == 0, ended.output
+        assert f"report: page at {tmp_path}/pages/year.html" in ended.stderr
