@@ -98,18 +98,21 @@ class Examples:
         """Whether a row's label, or that it was taken back, counts as of an instant."""
         return F.coalesce(self.entry() <= F.lit(micros(as_of - _EPOCH)), F.lit(False)) & self.part(spine).isNotNull()
 
+    def entered(self, spine: DataFrame, as_of: datetime) -> Column:
+        """Whether a row is an example as of an instant, unless another one corrects it."""
+        return self.due(spine, as_of) & ~self.pending(spine)
+
     def mark(self, spine: DataFrame, as_of: datetime) -> DataFrame:
         """The spine with a column `ENTERED`: whether a row is an example as of an instant.
 
         A corrected label is a further row of its key and time: the one known last is the example, and where that says
         nothing the label was taken back and is pending again. Rows that are equal in all three stay.
         """
-        due = self.due(spine, as_of)
-        entered = due & ~self.pending(spine)
+        entered = self.entered(spine, as_of)
         if self.corrected:
             known = F.col(quote(self.label_known_time or ""))
             rows = Window.partitionBy(*(F.col(quote(name)) for name in dict.fromkeys((*self.row_key, self.spine_time))))
-            entered = F.coalesce(entered & (known == F.max(F.when(due, known)).over(rows)), F.lit(False))
+            entered = F.coalesce(entered & (known == F.max(F.when(self.due(spine, as_of), known)).over(rows)), F.lit(False))
         return spine.withColumn(ENTERED, entered)
 
     @property
@@ -126,11 +129,13 @@ class Census:
         layout: Where the examples will lie.
         content: Hash of the examples' spine rows.
         until: Instant in microseconds from which the last of them could enter, or was taken back: any `as_of` up to the next one gives the same set.
+        corrected: Rows that would be examples, did no other one correct them.
     """
 
     layout: Layout
     content: Content
     until: int
+    corrected: int
 
 
 def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census:
@@ -145,6 +150,7 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
             *content_columns(row_hash(spine)),
             F.max(F.when(counts, examples.entry())).alias("until"),
             F.count_if(examples.pending(spine)).alias("pending"),
+            F.count_if(examples.entered(spine, as_of) & ~F.col(ENTERED)).alias("corrected"),
             F.count_if(reduce(Column.__or__, no_key, F.lit(False))).alias("no_key"),
             F.count_if(~in_range(examples.spine_time)).alias("impossible"),
         )
@@ -153,9 +159,9 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
     inside = [row for row in rows if row["cell"] is not None]
     _check_census(rows, inside, examples, as_of)
     content = content_of(_summed(inside))
-    return Census(
-        Layout({row["cell"]: row["content_rows"] for row in inside}), content, max(row["until"] for row in rows if row["until"] is not None)
-    )
+    layout = Layout({row["cell"]: row["content_rows"] for row in inside})
+    until = max(row["until"] for row in rows if row["until"] is not None)
+    return Census(layout, content, until, sum(row["corrected"] for row in rows))
 
 
 def _check_census(rows: Sequence[Row], inside: Sequence[Row], examples: Examples, as_of: datetime) -> None:

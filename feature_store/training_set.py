@@ -74,7 +74,10 @@ class TrainingSets:
         if found := self.find(identity):
             return found
         definition_hash = definition_digest(definition)
-        frame = _arranged(assembly, examples, census.layout, examples.mark(assembly.spine, as_of).where(ENTERED).drop(ENTERED))
+        spine = assembly.spine
+        # Most spines hold no correction: their rows are not shuffled a second time to find one.
+        entered = examples.mark(spine, as_of).where(ENTERED).drop(ENTERED) if census.corrected else spine.where(examples.entered(spine, as_of))
+        frame = _arranged(assembly, examples, census.layout, entered)
         details = {"definition": definition_hash, "inputs": dict(assembly.inputs), "as_of": as_of.isoformat()}
         table = f"training_set_{identity}"
         on_stage(STAGES[1])
