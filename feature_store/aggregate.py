@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 
 from pyspark.sql import Column
@@ -42,6 +42,7 @@ class Aggregate:
     function: str
     column: str | None
     window: str
+    _: KW_ONLY
     where: str | Column | None = None
     q: float | None = None
     k: int | None = None

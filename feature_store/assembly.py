@@ -22,6 +22,7 @@ from feature_store.nearest import did_you_mean
 from feature_store.point_in_time import point_in_time_join
 from feature_store.registry import Registry
 from feature_store.table import FeatureTable
+from feature_store.versions import Versions
 
 __all__ = ["Assembly", "lookup_document", "lookup_of"]
 
@@ -40,6 +41,7 @@ class Assembly:
         spine_time: The spine's column of the instant of prediction.
         inputs: Version of each table that is read.
         where: The condition that the spine's rows have passed.
+        spine_known_time: The column by which the last known version of each of the spine's rows was taken; None: all rows.
     """
 
     tables: Tables
@@ -49,6 +51,7 @@ class Assembly:
     spine_time: str
     inputs: Mapping[str, int]
     where: str | None = None
+    spine_known_time: str | None = None
 
     @classmethod
     def resolve(
@@ -62,6 +65,7 @@ class Assembly:
         needed: Iterable[str] = (),
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        versions: Versions | None = None,
     ) -> Assembly:
         """Pin the newest version of every table, and check names and types before any job.
 
@@ -69,6 +73,7 @@ class Assembly:
             needed: Columns of the spine that are carried whatever `columns` says.
             columns: Further columns to carry; None carries all.
             where: SQL condition on the spine's rows.
+            versions: Which of the spine's rows correct others; the condition is for those that are left.
         """
         resolved = tuple(_resolved(lookup, registry) for lookup in lookups)
         spine_name = _table_name(spine, registry) if isinstance(spine, str) else None
@@ -81,8 +86,11 @@ class Assembly:
         wanted = frame.columns if columns is None else list(dict.fromkeys((*needed, spine_time, *keys, *columns)))
         require_columns(frame, (*needed, spine_time, *keys, *wanted), what)
         require_instant(frame.schema, spine_time, "spine_time")
-        filtered = frame if where is None else frame.where(F.expr(check(where)))
-        return cls(tables, filtered.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs, where)
+        # A correction after which a row no longer meets the condition takes the row away.
+        rows = frame if versions is None else versions.last(frame, what)
+        rows = rows if where is None else rows.where(F.expr(check(where)))
+        known = None if versions is None else versions.known_time
+        return cls(tables, rows.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs, where, known)
 
     @property
     def tables_joined(self) -> tuple[str, ...]:
@@ -101,6 +109,8 @@ class Assembly:
             "spine_columns": self.spine.columns,
             "where": self.where,
             "lookups": [lookup_document(lookup) for lookup in self.lookups],
+            # Left out where there is none: sets without it keep their ids.
+            **({"spine_known_time": self.spine_known_time} if self.spine_known_time else {}),
         }
 
 

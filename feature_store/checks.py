@@ -31,16 +31,17 @@ def key_pairs(keys: Keys) -> tuple[tuple[str, str], ...]:
     return pairs
 
 
-def require_columns(frame: DataFrame, names: Iterable[str], what: str) -> None:
+def require_columns(frame: DataFrame | StructType, names: Iterable[str], what: str) -> None:
     """Refuse a frame in which a column is missing or stands twice.
 
     Args:
+        frame: Rows, or the schema of a table that is not read yet.
         what: The frame's part in the call, for the message.
 
     Raises:
         ContractError: Names the missing columns, with the nearest one that exists.
     """
-    known = frame.columns
+    known = frame.names if isinstance(frame, StructType) else frame.columns
     if doubled := [name for name, count in Counter(known).items() if count > 1]:
         raise ContractError(f"columns {doubled[:5]} twice in {what}", expected="every column once", mend="drop or rename one of each")
     if missing := [name for name in dict.fromkeys(names) if name not in known]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,7 @@ __all__ = [
     "SourceDeclaration",
     "SplitDeclaration",
     "TrainingSetDeclaration",
+    "check_inputs",
 ]
 
 Duration = Annotated[str, AfterValidator(lambda text: duration_text(parse_duration(text)))]
@@ -165,7 +166,7 @@ class FeatureTableDeclaration(Declaration):
             **given,
         )
         if source is not None and source.columns:
-            _check_columns(table, source)
+            check_inputs(table, source.columns)
         return table
 
     def _features(self) -> tuple[Feature, ...]:
@@ -268,21 +269,40 @@ def _checked(text: str, check_text: Callable[[str], object]) -> str:
 
 def _require_known(names: Iterable[str], known: Mapping[str, str] | Iterable[str], where: str) -> None:
     columns = list(known)
-    if missing := [name for name in dict.fromkeys(names) if name not in columns]:
+    _refuse_missing([name for name in dict.fromkeys(names) if name not in columns], columns, where)
+
+
+def _require_read(expression: str | None, known: Iterable[str], where: str) -> None:
+    """As `_require_known`, for the columns of an expression, in which Spark tells no `A` from `a`."""
+    columns = list(known)
+    folded = {name.lower() for name in columns}
+    read = columns_of(expression) if expression else ()
+    _refuse_missing([name for name in read if name.lower() not in folded], columns, where)
+
+
+def _refuse_missing(missing: Sequence[str], columns: Sequence[str], where: str) -> None:
+    if missing:
         hints = ", ".join(f"`{name}`{did_you_mean(name, columns)}" for name in missing[:5])
         raise ContractError(
             f"the column {hints}", expected=f"one of {where}: {sorted(columns)}", mend="correct the name, or add it to the source's columns"
         )
 
 
-def _check_columns(table: FeatureTable, source: SourceDeclaration) -> None:
-    """Find a wrong column name before Spark starts, as far as expressions tell."""
-    known, where = dict(source.columns), f"the columns of `{table.source}` and `{table.name}`"
+def check_inputs(table: FeatureTable, columns: Mapping[str, str]) -> None:
+    """Find a wrong column name before Spark starts, as far as expressions tell.
+
+    Args:
+        columns: Of the source, with their types: the declared ones, or those that its log shows.
+
+    Raises:
+        ContractError: The table reads a column that is not there.
+    """
+    known, where = dict(columns), f"the columns of `{table.source}` and `{table.name}`"
     if isinstance(table.transform, Derived):
         for name, expression in table.transform.pairs:
-            _require_known(columns_of(expression), known, where)
+            _require_read(expression, known, where)
             known[name] = ""
-        _require_known(columns_of(table.transform.where) if table.transform.where else (), known, where)
+        _require_read(table.transform.where, known, where)
     elif table.transform is not None:
         return
     known_time = (table.known_time,) if isinstance(table.known_time, str) else ()
@@ -290,4 +310,5 @@ def _check_columns(table: FeatureTable, source: SourceDeclaration) -> None:
     if not table.aggregates:
         _require_known((feature.name for feature in table.features), known, where)
     for item in table.aggregates:
-        _require_known((*((item.column,) if item.column else ()), *(columns_of(item.where) if item.where else ())), known, where)
+        _require_known((item.column,) if item.column else (), known, where)
+        _require_read(item.where if isinstance(item.where, str) else None, known, where)

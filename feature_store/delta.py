@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import deltalake
+import deltalake.exceptions
 import pyarrow as pa
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyspark.sql import DataFrame, DataFrameWriterV2, SparkSession
@@ -30,7 +31,7 @@ from pyspark.sql.types import StructType
 
 from feature_store import hooks
 from feature_store.address import for_python
-from feature_store.errors import ConflictError, ContractError, TableNotFound
+from feature_store.errors import ConflictError, ContractError, RetryableError, TableNotFound
 from feature_store.names import Warehouse, parse_table, quote
 from feature_store.records import Snapshot
 
@@ -98,7 +99,7 @@ class Tables:
         """Whether the table is there."""
         if self.warehouse.catalog is not None:
             return self.spark.catalog.tableExists(self.warehouse.qualified(name))
-        return deltalake.DeltaTable.is_deltatable(for_python(self.warehouse.path(name)))
+        return _there(name, for_python(self.warehouse.path(name)))
 
     def location(self, name: str) -> str:
         """Where the table's files lie, as Python reads it: a local path or an address.
@@ -108,7 +109,7 @@ class Tables:
         """
         if self.warehouse.catalog is None:
             path = for_python(self.warehouse.path(name))
-            if not deltalake.DeltaTable.is_deltatable(path):
+            if not _there(name, path):
                 raise TableNotFound(f"no table `{name}` under {self.warehouse.root}", mend="build it first, or correct its name")
             return path
         if not self.exists(name):
@@ -151,10 +152,17 @@ class Tables:
             return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
         return Commit(Snapshot(name, log.version()), fresh=False)
 
+    def schema(self, name: str) -> StructType:
+        """The newest version's columns, from the log.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        return StructType.fromJson(json.loads(self._log(name).schema().to_json()))
+
     def columns(self, name: str) -> dict[str, str]:
         """Names and types (Spark's short form) of the newest version's columns, from the log."""
-        schema = StructType.fromJson(json.loads(self._log(name).schema().to_json()))
-        return {field.name: field.dataType.simpleString() for field in schema}
+        return {field.name: field.dataType.simpleString() for field in self.schema(name)}
 
     def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
@@ -409,12 +417,49 @@ class Tables:
                         self.spark.conf.set(key, previous)
 
     def _log(self, name: str) -> deltalake.DeltaTable:
-        return deltalake.DeltaTable(self.location(name))
+        place = self.location(name)
+        with _reading(name, place):
+            return deltalake.DeltaTable(place)
 
     def _check_format(self, name: str, log: deltalake.DeltaTable) -> None:
         found = int(log.metadata().configuration.get(_FORMAT) or 0)
         if found > FORMAT_VERSION:
             raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
+
+
+def _there(name: str, place: str) -> bool:
+    with _reading(name, place):
+        return deltalake.DeltaTable.is_deltatable(place)
+
+
+@contextmanager
+def _reading(name: str, place: str) -> Iterator[None]:
+    """Say what is wrong with a log that the library cannot open."""
+    try:
+        yield
+    except deltalake.exceptions.DeltaError as error:
+        # The library's own words end in a trace of its threads.
+        raise ContractError(
+            f"an unreadable log of table `{name}` ({_first_line(error)})",
+            expected=f"a Delta log under {place}/_delta_log",
+            mend="restore its files from a backup, or remove the table and build it again",
+        ) from error
+    except OSError as error:
+        raise RetryableError(
+            f"no answer from the store of table `{name}` ({_last_line(error)})",
+            expected=f"{place} to be readable",
+            mend="run again when the store is back, or correct its address and credentials",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+
+
+def _last_line(error: Exception) -> str:
+    """The cause of the causes that an object store's client lists, without its colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _plain(schema: StructType) -> StructType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["ConflictError", "ContractError", "OpsError", "TableNotFound"]
+__all__ = ["ConflictError", "ContractError", "OpsError", "RetryableError", "TableNotFound"]
 
 
 class OpsError(Exception):
@@ -43,6 +43,12 @@ class ContractError(OpsError, ValueError):
 
 class TableNotFound(ContractError, LookupError):
     """A table or a version of it that is not there (exit code 2)."""
+
+
+class RetryableError(OpsError):
+    """The same call may succeed later: too few free slots, a store that is away (exit code 4)."""
+
+    exit_code = 4
 
 
 class ConflictError(OpsError):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType
 
@@ -21,8 +21,9 @@ from feature_store.names import quote
 from feature_store.split import Split
 from feature_store.timeline import micros
 
-__all__ = ["Census", "Examples", "take_census"]
+__all__ = ["ENTERED", "Census", "Examples", "take_census"]
 
+ENTERED = "__entered"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -93,10 +94,28 @@ class Examples:
         known = F.unix_micros(F.col(quote(self.label_known_time)))
         return F.when(known.isNotNull(), F.greatest(mature, known))
 
-    def entered(self, spine: DataFrame, as_of: datetime) -> Column:
-        """Whether a row is an example as of an instant."""
-        mature = F.coalesce(self.entry() <= F.lit(micros(as_of - _EPOCH)), F.lit(False))
-        return mature & ~self.pending(spine) & self.part(spine).isNotNull()
+    def due(self, spine: DataFrame, as_of: datetime) -> Column:
+        """Whether a row's label, or that it was taken back, counts as of an instant."""
+        return F.coalesce(self.entry() <= F.lit(micros(as_of - _EPOCH)), F.lit(False)) & self.part(spine).isNotNull()
+
+    def mark(self, spine: DataFrame, as_of: datetime) -> DataFrame:
+        """The spine with a column `ENTERED`: whether a row is an example as of an instant.
+
+        A corrected label is a further row of its key and time: the one known last is the example, and where that says
+        nothing the label was taken back and is pending again. Rows that are equal in all three stay.
+        """
+        due = self.due(spine, as_of)
+        entered = due & ~self.pending(spine)
+        if self.corrected:
+            known = F.col(quote(self.label_known_time or ""))
+            rows = Window.partitionBy(*(F.col(quote(name)) for name in dict.fromkeys((*self.row_key, self.spine_time))))
+            entered = F.coalesce(entered & (known == F.max(F.when(due, known)).over(rows)), F.lit(False))
+        return spine.withColumn(ENTERED, entered)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether a label may have several rows, of which a known time tells the last."""
+        return self.label_known_time is not None and bool(self.row_key)
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,7 @@ class Census:
     Args:
         layout: Where the examples will lie.
         content: Hash of the examples' spine rows.
-        until: Instant in microseconds from which the last of them could enter: any `as_of` up to the next one gives the same set.
+        until: Instant in microseconds from which the last of them could enter, or was taken back: any `as_of` up to the next one gives the same set.
     """
 
     layout: Layout
@@ -116,21 +135,27 @@ class Census:
 
 def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census:
     """Count the examples in each cell of the order's hash, in one job; at most 16,385 rows reach the driver."""
-    entered = examples.entered(spine, as_of)
-    entry = examples.entry()
+    # A label that was taken back takes an example away: it tells one set from another as well.
+    counts = examples.due(spine, as_of) if examples.corrected else F.col(ENTERED)
     no_key = [F.col(quote(name)).isNull() for name in examples.row_key]
-    counted = spine.groupBy(F.when(entered, cell_of(examples.order(spine))).alias("cell")).agg(
-        *content_columns(row_hash(spine)),
-        F.max(entry).alias("until"),
-        F.count_if(examples.pending(spine)).alias("pending"),
-        F.count_if(reduce(Column.__or__, no_key, F.lit(False))).alias("no_key"),
-        F.count_if(~in_range(examples.spine_time)).alias("impossible"),
+    counted = (
+        examples.mark(spine, as_of)
+        .groupBy(F.when(F.col(ENTERED), cell_of(examples.order(spine))).alias("cell"))
+        .agg(
+            *content_columns(row_hash(spine)),
+            F.max(F.when(counts, examples.entry())).alias("until"),
+            F.count_if(examples.pending(spine)).alias("pending"),
+            F.count_if(reduce(Column.__or__, no_key, F.lit(False))).alias("no_key"),
+            F.count_if(~in_range(examples.spine_time)).alias("impossible"),
+        )
     )
     rows = counted.collect()
     inside = [row for row in rows if row["cell"] is not None]
     _check_census(rows, inside, examples, as_of)
     content = content_of(_summed(inside))
-    return Census(Layout({row["cell"]: row["content_rows"] for row in inside}), content, max(row["until"] for row in inside))
+    return Census(
+        Layout({row["cell"]: row["content_rows"] for row in inside}), content, max(row["until"] for row in rows if row["until"] is not None)
+    )
 
 
 def _check_census(rows: Sequence[Row], inside: Sequence[Row], examples: Examples, as_of: datetime) -> None:

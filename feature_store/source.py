@@ -1,9 +1,9 @@
-"""Raw tables, made by a project's builders."""
+"""Raw tables: made by a project's builders, or the user's own, which keep the same contract."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from feature_store.builders import find_builder
 from feature_store.checks import require_columns, require_instant
@@ -12,10 +12,32 @@ from feature_store.contract import check_types
 from feature_store.declaration import SourceDeclaration
 from feature_store.delta import Commit, Tables
 from feature_store.duration import is_duration
-from feature_store.errors import ContractError
+from feature_store.errors import ContractError, TableNotFound
 from feature_store.names import quote
 
-__all__ = ["build_source"]
+__all__ = ["build_source", "check_source"]
+
+
+def check_source(tables: Tables, name: str, source: SourceDeclaration) -> StructType:
+    """Refuse a table of the user's own that breaks its source's contract; its log is read, neither Spark nor a row.
+
+    Args:
+        name: The source's name.
+
+    Returns:
+        The table's columns.
+
+    Raises:
+        TableNotFound: There is no such table.
+        ContractError: A declared column is missing or of another type, or a time is no instant.
+    """
+    table = source.table_name(name)
+    try:
+        schema = tables.schema(table)
+    except TableNotFound as error:
+        raise TableNotFound(error.found, expected=f"the rows of source `{name}`", mend=f"load them, or correct sources.{name}.table") from error
+    _check_columns(schema, source, f"table `{table}` (source `{name}`)")
+    return schema
 
 
 def build_source(tables: Tables, name: str, source: SourceDeclaration) -> Commit:
@@ -31,7 +53,7 @@ def build_source(tables: Tables, name: str, source: SourceDeclaration) -> Commit
         raise ContractError(f"source `{name}` without a builder", expected="a builder", mend="read its table")
     frame = find_builder(source.builder)(tables.spark)
     what = f"the rows of builder `{source.builder}`"
-    _check_columns(frame, source, what)
+    _check_columns(frame.schema, source, what)
     identity = tuple(dict.fromkeys((*source.row_id, source.event_time)))
     # One pass tells whether the rows are new and whether each of them has an identity.
     nulls = [F.count_if(F.col(quote(column)).isNull()).alias(f"null:{column}") for column in identity]
@@ -50,9 +72,9 @@ def build_source(tables: Tables, name: str, source: SourceDeclaration) -> Commit
     return tables.overwrite(name, frame, details=details)
 
 
-def _check_columns(frame: DataFrame, source: SourceDeclaration, what: str) -> None:
+def _check_columns(schema: StructType, source: SourceDeclaration, what: str) -> None:
     known = (source.known_time,) if source.known_time and not is_duration(source.known_time) else ()
-    require_columns(frame, (*source.columns, source.event_time, *known, *source.row_id), what)
-    check_types(source.columns, frame.schema, what)
+    require_columns(schema, (*source.columns, source.event_time, *known, *source.row_id), what)
+    check_types(source.columns, schema, what)
     for column in (source.event_time, *known):
-        require_instant(frame.schema, column, f"the time `{column}` of {what},")
+        require_instant(schema, column, f"the time `{column}` of {what},")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -22,6 +22,7 @@ from feature_store.registry import Registry
 from feature_store.split import Split
 from feature_store.table import FeatureTable
 from feature_store.training_set import TrainingSets
+from feature_store.versions import Versions
 
 __all__ = ["FeatureStore"]
 
@@ -129,6 +130,7 @@ class FeatureStore:
         spine_time: str,
         label: str,
         label_known_time: str | None = None,
+        spine_known_time: str | None = None,
         split: Split | None = None,
         row_key: Sequence[str] = (),
         columns: Sequence[str] | None = None,
@@ -136,13 +138,15 @@ class FeatureStore:
         as_of: datetime | None = None,
         maturity: timedelta = timedelta(0),
         seed: int = 0,
+        on_stage: Callable[[str], None] = lambda _: None,
     ) -> TrainingSet:
         """Join examples with what was known at their time, and freeze them in one table.
 
         A row enters when `spine_time + maturity <= as_of`, its label is known (not null, and by `as_of` where
         `label_known_time` is given) and it lies inside the split. The table holds the spine's columns, the features,
         `split`, and `row_position` (0 to n - 1 by a seeded hash of the row key). The same definition over the same
-        inputs gives the same training set and writes nothing.
+        inputs gives the same training set and writes nothing. Of rows that share row key and spine time the one enters
+        whose label became known last; with `spine_known_time`, of rows that share the row key the last known version.
 
         Args:
             spine: A table's name, or a frame; a frame is recorded without a version.
@@ -151,6 +155,7 @@ class FeatureStore:
             spine_time: Column (timestamp) of the instant of prediction.
             label: Column of the label.
             label_known_time: Column (timestamp) of when it became known.
+            spine_known_time: Column (timestamp) of when a version of the spine's row became known; None: each row is one of its own.
             split: Parts of the training set; None: all rows are "train".
             row_key: Columns that identify an example; none: all columns of the spine.
             columns: Columns of the spine to carry beside the needed ones; None: all.
@@ -158,15 +163,26 @@ class FeatureStore:
             as_of: The instant as of which labels count (UTC; None: now).
             maturity: Age that an example needs before its label counts.
             seed: Seed of the order.
+            on_stage: Told what is done next, each time before some seconds or minutes of work.
 
         Raises:
             ContractError: No example, a null row key, or columns, types or keys that do not fit.
         """
+        now = _utc(as_of, "as_of")
+        versions = Versions(tuple(row_key), spine_known_time, now) if spine_known_time else None
         examples = Examples(spine_time, label, label_known_time, tuple(row_key), split, maturity, seed)
         assembly = Assembly.resolve(
-            self.tables, self._registry, spine, lookups, spine_time=spine_time, needed=examples.needed, columns=columns, where=where
+            self.tables,
+            self._registry,
+            spine,
+            lookups,
+            spine_time=spine_time,
+            needed=examples.needed,
+            columns=columns,
+            where=where,
+            versions=versions,
         )
-        return self._training_sets.create(name, assembly, examples, _utc(as_of, "as_of"))
+        return self._training_sets.create(name, assembly, examples, now, on_stage)
 
     def assemble(
         self, spine: str | DataFrame, lookups: Sequence[Lookup], *, spine_time: str, columns: Sequence[str] | None = None, where: str | None = None

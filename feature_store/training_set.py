@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,13 +17,16 @@ from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import Content, measure, row_hash
 from feature_store.delta import Tables, Transaction
 from feature_store.errors import ContractError, TableNotFound
-from feature_store.examples import Examples, take_census
+from feature_store.examples import ENTERED, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
 from feature_store.names import parse_table, quote
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.table import definition_digest
 
-__all__ = ["TrainingSets"]
+__all__ = ["STAGES", "TrainingSets"]
+
+# What making a training set consists of, in order.
+STAGES = ("counting examples", "joining features", "hashing the content")
 
 _TABLE = "training_sets"
 _SCHEMA = StructType(
@@ -51,25 +54,32 @@ class TrainingSets:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def create(self, name: str, assembly: Assembly, examples: Examples, as_of: datetime) -> TrainingSet:
+    def create(self, name: str, assembly: Assembly, examples: Examples, as_of: datetime, on_stage: Callable[[str], None]) -> TrainingSet:
         """Materialise a training set, or return it where it is there.
+
+        Args:
+            on_stage: Told what is done next; `STAGES` in this order.
 
         Raises:
             ContractError: The spine has no example as of the instant, a row without key, or columns that clash.
         """
         _check(assembly, examples, name)
+        on_stage(STAGES[0])
         census = take_census(assembly.spine, examples, as_of)
         definition = {"name": name, **assembly.document(), **examples.document()}
-        content = None if assembly.spine_name else census.content.digest
+        # The last instant tells no two sets apart where a correction may take an example away.
+        content = None if assembly.spine_name and not assembly.spine_known_time else census.content.digest
         known = definition_digest([definition, dict(assembly.inputs), census.until, content])
         identity = f"{name}_{known[:12]}"
         if found := self.find(identity):
             return found
         definition_hash = definition_digest(definition)
-        frame = _arranged(assembly, examples, census.layout, assembly.spine.where(examples.entered(assembly.spine, as_of)))
+        frame = _arranged(assembly, examples, census.layout, examples.mark(assembly.spine, as_of).where(ENTERED).drop(ENTERED))
         details = {"definition": definition_hash, "inputs": dict(assembly.inputs), "as_of": as_of.isoformat()}
         table = f"training_set_{identity}"
+        on_stage(STAGES[1])
         written = self._tables.overwrite(table, frame, transaction=Transaction(table), details=details, settings=_SETTINGS).snapshot
+        on_stage(STAGES[2])
         made = measure(self._tables.read(table, written.version))
         if made.rows != census.layout.rows:
             raise ContractError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.errors import ConflictError, ContractError, OpsError, RetryableError, TableNotFound
 
 __all__ = ["ConfigurationError", "ConflictError", "ContractError", "GateRefused", "OpsError", "RetryableError", "TableNotFound", "with_project"]
 
@@ -21,12 +21,6 @@ class GateRefused(OpsError):
     """A release gate did not pass, or had no evidence (exit code 3)."""
 
     exit_code = 3
-
-
-class RetryableError(OpsError):
-    """The same call may succeed later: too few free slots, a store that is away (exit code 4)."""
-
-    exit_code = 4
 
 
 def with_project(mend: str, project: str) -> str:

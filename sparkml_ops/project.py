@@ -136,9 +136,9 @@ class Project:
         """Decide whether a new model is due after a window, and train, judge and promote it if so."""
         return retrain.perform(self._work, window=window, on_demand=on_demand, generation=generation, as_of=as_of).record
 
-    def drift(self, window: str, *, generation: Generation = 0, as_of: datetime | str | None = None) -> DriftReport:
-        """Compare a scored window with the champion's training set."""
-        return drift.perform(self._work, window=window, generation=generation, as_of=as_of).record
+    def drift(self, window: str, *, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> DriftReport:
+        """Compare a scored window with the training set of the model that scored it."""
+        return drift.perform(self._work, window=window, slot=slot, generation=generation, as_of=as_of).record
 
     def monitor(self, window: str, *, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> MonitorReport:
         """Measure a scored window against the truth that is known, and estimate it where it is not."""

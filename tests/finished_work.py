@@ -91,6 +91,14 @@ class Night:
         """A lease of a retraining."""
         self._add(lease.TABLE, lease._SCHEMA, {**asdict(held), "decision": json.dumps(held.decision)})
 
+    def spine(self) -> None:
+        """The table of the project's rows, without one."""
+        kinds = {"id": "long", "at": "timestamp", "customer": "string", "distance": "double", "amount": "double", "label": "double"}
+        self.work.tables.ensure(
+            "events",
+            StructType.fromJson({"fields": [{"name": name, "type": kind, "nullable": True, "metadata": {}} for name, kind in kinds.items()]}),
+        )
+
     def _add(self, name: str, schema: StructType, row: Mapping[str, Any]) -> None:
         tables = self.work.tables
         tables.ensure(name, schema)

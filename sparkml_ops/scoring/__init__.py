@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparkml_ops.scoring.model import ScoringModel, load
 from sparkml_ops.scoring.reason import Reason
-from sparkml_ops.scoring.scoring_set import materialise, scoring_set_table
+from sparkml_ops.scoring.scoring_set import materialise, scoring_set_table, stored_set
 from sparkml_ops.scoring.target import finished, predictions, quarantine
 from sparkml_ops.scoring.udf import activate, predict_udf
 from sparkml_ops.scoring.window_pass import score
@@ -21,4 +21,5 @@ __all__ = [
     "quarantine",
     "score",
     "scoring_set_table",
+    "stored_set",
 ]

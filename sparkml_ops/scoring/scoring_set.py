@@ -18,7 +18,7 @@ from sparkml_ops.window import Window
 if TYPE_CHECKING:
     from feature_store import FeatureStore, Lookup
 
-__all__ = ["WINDOW", "input_versions", "materialise", "scoring_set_table"]
+__all__ = ["WINDOW", "input_versions", "materialise", "scoring_set_table", "stored_set"]
 
 WINDOW = "window"
 
@@ -65,8 +65,8 @@ def materialise(
         ContractError: The spine is empty, lacks a column, or has one named `window`.
     """
     name, transaction = scoring_set_table(target), _transaction(target, window.label, generation)
-    if landed := tables.landed(name, transaction):
-        return landed.snapshot
+    if stored := stored_set(tables, target, window, generation):
+        return stored
     _check_columns(spine.columns, (*row_key, spine_time))
     if not allow_empty and spine.isEmpty():
         raise ContractError(
@@ -80,6 +80,12 @@ def materialise(
     details = {WINDOW: window.label, "inputs": {**(spine_versions or {}), **inputs}}
     rows, where = frame.withColumn(WINDOW, F.lit(window.label)), {WINDOW: window.label}
     return tables.replace(name, rows, where, transaction=transaction, details=details, partition_by=(WINDOW,), settings=settings).snapshot
+
+
+def stored_set(tables: Tables, target: str, window: Window, generation: int = 0) -> Snapshot | None:
+    """The scoring set of a window where it is there; needs no Spark where the warehouse is a folder."""
+    landed = tables.landed(scoring_set_table(target), _transaction(target, window.label, generation))
+    return None if landed is None else landed.snapshot
 
 
 def input_versions(tables: Tables, target: str, scoring_set: Snapshot, window: str, generation: int) -> dict[str, int]:

@@ -11,6 +11,7 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.progress import track
 from sparkml_ops.records import Snapshot
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.inputs import check_sources
 from sparkml_ops.verbs.outcome import Outcome, Plan, Task, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
@@ -40,7 +41,8 @@ def plan(work: Work, *, as_of: datetime | str | None = None) -> Plan:
     ]
     writes = [f"table {source.table_name(name)}" for name, source in sources.items() if source.builder]
     writes += [f"table {name}" for name in features]
-    return make_plan(work, _task(work, as_of), reads=reads, writes=writes, notes=["a table whose sources did not change is not written"])
+    notes = ["a table whose sources did not change is not written"]
+    return make_plan(work, _task(work, as_of), reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
 def _task(work: Work, as_of: datetime | str | None) -> Task[tuple[Snapshot, ...]]:
@@ -69,4 +71,5 @@ def _task(work: Work, as_of: datetime | str | None) -> Task[tuple[Snapshot, ...]
     key = RunKey("build-features", config.project, "features", window=window)
     # Without a clock "now" moves on, so each call looks at its sources again.
     declared = ("sources", "features")
-    return Task(key, tuple[Snapshot, ...], declared, body, repeatable=as_of is not None, wrote=lambda: any(wrote))
+    repeatable = as_of is not None
+    return Task(key, tuple[Snapshot, ...], declared, body, repeatable=repeatable, wrote=lambda: any(wrote), check=lambda _: check_sources(work))

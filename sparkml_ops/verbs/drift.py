@@ -75,7 +75,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
             work.tables,
             reference=reference.snapshot,
             reference_where={"split": "train"} if declared.split is not None else None,
-            current=score.scoring_set(work, window, scored.key.generation),
+            current=score.scoring_set(work, window, scored.key.generation, as_of=scored.as_of),
             current_where={"window": window.label},
             exclude=(*declared.row_key, declared.time, *score.keys_alone(declared)),
             project=project,

@@ -99,7 +99,10 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, now: dateti
             for label, number in generations.items()
         ]
         windows = [subject.window for subject in subjects]
-        truth = monitoring.known_truth(score.spine(work), training_set.declaration(work), windows, now)
+        declared = training_set.declaration(work)
+        # With a known time of its own each label that was known counts, so that the lag is that of the first.
+        spine = score.spine(work, as_of=now if declared.label_known_time is None else None)
+        truth = monitoring.known_truth(spine, declared, windows, now)
         rows = monitoring.observations(_predicted(work, windows, slot), truth)
         measured_by = MonitorRun(key.project, key.target, slot, run_id, now)
         return monitoring.measure(work.tables, rows, subjects, measured_by, work.sections.monitoring)

@@ -78,6 +78,7 @@ class Task(Generic[R]):
         settle: The key to enter in the ledger where only the work itself tells it; an entry that is there already
             says that another call did the work.
         restore: Makes the record from its document, where that is more than its plain fields.
+        check: Refuses, before Spark starts, what cannot be done as of an instant; a plan asks it as well.
     """
 
     key: RunKey
@@ -88,6 +89,7 @@ class Task(Generic[R]):
     wrote: Callable[[], bool] = field(default=lambda: True)
     settle: Callable[[], RunKey] | None = None
     restore: Callable[[Mapping[str, Any]], R] | None = None
+    check: Callable[[datetime], None] = field(default=lambda _: None)
 
 
 def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -> Outcome[R]:
@@ -105,6 +107,7 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
             logger.info("%s: already done%s", key.verb, _version(finished.record))
             restore = task.restore or TypeAdapter(task.kind).validate_python
             return Outcome(restore(finished.record), False, finished.run_id, _since(started))
+        task.check(now)
         run_id = uuid.uuid4().hex
         with logs.work(run_id=run_id):
             logger.info("%s: started as of %s", key.verb, now.isoformat(timespec="seconds"))
@@ -119,9 +122,19 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
             return Outcome(record, fresh, run_id, _since(started))
 
 
-def plan(work: Work, task: Task[Any], *, reads: Sequence[str], writes: Sequence[str], notes: Sequence[str] = ()) -> Plan:
-    """The plan of a task."""
+def plan(
+    work: Work,
+    task: Task[Any],
+    *,
+    reads: Sequence[str],
+    writes: Sequence[str],
+    notes: Sequence[str] = (),
+    as_of: datetime | str | None = None,
+) -> Plan:
+    """The plan of a task; what the verb would refuse at once is refused here."""
     done = task.repeatable and work.ledger.find(task.key) is not None
+    if not done:
+        task.check(clock.resolve(as_of))
     return Plan(task.key.text, done, tuple(reads), () if done else tuple(writes), tuple(notes))
 
 

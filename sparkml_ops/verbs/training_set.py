@@ -7,10 +7,13 @@ from datetime import datetime
 from pyspark.sql import SparkSession
 
 from feature_store.declaration import TrainingSetDeclaration
+from feature_store.training_set import STAGES
 from sparkml_ops.config.root import Config
 from sparkml_ops.errors import ConfigurationError
+from sparkml_ops.progress import track
 from sparkml_ops.records import TrainingSet
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.inputs import check_spine, spine_known_time
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
@@ -64,7 +67,8 @@ def plan(
     """What the verb would read and write."""
     declared = declaration(work)
     reads = [f"spine {declared.spine}", *(f"features {lookup.table}" for lookup in declared.lookups)]
-    return make_plan(work, _task(work, until, since, generation), reads=reads, writes=[f"table training_set_{work.config.project}_<hash>"])
+    writes = [f"table training_set_{work.config.project}_<hash>"]
+    return make_plan(work, _task(work, until, since, generation), reads=reads, writes=writes, as_of=as_of)
 
 
 def declaration(work: Work) -> TrainingSetDeclaration:
@@ -85,8 +89,14 @@ def _task(work: Work, until: datetime | str, since: datetime | str | None, wante
     name = work.config.project
 
     def body(run_id: str, now: datetime) -> TrainingSet:
-        return work.store.training_set(**options, name=name, as_of=now)
+        with track("training-set", len(STAGES)) as advance:
+            known = spine_known_time(work, declared)
+            made = work.store.training_set(
+                **options, spine_known_time=known, name=name, as_of=now, on_stage=lambda stage: advance(STAGES.index(stage), stage)
+            )
+            advance(len(STAGES), "")
+        return made
 
     window = end.isoformat() if start is None else f"{start.isoformat()}..{end.isoformat()}"
     key = generation(work, RunKey("training-set", work.config.project, name, window=window), wanted)
-    return Task(key, TrainingSet, ("training_set", "features"), body)
+    return Task(key, TrainingSet, ("training_set", "features"), body, check=lambda _: check_spine(work, declared, label=True))

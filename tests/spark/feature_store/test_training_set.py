@@ -302,6 +302,65 @@ class TestRefusals:
         assert not local.store.tables.exists("training_sets")
 
 
+VERSIONS = "row bigint, at timestamp, label double, label_known timestamp, seen timestamp, kept boolean, version bigint"
+
+
+def corrected_rows() -> pd.DataFrame:
+    """Examples with up to three versions: other labels, times and conditions, some labels taken back, some versions twice."""
+    draw = np.random.default_rng(4)
+    row = draw.integers(0, 40, 90)
+    seen = [START + timedelta(hours=int(hours)) for hours in draw.integers(0, 12, 90)]
+    return pd.DataFrame(
+        {
+            "row": row,
+            "at": [START - timedelta(hours=int(number % 3 == 0 and moved)) for number, moved in zip(row, draw.integers(0, 2, 90), strict=True)],
+            "label": [None if draw.random() < 0.15 else float(draw.integers(0, 2)) for _ in range(90)],
+            "label_known": [time + timedelta(minutes=int(late)) for time, late in zip(seen, draw.integers(0, 2, 90) * 150, strict=True)],
+            "seen": seen,
+            "kept": draw.random(90) < 0.8,
+            "version": range(90),
+        }
+    )
+
+
+def entering(rows: pd.DataFrame, as_of: datetime, *, by_seen: bool) -> list[int]:
+    """The versions that enter, from the rule."""
+    if by_seen:
+        rows = rows[rows.seen <= as_of]
+        rows = rows[rows.seen == rows.groupby("row").seen.transform("max")]
+    rows = rows[rows.kept & (rows.label_known <= as_of)]
+    last = rows[rows.label_known == rows.groupby(["row", "at"]).label_known.transform("max")]
+    return sorted(last[last.label.notna()].version)
+
+
+@pytest.mark.parametrize("known", [None, "seen"])
+def test_of_a_corrected_example_the_last_known_version_enters(spark: SparkSession, tmp_path: Path, known: str | None) -> None:
+    """By its label's known time; by its own where the spine has one: then a later version takes an earlier one away, whatever it says."""
+    store, rows = fs.FeatureStore(spark, root=str(tmp_path)), corrected_rows()
+    store.tables.overwrite("examples", to_spark(spark, rows, VERSIONS))
+    ids = set()
+    for hours in (6, 12):
+        as_of = START + timedelta(hours=hours)
+        made = store.training_set(
+            "examples",
+            (),
+            name="corrected",
+            spine_time="at",
+            label="label",
+            label_known_time="label_known",
+            spine_known_time=known,
+            row_key=("row",),
+            where="kept",
+            as_of=as_of,
+        )
+        found = sorted(row["version"] for row in store.load(made).select("version").collect())
+
+        assert found == entering(rows, as_of, by_seen=known is not None)
+        assert found != sorted(rows[rows.kept & (rows.label_known <= as_of) & rows.label.notna()].version)
+        ids.add(made.id)
+    assert len(ids) == 2
+
+
 def test_a_frame_as_lookup_is_part_of_the_identity_but_cannot_be_proved(local: Flights) -> None:
     """Its content is hashed into the id; nothing is kept to read it again."""
     rows = local.store.read("delays")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -375,6 +376,8 @@ class TestRefusals:
         project = Project.open(lived.folder / "conf", "tiny", spark=spark)
 
         assert project.monitor(DAYS[0], as_of=instant(1)) == lived.monitor(DAYS[0], instant(1)).record
+        versions = {json.loads(row[0]).get("events") for row in project.predictions().select("feature_versions").distinct().collect()}
+        assert versions == {0}, "each prediction says which version of the spine it was made from"
 
 
 def without_runs(place: Place) -> list[dict[str, Any]]:

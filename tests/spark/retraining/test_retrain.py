@@ -23,7 +23,7 @@ from sparkml_ops.verbs import retrain
 from sparkml_ops.verbs.retry import find_work
 from sparkml_ops.verbs.work import Work
 
-CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-02-22"
+CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-03-01"
 JANUARY, FEBRUARY = "2020-01", "2020-02"
 OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host"}
 POLICY = {"labels": 300, "minimum_labels": 200, "cooldown": "10d", "schedule": "90d"}
@@ -37,7 +37,9 @@ def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
     declared = {**training["training_set"], "split": {"validation": 0.2, "evaluation": "10d"}}
     write(place, "training.yaml", {**training, "training_set": declared})
     write(place, "retraining.yaml", {"retraining": {"policy": POLICY}})
-    place.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
+    # The tiny project's rows, spread over all of February: a window is scored when it has ended.
+    spread = F.timestamp_micros(F.lit(1_577_836_800_000_000) + F.col("id") * F.lit(5_700_000_000))
+    place.tables(spark).overwrite("events", events(spark).where("id is not null").withColumn("at", spread).coalesce(1))
     project = place.project(spark)
     project.build_features(as_of=NOW)
     result = project.train(project.training_set(until=CHAMPION_UNTIL, as_of=FIRST), as_of=FIRST)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
-from pyspark.sql import DataFrame
+import yaml
+from pyspark.sql import DataFrame, SparkSession
+from tiny_project import Place
 
 import feature_store as fs
 from feature_store.delta import Tables
 from feature_store.records import Snapshot
+from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring import materialise
 from sparkml_ops.scoring.scoring_set import input_versions
+from sparkml_ops.verbs import score
+from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
 JULY, AUGUST = Window.parse("2013-07"), Window.parse("2013-08")
@@ -99,3 +106,50 @@ def test_a_column_of_another_type_is_refused(tables: Tables) -> None:
 
     with pytest.raises(ContractError, match="`flight_id` is bigint there and string here"):
         made(tables, spine(tables, AUGUST).selectExpr("string(flight_id) AS flight_id", "origin", "scheduled"), AUGUST)
+
+
+def corrections() -> list[tuple[Any, ...]]:
+    """Rows of July by id, time and when they were known: corrected, moved to another month, doubled, not known in time, without a key."""
+    days = [
+        (1, 1, 2),
+        (2, 2, 2),
+        (2, 2, 5),
+        (3, 3, 3),
+        (3, 40, 6),
+        (4, 40, 4),
+        (4, 4, 9),
+        (5, 5, 5),
+        (5, 5, 5),
+        (6, 6, 6),
+        (6, 6, 60),
+        (7, 7, None),
+        (None, 8, 8),
+        (None, 8, 9),
+    ]
+    return [(key, july(at), None if known is None else july(known), float(version)) for version, (key, at, known) in enumerate(days)]
+
+
+def july(day: float) -> datetime:
+    return JULY.start + timedelta(days=day)
+
+
+def test_the_verb_takes_the_last_version_known(spark: SparkSession, tmp_path: Path) -> None:
+    """Where the spine's source has a known time; the spine's version is pinned and recorded, whatever is written to it later."""
+    place, rows = Place(tmp_path), pd.DataFrame(corrections(), columns=["id", "at", "seen", "distance"])
+    source = {"table": "events", "event_time": "at", "known_time": "seen", "row_id": ["id"]}
+    (tmp_path / "conf" / "projects" / "tiny" / "sources.yaml").write_text(yaml.safe_dump({"sources": {"events": source}}))
+    overrides = ("training_set.lookups=[]", "training_set.columns=[distance]")
+    work = Work(load(tmp_path / "conf", "tiny", overrides=overrides), spark)
+    frame = spark.createDataFrame(corrections(), "id bigint, at timestamp, seen timestamp, distance double")
+    place.tables(spark).overwrite("events", frame.coalesce(1).where("id = 1"))
+    spine_now = place.tables(spark).overwrite("events", frame.coalesce(1)).snapshot
+
+    made = score.scoring_set(work, JULY, as_of=july(31))
+
+    known = rows[rows.seen.notna() & (rows.seen <= july(31))]
+    last = known[known.id.isna() | (known.seen == known.groupby("id").seen.transform("max"))]
+    expected = sorted(last[last["at"] < JULY.end].distance)
+    assert sorted(row["distance"] for row in work.tables.read(made.table).collect()) == expected == [0, 2, 6, 7, 8, 9, 12, 13]
+    assert input_versions(work.tables, "tiny_scores", made, "2013-07", 0) == {"events": spine_now.version, made.table: made.version}
+    work.tables.append("events", frame)
+    assert score.scoring_set(work, JULY, as_of=july(31)) == made

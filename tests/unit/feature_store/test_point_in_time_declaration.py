@@ -59,6 +59,12 @@ def test_aggregate_refuses(arguments: tuple[Any, ...], options: dict[str, Any], 
         Aggregate(*arguments, **options)
 
 
+def test_an_aggregate_s_options_have_names() -> None:
+    """What follows function, column and window says what it is."""
+    with pytest.raises(TypeError, match="positional"):
+        Aggregate("sum", "amount", "7d", "amount > 0")  # type: ignore[misc]
+
+
 def test_aggregate_names() -> None:
     """Features are named by column, function and window; a count of rows has no column."""
     named = [

@@ -76,6 +76,7 @@ def test_what_the_work_was_about_comes_from_the_ledger(night: Night, target: str
         "train": night.enter("train", RESULT, as_of="2020-02-01", target="tiny_1a2b"),
         "register": night.enter("register", {"version": 1}, as_of="2020-02-01", target="tiny", window="abc"),
     }
+    night.spine()
     work = night.work
     again = find_work(work, runs[target])
     plan = again.plan(work)
@@ -115,6 +116,7 @@ def test_an_unknown_or_ambiguous_id_names_the_newest(night: Night) -> None:
 
 def test_the_command_says_what_it_will_do_and_plans_without_writing(night: Night) -> None:
     """`--plan` leaves the ledger as it is."""
+    night.spine()
     run = night.enter("training-set", TRAINING_SET, as_of="2020-02-01", target="tiny", window="2020-01-01T00:00:00+00:00")
 
     done = CliRunner().invoke(app, ["runs", "retry", run[:8], "--project", "tiny", "--conf", str(night.place.folder / "conf"), "--plan", "--json"])
