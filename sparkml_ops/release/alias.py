@@ -38,7 +38,9 @@ class AliasState:
         last = self.last
         recorded = "none" if last is None else f"version {last.to_version} (event {last.id}, {last.reason} at {last.at:%Y-%m-%d %H:%M} UTC)"
         place = "no version" if self.version is None else f"version {self.version}"
-        again = "set it again in MLflow, or accept that it is gone with `sparkml-ops reconcile`; then `sparkml-ops rollback` makes it the champion again"
+        again = (
+            "set it again in MLflow, or accept that it is gone with `sparkml-ops reconcile`; then `sparkml-ops rollback` makes it the champion again"
+        )
         return ContractError(
             f"{self.model}@{CHAMPION} at {place}, moved by hand in MLflow",
             expected=f"what the last event says: {recorded}",
