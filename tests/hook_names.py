@@ -72,6 +72,7 @@ ELSEWHERE = {
         "of drift and monitor",
     ),
     "delta.commit.retrainings": "of retrain",
+    "delta.commit.probe": "of doctor",
 }
 _WRITES = {"append", "add", "overwrite", "replace", "merge"}
 

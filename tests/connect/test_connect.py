@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
+from ended import run
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -12,8 +16,11 @@ from tiny_project import AS_OF, ROWS, WINDOW, Place
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
+from feature_store.testing import assert_pit_equal, generators, window_oracle
+from feature_store.windows import Aggregate, windows_at
 from sparkml_ops import scoring
 from sparkml_ops.project import Project
+from sparkml_ops.records import to_json
 
 pytestmark = pytest.mark.timeout(3600)  # of the fixtures too, on a busy machine
 
@@ -65,16 +72,36 @@ def test_features_follow_their_source(place: Place, spark: SparkSession) -> None
     assert tables.read("customers", snapshot.version).where("at >= '2020-03-01'").select("amount").first()[0] == 4.0
 
 
-def test_a_window_is_scored_and_its_drift_measured(place: Place, spark: SparkSession) -> None:
-    """Each row is a prediction or in quarantine; both drift columns have their verdict."""
+def test_a_trailing_window_is_what_the_oracle_says(spark: SparkSession) -> None:
+    """Late, corrected and null rows included."""
+    spine, events = generators.spine_rows(1, 50), generators.event_rows(1, 100)
+    aggregates = [Aggregate("sum", "amount", "36h"), Aggregate("last", "city", "2d"), Aggregate("distinct", "city", "2d")]
+    names = {"keys": ("customer", "shop"), "spine_time": "at", "event_time": "happened", "known_time": "known", "row_id": "row"}
+
+    found = windows_at(
+        generators.to_spark(spark, spine, generators.SPINE), generators.to_spark(spark, events, generators.EVENTS, partitions=3), aggregates, **names
+    )
+
+    assert_pit_equal(found, window_oracle(events, aggregates, spine=spine, **names))
+
+
+def test_a_window_is_scored_and_its_drift_measured(place: Place, spark: SparkSession, tmp_path: Path) -> None:
+    """Each row is a prediction or in quarantine; the report on both drift columns is the one that a session with a JVM of its own makes."""
     project = place.project(spark)
     scored = project.score(WINDOW, as_of=AS_OF)
+    local = place.copy(tmp_path / "local")
+    command = [sys.executable, "-m", "sparkml_ops", "drift", *local.options(), "--window", WINDOW, "--json"]
+    # What the client has set would make the command a client too.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    expected = run(command, {**environment, "SPARK_LOCAL_IP": "127.0.0.1"}, tmp_path).record
     report = project.drift(WINDOW, as_of=AS_OF)
 
     assert scored.quarantined == 1
     assert project.predictions(WINDOW).count() == scored.rows
     assert scored.rows < ROWS
-    assert set(report.to_pandas()["column"]) >= {"distance", "customer"}
+    assert {name: column["verdict"] for name, column in expected["columns"].items()} == {"distance": "no drift", "customer": "no drift"}
+    # A client makes a table before its first commit.
+    assert {**json.loads(to_json(report)), "snapshot": None} == {**expected, "snapshot": None}
 
 
 def test_the_public_function_gives_what_was_stored(place: Place, spark: SparkSession) -> None:

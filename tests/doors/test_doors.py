@@ -159,6 +159,19 @@ def test_each_door_refuses_with_the_same_exit_code(door: str, doors: Doors, copi
     assert "engine" in said["found"]
 
 
+def test_a_refused_gate_is_code_3_and_what_may_pass_code_4(doors: Doors, scored: dict[str, Ended], copies: dict[str, Place]) -> None:
+    """No report of this model under these gates; scores older than promised. Neither starts Spark."""
+    assert scored["console_script"].record
+    place = copies["console_script"]
+    refused = doors.console_script(place, "promote", ["--set", "release.minimum_rows=11"])
+    stale = doors.console_script(place, "status", ["--set", "scoring.freshness=35d", "--as-of", "2031-01-01"])
+    said = next(json.loads(line) for line in refused.errors.splitlines() if line.startswith('{"error"'))
+
+    assert (refused.status, said["exit_code"], refused.output) == (3, 3, "")
+    assert "no gate report of version 1" in said["found"]
+    assert (stale.status, stale.records[-1]["stale"]) == (4, True)
+
+
 def test_executors_import_the_wheel_and_not_the_checkout(doors: Doors, installed: Installed) -> None:
     """Two tasks on two executors run the second environment, in another folder and with another home; nothing of the checkout is in reach."""
     ended = doors.submit(submit_command("score").partition("jobs/")[0] + str(Path(__file__).with_name("where.py")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from object_store import SECRET, ObjectStore
 from pyspark.sql import SparkSession
 from tiny_project import AS_OF, WINDOW, Place, content
 
+from feature_store import hooks
 from sparkml_ops.project import Project
 from sparkml_ops.storage import Storage
 
@@ -30,7 +32,12 @@ def trained(
 
     overrides = ("training.backend=horovod", "training.workers=2")
     two = Project.open(places[0].folder / "conf", "tiny", overrides=overrides, spark=spark)
-    two.train(as_of=AS_OF)
+    passed = tmp_path_factory.mktemp("passed") / "train"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(hooks.VARIABLE, json.dumps({"record": str(passed)}))
+        two.train(as_of=AS_OF)
+    # A checkpoint an epoch: the second is all that the two had to do.
+    assert passed.read_text().split().count("storage.publish.checkpoint_manifest:after") == 1
     disk.train(as_of=AS_OF)
     for project in (remote, disk):
         project.promote(project.register(as_of=AS_OF), as_of=AS_OF)

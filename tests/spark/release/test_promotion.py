@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import mlflow.artifacts
 import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
+from warehouses import WAYS, opened
 
 from feature_store.delta import Tables
-from feature_store.names import Warehouse
 from feature_store.records import TrainingSet
 from sparkml_ops import release
 from sparkml_ops.config.release import ReleaseSection
@@ -44,6 +44,8 @@ GOOD = {
     "baseline_logistic_log_loss": 0.45,
     "baseline_rate_log_loss": 0.53,
 }
+
+both_ways = pytest.mark.parametrize("place", WAYS, indirect=True)
 
 
 @dataclasses.dataclass
@@ -101,19 +103,23 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def shared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """One warehouse for all tests here: reports and events of several models share their tables."""
-    return Tables(spark, Warehouse(root=str(tmp_path_factory.mktemp("warehouse"))))
+def shared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tables]]:
+    """One warehouse of each way for all tests here: reports and events of several models share their tables."""
+    folder = tmp_path_factory.mktemp("warehouse")
+    with opened("path", spark, folder) as by_path, opened("catalog", spark, folder) as by_name:
+        yield {"path": by_path, "catalog": by_name}
 
 
 @pytest.fixture
-def place(*, shared: Tables, tracking: Tracking, artifact: Path, training_set: TrainingSet, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    """The artifact is published as training leaves it."""
+def place(
+    *, shared: dict[str, Tables], tracking: Tracking, artifact: Path, training_set: TrainingSet, tmp_path: Path, request: pytest.FixtureRequest
+) -> Place:
+    """The artifact is published as training leaves it; tables lie below a folder unless a test is about both ways."""
     storage = Storage(str(tmp_path / "storage"))
     for path in artifact.iterdir():
         storage.publish_file(f"training/artifact/{path.name}", path, kind="artifact")
     name = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
-    return Place(shared, tracking, storage, training_set, SETTINGS.model_copy(update={"model": f"flights_{name}"}))
+    return Place(shared[getattr(request, "param", "path")], tracking, storage, training_set, SETTINGS.model_copy(update={"model": f"flights_{name}"}))
 
 
 def test_registering_twice_gives_one_version_and_one_report(place: Place, artifact: Path) -> None:
@@ -251,6 +257,7 @@ def test_another_promotion_first_finishes_the_one_that_was_killed(place: Place) 
     assert (place.alias, place.moves) == (2, [(None, 1, "promote"), (1, 2, "promote")])
 
 
+@both_ways
 def test_of_two_promotions_at_once_one_wins(place: Place) -> None:
     """The number of an event is taken once; the loser is told and changes nothing."""
     place.champions(1)
@@ -290,6 +297,7 @@ def test_an_alias_from_before_the_first_event_is_told_too(place: Place) -> None:
     assert place.moves == [(None, 1, "by hand")]
 
 
+@both_ways
 def test_an_alias_that_was_deleted_is_told(place: Place) -> None:
     """No champion where the history has one is a change by hand as well; accepted, a rollback undoes it, whatever was registered since."""
     _, second = place.champions(2)

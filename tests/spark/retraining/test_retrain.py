@@ -206,3 +206,16 @@ def test_the_plan_says_what_would_be_decided_and_writes_nothing(place: Place, sp
     assert "alias champion, if the gates pass" in plan.writes
     assert not place.tables(spark).exists("retrainings")
     assert retrainings(place.project(spark)) == []
+
+
+def test_an_earlier_window_that_lost_its_values_is_not_trained_on(place: Place, spark: SparkSession) -> None:
+    """The newest window is sound and its labels are enough; the report of the one before says fault, and the plan no."""
+    broken = F.when(F.col("at") >= F.lit("2020-02-01").cast("timestamp"), F.col("distance"))
+    place.tables(spark).overwrite("events", events(spark).where("id is not null").withColumn("distance", broken).coalesce(1))
+    project = place.project(spark)
+    project.score(JANUARY, as_of=NOW, generation="next")
+    assert project.drift(JANUARY, as_of=NOW, generation="next")["distance"].verdict == "fault"
+    plan = retrain.plan(Work(load(place.folder / "conf", "tiny"), spark), window=FEBRUARY, as_of=NOW)
+
+    assert plan.notes[0].startswith("no: contract failure in 1 columns (distance in 2020-01)")
+    assert plan.writes == ()

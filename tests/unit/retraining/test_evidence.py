@@ -13,7 +13,7 @@ from finished_work import TRAINING_SET, WALL, Night
 from pydantic import TypeAdapter
 
 from sparkml_ops.config.retraining import PolicySection
-from sparkml_ops.errors import ContractError
+from sparkml_ops.errors import ContractError, RetryableError
 from sparkml_ops.records import ModelVersion
 from sparkml_ops.retraining.evidence import Sources, gather
 from sparkml_ops.retraining.lease import Lease, leases
@@ -283,15 +283,23 @@ class TestRange:
         assert seen.asked == [instant("2020-01-01"), instant("2020-01-01"), instant("2020-01-20")]
 
 
+YES = {"window": "2020-01", "as_of": "2020-02-01", "decision": "yes", "trigger": "on demand", "reason": "r", "evidence": {}, "champion": 1}
+
+
+def lent(night: Night, number: int, window: str, expires_at: datetime) -> Lease:
+    """A lease of a process on another machine."""
+    held = Lease(number, "tiny", f"retrain/tiny/tiny/{window}/-/0", "elsewhere", 1, 1.0, instant("2020-02-01"), expires_at, {**YES, "window": window})
+    night.lend(held)
+    return held
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_work_that_is_interrupted_gives_its_lease_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]) -> None:
     """A notebook whose cell was stopped lives on; what it had decided is gone on with by whoever comes next."""
     night = Night(tmp_path / "p")
-    decision = {"window": "2020-01", "as_of": "2020-02-01", "decision": "yes", "trigger": "on demand", "reason": "r", "evidence": {}, "champion": 1}
-    begun = Lease(1, "tiny", "retrain/tiny/tiny/2020-01/-/0", "elsewhere", 1, 1.0, instant("2020-02-01"), WALL - timedelta(hours=1), decision)
-    night.lend(begun)
+    lent(night, 1, "2020-01", WALL - timedelta(hours=1))
 
-    def stopped(*given: object, **options: object) -> None:
+    def stopped(*given: object) -> None:
         raise stop
 
     monkeypatch.setattr(retrain, "_path", stopped)
@@ -301,4 +309,17 @@ def test_work_that_is_interrupted_gives_its_lease_up(tmp_path: Path, monkeypatch
 
     assert [lease.mine for lease in held] == [False, True, True]
     assert (held[-2].alive(held[-1].expires_at - timedelta(seconds=1)), held[-1].alive(held[-1].expires_at)) == (True, False)
-    assert held[-1].decision == decision
+    assert held[-1].decision == YES
+
+
+def test_a_decision_of_before_waits_for_who_trains_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work that was cut off looks at no evidence any more; the lease of another window holds it back until that one is in the ledger."""
+    night = Night(tmp_path / "p")
+    lent(night, 1, "2020-01", WALL - timedelta(hours=1))
+    other = lent(night, 2, "2020-02", datetime.now(UTC) + timedelta(hours=1))
+    monkeypatch.setattr(retrain, "_path", lambda work, decision, repeat: decision)
+
+    with pytest.raises(RetryableError, match="retrain/tiny/tiny/2020-02/-/0 in training in process 1 on elsewhere"):
+        retrain.perform(night.work, window="2020-01", as_of="2020-02-01")
+    night.enter("retrain", other.decision, as_of="2020-02-01", target="tiny", window="2020-02")
+    assert retrain.perform(night.work, window="2020-01", as_of="2020-02-01").record.window == "2020-01"
