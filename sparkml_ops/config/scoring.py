@@ -43,6 +43,10 @@ class ScoringSection(Section):
         description='age of the end of the newest window at which `status` calls scores, drift and performance stale, as "35d"; null: never',
     )
     allow_empty: bool = Field(default=False, description="whether a window without rows is a result (it deletes the slot's rows) or refused")
+    allow_open: bool = Field(
+        default=False,
+        description="whether a window may be scored before it has ended, with the rows that are there; later ones need another generation",
+    )
     allowed_loaders: tuple[str, ...] = Field(default=(), description="modules that may load models of other kinds, as mlflow.sklearn; they run code")
     checks: dict[str, CheckSection] = Field(default_factory=dict, description="rules by column of the scoring set")
 

@@ -41,7 +41,7 @@ def run(
         window: `2013-07`, `2013-07-14` or `2013-07-14T05`, of the spine time, UTC.
         slot: Role under which predictions are stored; also the alias that names the model.
         generation: A deliberate repeat; "next" is one more than the newest finished one.
-        as_of: What became known later is left out; the window has ended by then.
+        as_of: What became known later is left out; the window has ended by then, unless `scoring.allow_open`.
 
     Raises:
         ContractError: The window has not ended, or its rows do not fit; the table of the predictions is as it was.
@@ -150,11 +150,11 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Sco
 
 def _check(work: Work, window: Window, generation: int, now: datetime) -> None:
     """Refuse a window that has not ended, and a spine that cannot be scored."""
-    if window.end > now:
+    if window.end > now and not work.sections.scoring.allow_open:
         raise ContractError(
             f"window {window.label} as of {now.isoformat()}",
             expected=f"a window that has ended: this one does at {window.end.isoformat()}",
-            mend="score it then, or a smaller window: rows that come later would have no prediction",
+            mend="score it then, or a smaller window: rows that come later would have no prediction. Of rows known beforehand: scoring.allow_open=true",
         )
     if scoring.stored_set(work.tables, work.sections.scoring.target, window, generation) is None:
         check_spine(work, training_set.declaration(work), label=False)

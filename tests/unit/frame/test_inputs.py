@@ -171,6 +171,13 @@ class TestWindow:
             score.perform(given.work, window="2020-02", as_of="2020-02-29T23:59:59")
         score._check(given.work, Window.parse("2020-02"), 0, Window.parse("2020-02").end)
 
+    def test_one_may_be_allowed_before_it_ends(self, given: Given) -> None:
+        """Rows that are known beforehand, as tomorrow's flights."""
+        given.stored(CONTRACT)
+        work = Work(load(given.night.place.folder / "conf", "tiny", overrides=("scoring.allow_open=true",)))
+
+        score._check(work, Window.parse("2020-02"), 0, Window.parse("2020-02").start)
+
 
 class TestLog:
     @pytest.mark.parametrize("text", ["garbage\n", "", '{"protocol": 1}\n'])
