@@ -120,7 +120,7 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     assert decision.challenger is not None
     assert (decision.challenger.version, project.champion) == (2, decision.challenger)
     assert retrainings(project) == [FEBRUARY]
-    assert steps(project, "training-set")[1:] == [("2020-01-18T00:00:00+00:00..2020-02-12T00:00:00+00:00", "", 0)]
+    assert steps(project, "training-set")[1:] == [("2020-01-26T00:00:00+00:00..2020-02-20T00:00:00+00:00", "", 0)]
 
 
 def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: SparkSession) -> None:
@@ -141,7 +141,7 @@ def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: Spark
     assert (again.decision, again.trigger) == ("yes", "labels")
     assert decision.challenger is not None
     assert (decision.challenger.version, again.challenger.version) == (2, 3)
-    unseen = f"{CHAMPION_UNTIL}T00:00:00+00:00..2020-02-12T00:00:00+00:00"
+    unseen = f"{CHAMPION_UNTIL}T00:00:00+00:00..2020-02-20T00:00:00+00:00"  # ten days of evaluation before the clock
     assert steps(project, "training-set")[1:] == [(unseen, "", 0), (unseen, "", 1)]
     assert steps(project, "train")[1:] == [("", "warm-tiny-1", 0), ("", "warm-tiny-1", 1)]
 
