@@ -21,10 +21,12 @@ from sparkml_ops import session
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = ("architecture", "examples", "unit", "spark", "e2e", "doors", "guides", "storage", "faults", "connect", "distributed")
-# These start JVMs that live for a minute or less: the second compiler would take more time than it saves, and the
+# These start many JVMs, or ones that live for a minute or two: the second compiler would take more time than it saves, and the
 # archive of classes helps those too that are no session of ours. Java would speak on standard output where it is unfit.
-SHORT_LIVED = {"doors", "storage", "connect"}
-SHORT_LIVED_JAVA = f"-XX:TieredStopAtLevel=1 -XX:SharedArchiveFile={session.class_archive()} -Xshare:auto -Xlog:disable"
+SHORT_LIVED = {"doors", "guides", "storage", "connect", "distributed"}
+SHORT_LIVED_JAVA = (
+    f"-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:SharedArchiveFile={session.class_archive()} -Xshare:auto -Xlog:disable"
+)
 _COUNTS = re.compile(r"(\d+) (passed|failed|skipped|errors?)")
 
 
