@@ -31,7 +31,7 @@ from pyspark.sql.types import StructType
 
 from feature_store import hooks
 from feature_store.address import for_python
-from feature_store.errors import ConflictError, ContractError, RetryableError, TableNotFound
+from feature_store.errors import ConflictError, ContractError, RetryableError, TableNotFound, first_line
 from feature_store.names import Warehouse, parse_table, quote
 from feature_store.records import Snapshot
 
@@ -440,7 +440,7 @@ def _reading(name: str, place: str) -> Iterator[None]:
     except deltalake.exceptions.DeltaError as error:
         # The library's own words end in a trace of its threads.
         raise ContractError(
-            f"an unreadable log of table `{name}` ({_first_line(error)})",
+            f"an unreadable log of table `{name}` ({first_line(error)})",
             expected=f"a Delta log under {place}/_delta_log",
             mend="restore its files from a backup, or remove the table and build it again",
         ) from error
@@ -450,10 +450,6 @@ def _reading(name: str, place: str) -> Iterator[None]:
             expected=f"{place} to be readable",
             mend="run again when the store is back, or correct its address and credentials",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
 
 
 def _last_line(error: Exception) -> str:

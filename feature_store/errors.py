@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["ConflictError", "ContractError", "OpsError", "RetryableError", "TableNotFound"]
+__all__ = ["ConflictError", "ContractError", "OpsError", "RetryableError", "TableNotFound", "first_line"]
 
 
 class OpsError(Exception):
@@ -55,3 +55,12 @@ class ConflictError(OpsError):
     """Another writer was first; the same call may succeed when run again (exit code 4)."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException) -> str:
+    r"""What a library's error says, without the stacks that some carry in their message.
+
+    >>> first_line(ValueError("no such file\n  at line 3")), first_line(KeyError())
+    ('no such file', 'no message')
+    """
+    return next(iter(str(error).strip().splitlines()), "no message").strip()

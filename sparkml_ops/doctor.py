@@ -18,7 +18,7 @@ import psutil
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from sparkml_ops import release, session
-from sparkml_ops.errors import ContractError, OpsError
+from sparkml_ops.errors import ContractError, OpsError, first_line
 from sparkml_ops.verbs.work import Work
 
 __all__ = ["Finding", "examine"]
@@ -71,7 +71,7 @@ def examine(work: Work, only: Collection[str] = ()) -> Iterator[Finding]:
         except OpsError as error:
             yield Finding(name, False, error.found, error.mend or str(error))
         except Exception as error:  # a doctor reports every fault instead of falling over the first
-            yield Finding(name, False, _first_line(error), _SETUP)
+            yield Finding(name, False, _told(error), _SETUP)
 
 
 def _python(work: Work) -> Finding:
@@ -146,7 +146,7 @@ def _spark(work: Work) -> Finding:
     except OpsError:
         raise
     except Exception as error:  # of Java, of the network: Spark has said on standard error what it tried
-        return Finding(name, False, f"no session ({_first_line(error)})", _FETCH)
+        return Finding(name, False, f"no session ({_told(error)})", _FETCH)
     try:
         # Beside the objects: where driver and executors both have to reach, and nobody looks for a table.
         tables = Tables(spark, Warehouse(root=work.storage.spark_path(folder)))
@@ -154,7 +154,7 @@ def _spark(work: Work) -> Finding:
         tables.read("probe").count()
     except Exception as error:
         if not _NO_DELTA.search(str(error)):
-            return Finding(name, False, _first_line(error), f"let driver and executors write to storage.root ({work.sections.storage.root})")
+            return Finding(name, False, _told(error), f"let driver and executors write to storage.root ({work.sections.storage.root})")
         flags = f"submit with --packages {session.DELTA_PACKAGE}, and take spark.jars.packages out of spark.conf"
         return Finding(name, False, f"Spark {spark.version} without Delta's classes", flags)
     finally:
@@ -162,8 +162,8 @@ def _spark(work: Work) -> Finding:
     return Finding(name, True, f"Spark {spark.version}, Delta {metadata.version('delta-spark')}")
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _in_own_process(program: str) -> str:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import re
 
-from feature_store.errors import ConflictError, ContractError, OpsError, RetryableError, TableNotFound
+from feature_store.errors import ConflictError, ContractError, OpsError, RetryableError, TableNotFound, first_line
 
-__all__ = ["ConfigurationError", "ConflictError", "ContractError", "GateRefused", "OpsError", "RetryableError", "TableNotFound", "with_project"]
+__all__ = [
+    "ConfigurationError",
+    "ConflictError",
+    "ContractError",
+    "GateRefused",
+    "OpsError",
+    "RetryableError",
+    "TableNotFound",
+    "first_line",
+    "with_project",
+]
 
 _COMMAND = re.compile(r"`(sparkml-ops (?!init\b)[^`]*)`")
 

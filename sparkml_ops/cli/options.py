@@ -18,7 +18,7 @@ from rich.console import Console
 from sparkml_ops import logs
 from sparkml_ops.config.load import load, only_project
 from sparkml_ops.config.secret import hide_passwords
-from sparkml_ops.errors import OpsError, with_project
+from sparkml_ops.errors import OpsError, first_line, with_project
 from sparkml_ops.logs import logger
 from sparkml_ops.records import to_document, to_json
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan
@@ -123,14 +123,13 @@ def _ending(*, as_json: bool, project: str | None = None) -> Iterator[None]:
         if not people:
             logger.error("%s", type(error).__name__, exc_info=error)
         where = "send standard error to a file, or add --json, for the traceback" if people else "the traceback is in the log"
-        _fail(type(error).__name__, OpsError(_first_line(error), mend=f"this was not foreseen: {where}"), OpsError.exit_code, as_json=as_json)
+        _fail(
+            type(error).__name__,
+            OpsError(hide_passwords(first_line(error))[:_LONGEST], mend=f"this was not foreseen: {where}"),
+            OpsError.exit_code,
+            as_json=as_json,
+        )
         raise typer.Exit(OpsError.exit_code) from None
-
-
-def _first_line(error: Exception) -> str:
-    """What an error of a library says, without the stacks that some carry in their message."""
-    lines = str(error).strip().splitlines()
-    return hide_passwords(lines[0])[:_LONGEST] if lines else "no message"
 
 
 def _fail(name: str, error: OpsError, code: int, *, as_json: bool) -> None:

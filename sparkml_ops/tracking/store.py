@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from feature_store import hooks
-from sparkml_ops.errors import ContractError, RetryableError
+from sparkml_ops.errors import ContractError, RetryableError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         raise ContractError(
-            f"the MLflow store {shown(uri)} ({_first_line(error)})", expected="a store of this MLflow", mend="correct mlflow.tracking_uri"
+            f"the MLflow store {shown(uri)} ({first_line(error)[:200]})", expected="a store of this MLflow", mend="correct mlflow.tracking_uri"
         ) from error
     return client
 
@@ -86,7 +86,9 @@ def calling(uri: str, hook: str = "") -> Iterator[None]:
             yield
     except MlflowException as error:
         if error.error_code in _AWAY or isinstance(error.__cause__ or error.__context__, RequestException):
-            raise RetryableError(f"no answer from the MLflow store {shown(uri)} ({_first_line(error)})", mend="run again when it is back") from error
+            raise RetryableError(
+                f"no answer from the MLflow store {shown(uri)} ({first_line(error)[:200]})", mend="run again when it is back"
+            ) from error
         raise
 
 
@@ -175,7 +177,3 @@ def shown(uri: str) -> str:
     if url.scheme == "sqlite":
         return str(_database(url))
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

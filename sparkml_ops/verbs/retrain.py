@@ -104,7 +104,7 @@ def _evidence(work: Work, key: RunKey, window: Window, now: datetime, *, on_dema
     other = in_flight(held, lambda text: _finished(work, text), key.text, clock.wall())
 
     def labels(after: datetime | None) -> int:
-        return count_labels(score.spine(work), training_set.declaration(work), since=after, until=until, as_of=now)
+        return count_labels(score.spine(work, as_of=now), training_set.declaration(work), since=after, until=until, as_of=now)
 
     figures = () if policy.performance is None else monitoring.performance(work.tables, project, target=target, as_of=now)
     return gather(

@@ -9,23 +9,18 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from warehouses import WAYS, opened
 
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.errors import ContractError, TableNotFound
-from feature_store.names import Warehouse
 from feature_store.scan import plan_scan
 
 
-@pytest.fixture(params=["path", "catalog"])
+@pytest.fixture(params=WAYS)
 def tables(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Iterator[Tables]:
     """Tables in a folder, and in a catalog's schema."""
-    if request.param == "path":
-        yield Tables(spark, Warehouse(root=str(tmp_path / "warehouse")))
-        return
-    schema = f"s{abs(hash(str(tmp_path))) % 10**9}"
-    spark.sql(f"CREATE SCHEMA {schema}")
-    yield Tables(spark, Warehouse(catalog=f"spark_catalog.{schema}"))
-    spark.sql(f"DROP SCHEMA {schema} CASCADE")
+    with opened(request.param, spark, tmp_path) as warehouse:
+        yield warehouse
 
 
 @pytest.fixture

@@ -172,11 +172,15 @@ class TestWindow:
         score._check(given.work, Window.parse("2020-02"), 0, Window.parse("2020-02").end)
 
     def test_one_may_be_allowed_before_it_ends(self, given: Given) -> None:
-        """Rows that are known beforehand, as tomorrow's flights."""
-        given.stored(CONTRACT)
+        """Rows that are known beforehand, as tomorrow's flights; what else is asked of them stays."""
+        given.stored(CONTRACT | {"at": "string"})
+        window = Window.parse("2020-02")
         work = Work(load(given.night.place.folder / "conf", "tiny", overrides=("scoring.allow_open=true",)))
 
-        score._check(work, Window.parse("2020-02"), 0, Window.parse("2020-02").start)
+        with pytest.raises(ContractError, match="window 2020-02 as of 2020-02-01"):
+            score._check(given.work, window, 0, window.start)
+        with pytest.raises(ContractError, match="`at` of type string"):
+            score._check(work, window, 0, window.start)
 
 
 class TestLog:
