@@ -30,8 +30,8 @@ def test_only_these_calls_pass_a_hook_whose_name_the_source_does_not_say() -> No
     ]
 
     assert made == [
-        ("feature_store/delta.py", 'with hooks.passing(f"delta.create.{parse_table(name)}"):'),
-        ("feature_store/delta.py", 'with hooks.passing(f"delta.commit.{parse_table(name)}"):'),
+        ("feature_store/delta/tables.py", 'with hooks.passing(f"delta.create.{parse_table(name)}"):'),
+        ("feature_store/delta/tables.py", 'with hooks.passing(f"delta.commit.{parse_table(name)}"):'),
         ("sparkml_ops/storage.py", 'with hooks.passing(f"storage.publish.{kind}"):'),
         ("sparkml_ops/storage.py", 'with hooks.passing(f"storage.publish.{kind}"):'),
         ("sparkml_ops/tracking/store.py", "with hooks.passing(hook) if hook else nullcontext():"),

@@ -148,14 +148,14 @@ class TestRead:
     @pytest.mark.parametrize("make", ["ensure", "add", "append", "replace"])
     def test_a_newer_format_is_refused(self, make: str, tables: Tables, rows: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whatever made the table of our own, an older reader does not guess."""
-        monkeypatch.setattr("feature_store.delta.FORMAT_VERSION", 2)
+        monkeypatch.setattr("feature_store.delta.log.FORMAT_VERSION", 2)
         {
             "ensure": lambda: tables.ensure("t", rows.schema),
             "add": lambda: tables.add("t", rows.schema, [{"id": 1, "part": "1"}]),
             "append": lambda: tables.append("t", rows),
             "replace": lambda: tables.replace("t", rows.where("part = '1'"), {"part": "1"}),
         }[make]()
-        monkeypatch.setattr("feature_store.delta.FORMAT_VERSION", 1)
+        monkeypatch.setattr("feature_store.delta.log.FORMAT_VERSION", 1)
 
         with pytest.raises(ContractError, match="format 2"):
             tables.rows("t")

@@ -1,8 +1,6 @@
-"""Reading and writing of Delta tables: the only module that does either.
+"""Writing of Delta tables.
 
-A commit carries a JSON document in its user metadata: a token that finds the version again,
-the transaction it was, and details that the caller wants to find after a crash. Delta skips
-silently a transaction that landed before, so every write looks for its own token afterwards.
+Delta skips silently a transaction that landed before, so every write looks for its own token afterwards.
 """
 
 from __future__ import annotations
@@ -13,35 +11,28 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import deltalake
-import deltalake.exceptions
 import pyarrow as pa
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
-from pyspark.sql import DataFrame, DataFrameWriterV2, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriterV2
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from feature_store import hooks
 from feature_store.address import for_python
-from feature_store.errors import ConflictError, ContractError, RetryableError, TableNotFound, first_line
-from feature_store.names import Warehouse, parse_table, quote
-from feature_store.records import Snapshot
+from feature_store.delta.commits import Commit, Transaction
+from feature_store.delta.log import TableReader
+from feature_store.errors import ConflictError, ContractError
+from feature_store.names import parse_table, quote
 
-__all__ = ["FORMAT_VERSION", "Commit", "Tables", "Transaction"]
+__all__ = ["Tables"]
 
-FORMAT_VERSION = 1
-_FORMAT = "sparkml_ops.format"
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _ATTEMPTS = 4
-_HISTORY = 50
 _CONFLICT = re.compile(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
 _EXISTS = re.compile(r"DELTA_PATH_EXISTS|DELTA_TABLE_ALREADY_EXISTS|TABLE_OR_VIEW_ALREADY_EXISTS|already exists")
 _PARTITION_VALUE = re.compile(r"[A-Za-z0-9:._-]{1,128}")
@@ -49,131 +40,8 @@ _PARTITION_VALUE = re.compile(r"[A-Za-z0-9:._-]{1,128}")
 _SESSION = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Transaction:
-    """A write that must land once.
-
-    Args:
-        app: Names the unit of work: target, window, slot, generation.
-        version: Above the last landed one of the same `app`, else Delta skips the write.
-    """
-
-    app: str
-    version: int = 1
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A landed commit.
-
-    Args:
-        snapshot: The version that it made.
-        details: What its writer recorded in it.
-        fresh: False where the transaction had landed before and this call wrote nothing.
-    """
-
-    snapshot: Snapshot
-    details: Mapping[str, Any] = field(default_factory=dict)
-    fresh: bool = True
-
-
-class Tables:
-    """Delta tables of one warehouse, addressed by logical name.
-
-    Args:
-        spark: The session that reads and writes, or a function that gives it when it is first needed:
-            looking up a finished run under a warehouse root needs none.
-        warehouse: Where the tables lie.
-    """
-
-    def __init__(self, spark: SparkSession | Callable[[], SparkSession], warehouse: Warehouse) -> None:
-        self._session_source, self.warehouse = spark, warehouse
-
-    @cached_property
-    def spark(self) -> SparkSession:
-        """The session that reads and writes."""
-        source = self._session_source
-        return source() if callable(source) else source
-
-    def exists(self, name: str) -> bool:
-        """Whether the table is there."""
-        if self.warehouse.catalog is not None:
-            return self.spark.catalog.tableExists(self.warehouse.qualified(name))
-        return _there(name, for_python(self.warehouse.path(name)))
-
-    def location(self, name: str) -> str:
-        """Where the table's files lie, as Python reads it: a local path or an address.
-
-        Raises:
-            TableNotFound: There is no such table.
-        """
-        if self.warehouse.catalog is None:
-            path = for_python(self.warehouse.path(name))
-            if not _there(name, path):
-                raise TableNotFound(f"no table `{name}` under {self.warehouse.root}", mend="build it first, or correct its name")
-            return path
-        if not self.exists(name):
-            raise TableNotFound(f"no table `{name}` in {self.warehouse.catalog}", mend="build it first, or correct its name")
-        row = self.spark.sql(f"DESCRIBE DETAIL {self.warehouse.qualified(name)}").select("location").first()
-        assert row is not None
-        url = urlparse(row["location"])
-        return unquote(url.path) if url.scheme in ("", "file") else for_python(str(row["location"]))
-
-    def newest(self, name: str) -> Snapshot:
-        """The newest version.
-
-        Raises:
-            TableNotFound: There is no such table.
-        """
-        return Snapshot(name, self._log(name).version())
-
-    def read(self, name: str, version: int | None = None) -> DataFrame:
-        """The rows of a version; of the newest one, resolved now, without `version`.
-
-        Raises:
-            TableNotFound: No such table, or the version is no longer (or not yet) there.
-        """
-        log = self._log(name)
-        found = log.version()
-        if version is not None and not 0 <= version <= found:
-            raise TableNotFound(f"version {version} of `{name}` asked for", expected=f"0 to {found}", mend="read a version that exists")
-        self._check_format(name, log)
-        reader = self.spark.read.format("delta").option("versionAsOf", str(found if version is None else version))
-        return reader.load(self.warehouse.path(name)) if self.warehouse.catalog is None else reader.table(self.warehouse.qualified(name))
-
-    def details(self, name: str) -> Commit:
-        """The newest of the last commits that was made through this class; the newest of all, without details, where none was.
-
-        Raises:
-            TableNotFound: There is no such table.
-        """
-        log = self._log(name)
-        for version, note in _notes(log, limit=_HISTORY):
-            return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
-        return Commit(Snapshot(name, log.version()), fresh=False)
-
-    def schema(self, name: str) -> StructType:
-        """The newest version's columns, from the log.
-
-        Raises:
-            TableNotFound: There is no such table.
-        """
-        return StructType.fromJson(json.loads(self._log(name).schema().to_json()))
-
-    def columns(self, name: str) -> dict[str, str]:
-        """Names and types (Spark's short form) of the newest version's columns, from the log."""
-        return {field.name: field.dataType.simpleString() for field in self.schema(name)}
-
-    def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
-        filters = [(column, "=", value) for column, value in (where or {}).items()]
-        log = self._log(name)
-        self._check_format(name, log)
-        # The library's own file system is Python: an Arrow thread that still reads ahead in it when the
-        # interpreter ends brings the process down. Local files are read by Arrow itself.
-        place = self.location(name)
-        local = None if "://" in place else SubTreeFileSystem(place, LocalFileSystem())
-        return list(log.to_pyarrow_table(filters=filters or None, filesystem=local).to_pylist())
+class Tables(TableReader):
+    """Delta tables of one warehouse, read and written by logical name; as `TableReader`."""
 
     def ensure(self, name: str, schema: StructType, *, partition_by: Sequence[str] = ()) -> None:
         """Create one of our own tables, empty, marked with the format version, unless it is there."""
@@ -268,27 +136,6 @@ class Tables:
 
         return self._commit(name, write, None, details)
 
-    def landed(self, name: str, transaction: Transaction) -> Commit | None:
-        """The commit of a transaction, or None where it never landed.
-
-        Raises:
-            ContractError: A later version of the same application id has landed: Delta would skip this one.
-        """
-        if not self.exists(name):
-            return None
-        log = self._log(name)
-        last = log.transaction_version(transaction.app)
-        if last is None or last < transaction.version:
-            return None
-        if last > transaction.version:
-            raise ContractError(
-                f"transaction {transaction.app} at version {last}", expected=f"at most {transaction.version}", mend="use a higher generation"
-            )
-        for version, note in _notes(log, limit=None):
-            if note.get("transaction") == [transaction.app, transaction.version]:
-                return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
-        return Commit(Snapshot(name, log.version()), fresh=False)
-
     def _create(self, name: str, schema: StructType, partition_by: Sequence[str]) -> None:
         if self.warehouse.catalog is None:
             # Not by Spark: it takes an empty log folder, of a killed or of a faster writer, for a table that is there.
@@ -297,7 +144,7 @@ class Tables:
                 for_python(self.warehouse.path(name)),
                 deltalake.Schema.from_json(schema.json()),
                 partition_by=list(partition_by),
-                configuration={_FORMAT: str(FORMAT_VERSION)},
+                configuration=self._own_properties(),
                 commit_properties=deltalake.CommitProperties(max_commit_retries=0),
                 raise_if_key_not_exists=False,
             )
@@ -306,7 +153,9 @@ class Tables:
 
     def _new(self, name: str, frame: DataFrame, partition_by: Sequence[str]) -> DataFrameWriterV2:
         """What makes a table of our own, with the rows of a frame."""
-        writer = frame.writeTo(self.warehouse.qualified(name)).using("delta").tableProperty(_FORMAT, str(FORMAT_VERSION))
+        writer = frame.writeTo(self.warehouse.qualified(name)).using("delta")
+        for key, value in self._own_properties().items():
+            writer = writer.tableProperty(key, value)
         return writer.partitionedBy(*(F.col(quote(column)) for column in partition_by)) if partition_by else writer
 
     def _begun(self, name: str) -> bool:
@@ -390,14 +239,6 @@ class Tables:
             return landed
         raise ConflictError(f"no commit of this write in the log of `{name}`", mend="run the verb again; the table is unchanged by it")
 
-    def _find(self, name: str, token: str) -> Commit | None:
-        if not self.exists(name):
-            return None
-        for version, note in _notes(self._log(name), limit=_HISTORY):
-            if note.get("token") == token:
-                return Commit(Snapshot(name, version), note["details"])
-        return None
-
     @contextmanager
     def _session(self, settings: Mapping[str, str]) -> Iterator[None]:
         if not settings:
@@ -416,47 +257,6 @@ class Tables:
                     else:
                         self.spark.conf.set(key, previous)
 
-    def _log(self, name: str) -> deltalake.DeltaTable:
-        place = self.location(name)
-        with _reading(name, place):
-            return deltalake.DeltaTable(place)
-
-    def _check_format(self, name: str, log: deltalake.DeltaTable) -> None:
-        found = int(log.metadata().configuration.get(_FORMAT) or 0)
-        if found > FORMAT_VERSION:
-            raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
-
-
-def _there(name: str, place: str) -> bool:
-    with _reading(name, place):
-        return deltalake.DeltaTable.is_deltatable(place)
-
-
-@contextmanager
-def _reading(name: str, place: str) -> Iterator[None]:
-    """Say what is wrong with a log that the library cannot open."""
-    try:
-        yield
-    except deltalake.exceptions.DeltaError as error:
-        # The library's own words end in a trace of its threads.
-        raise ContractError(
-            f"an unreadable log of table `{name}` ({first_line(error)})",
-            expected=f"a Delta log under {place}/_delta_log",
-            mend="restore its files from a backup, or remove the table and build it again",
-        ) from error
-    except OSError as error:
-        raise RetryableError(
-            f"no answer from the store of table `{name}` ({_last_line(error)})",
-            expected=f"{place} to be readable",
-            mend="run again when the store is back, or correct its address and credentials",
-        ) from error
-
-
-def _last_line(error: Exception) -> str:
-    """The cause of the causes that an object store's client lists, without its colours."""
-    lines = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
-
 
 def _plain(schema: StructType) -> StructType:
     """As Delta writes a frame's schema down: all of it may be null, and text has no collation."""
@@ -471,14 +271,3 @@ def _same(column: str) -> str:
 def _literal(text: str) -> str:
     """For a query with named arguments, where braces stand for them."""
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _notes(log: deltalake.DeltaTable, *, limit: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Versions with our notes, newest first."""
-    for entry in log.history(limit):
-        try:
-            note = json.loads(entry.get("userMetadata") or "null")
-        except ValueError:
-            continue
-        if isinstance(note, dict) and "token" in note:
-            yield int(entry["version"]), note

@@ -1,0 +1,12 @@
+"""Reading and writing of Delta tables: the only package that does either.
+
+`log` reads a table's log and its rows, `tables` writes.
+"""
+
+from __future__ import annotations
+
+from feature_store.delta.commits import Commit, Transaction
+from feature_store.delta.log import FORMAT_VERSION
+from feature_store.delta.tables import Tables
+
+__all__ = ["FORMAT_VERSION", "Commit", "Tables", "Transaction"]

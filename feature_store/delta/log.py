@@ -1,0 +1,203 @@
+"""What the log of a table tells, and its rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import deltalake
+import deltalake.exceptions
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from feature_store.address import for_python
+from feature_store.delta.commits import Commit, Transaction, notes
+from feature_store.errors import ContractError, RetryableError, TableNotFound, first_line
+from feature_store.names import Warehouse
+from feature_store.records import Snapshot
+
+__all__ = ["FORMAT_VERSION", "TableReader"]
+
+FORMAT_VERSION = 1
+_FORMAT = "sparkml_ops.format"
+_HISTORY = 50
+
+
+class TableReader:
+    """Delta tables of one warehouse, addressed by logical name.
+
+    Args:
+        spark: The session that reads and writes, or a function that gives it when it is first needed:
+            looking up a finished run under a warehouse root needs none.
+        warehouse: Where the tables lie.
+    """
+
+    def __init__(self, spark: SparkSession | Callable[[], SparkSession], warehouse: Warehouse) -> None:
+        self._session_source, self.warehouse = spark, warehouse
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The session that reads and writes."""
+        source = self._session_source
+        return source() if callable(source) else source
+
+    def exists(self, name: str) -> bool:
+        """Whether the table is there."""
+        if self.warehouse.catalog is not None:
+            return self.spark.catalog.tableExists(self.warehouse.qualified(name))
+        return _there(name, for_python(self.warehouse.path(name)))
+
+    def location(self, name: str) -> str:
+        """Where the table's files lie, as Python reads it: a local path or an address.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        if self.warehouse.catalog is None:
+            path = for_python(self.warehouse.path(name))
+            if not _there(name, path):
+                raise TableNotFound(f"no table `{name}` under {self.warehouse.root}", mend="build it first, or correct its name")
+            return path
+        if not self.exists(name):
+            raise TableNotFound(f"no table `{name}` in {self.warehouse.catalog}", mend="build it first, or correct its name")
+        row = self.spark.sql(f"DESCRIBE DETAIL {self.warehouse.qualified(name)}").select("location").first()
+        assert row is not None
+        url = urlparse(row["location"])
+        return unquote(url.path) if url.scheme in ("", "file") else for_python(str(row["location"]))
+
+    def newest(self, name: str) -> Snapshot:
+        """The newest version.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        return Snapshot(name, self._log(name).version())
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The rows of a version; of the newest one, resolved now, without `version`.
+
+        Raises:
+            TableNotFound: No such table, or the version is no longer (or not yet) there.
+        """
+        log = self._log(name)
+        found = log.version()
+        if version is not None and not 0 <= version <= found:
+            raise TableNotFound(f"version {version} of `{name}` asked for", expected=f"0 to {found}", mend="read a version that exists")
+        self._check_format(name, log)
+        reader = self.spark.read.format("delta").option("versionAsOf", str(found if version is None else version))
+        return reader.load(self.warehouse.path(name)) if self.warehouse.catalog is None else reader.table(self.warehouse.qualified(name))
+
+    def details(self, name: str) -> Commit:
+        """The newest of the last commits that was made through this class; the newest of all, without details, where none was.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        log = self._log(name)
+        for version, note in notes(log, limit=_HISTORY):
+            return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
+        return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def schema(self, name: str) -> StructType:
+        """The newest version's columns, from the log.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        return StructType.fromJson(json.loads(self._log(name).schema().to_json()))
+
+    def columns(self, name: str) -> dict[str, str]:
+        """Names and types (Spark's short form) of the newest version's columns, from the log."""
+        return {field.name: field.dataType.simpleString() for field in self.schema(name)}
+
+    def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
+        filters = [(column, "=", value) for column, value in (where or {}).items()]
+        log = self._log(name)
+        self._check_format(name, log)
+        # The library's own file system is Python: an Arrow thread that still reads ahead in it when the
+        # interpreter ends brings the process down. Local files are read by Arrow itself.
+        place = self.location(name)
+        local = None if "://" in place else SubTreeFileSystem(place, LocalFileSystem())
+        return list(log.to_pyarrow_table(filters=filters or None, filesystem=local).to_pylist())
+
+    def landed(self, name: str, transaction: Transaction) -> Commit | None:
+        """The commit of a transaction, or None where it never landed.
+
+        Raises:
+            ContractError: A later version of the same application id has landed: Delta would skip this one.
+        """
+        if not self.exists(name):
+            return None
+        log = self._log(name)
+        last = log.transaction_version(transaction.app)
+        if last is None or last < transaction.version:
+            return None
+        if last > transaction.version:
+            raise ContractError(
+                f"transaction {transaction.app} at version {last}", expected=f"at most {transaction.version}", mend="use a higher generation"
+            )
+        for version, note in notes(log, limit=None):
+            if note.get("transaction") == [transaction.app, transaction.version]:
+                return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
+        return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def _find(self, name: str, token: str) -> Commit | None:
+        if not self.exists(name):
+            return None
+        for version, note in notes(self._log(name), limit=_HISTORY):
+            if note.get("token") == token:
+                return Commit(Snapshot(name, version), note["details"])
+        return None
+
+    def _log(self, name: str) -> deltalake.DeltaTable:
+        place = self.location(name)
+        with _reading(name, place):
+            return deltalake.DeltaTable(place)
+
+    def _check_format(self, name: str, log: deltalake.DeltaTable) -> None:
+        found = int(log.metadata().configuration.get(_FORMAT) or 0)
+        if found > FORMAT_VERSION:
+            raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
+
+    @staticmethod
+    def _own_properties() -> dict[str, str]:
+        """What marks a table of our own."""
+        return {_FORMAT: str(FORMAT_VERSION)}
+
+
+def _there(name: str, place: str) -> bool:
+    with _reading(name, place):
+        return deltalake.DeltaTable.is_deltatable(place)
+
+
+@contextmanager
+def _reading(name: str, place: str) -> Iterator[None]:
+    """Say what is wrong with a log that the library cannot open."""
+    try:
+        yield
+    except deltalake.exceptions.DeltaError as error:
+        # The library's own words end in a trace of its threads.
+        raise ContractError(
+            f"an unreadable log of table `{name}` ({first_line(error)})",
+            expected=f"a Delta log under {place}/_delta_log",
+            mend="restore its files from a backup, or remove the table and build it again",
+        ) from error
+    except OSError as error:
+        raise RetryableError(
+            f"no answer from the store of table `{name}` ({_last_line(error)})",
+            expected=f"{place} to be readable",
+            mend="run again when the store is back, or correct its address and credentials",
+        ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """The cause of the causes that an object store's client lists, without its colours."""
+    lines = re.sub(r"\x1b\[[0-9;]*m|↳", "", str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
