@@ -22,7 +22,7 @@ from feature_store.nearest import did_you_mean
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
 from feature_store.records import Snapshot
 from feature_store.registry import Registry
-from feature_store.scan import plan_scan
+from feature_store.scan import most_rows
 from feature_store.table import FeatureTable
 from feature_store.versions import Versions
 
@@ -107,8 +107,7 @@ class Assembly:
 
     def counted(self, spine: DataFrame) -> JoinStatistics | None:
         """The rows that the join brings together, by key; None where so few are joined that counting them would cost more than it saves."""
-        known = [plan_scan(self.tables, Snapshot(name, self.inputs[name])) for name in self.tables_joined]
-        if sum(scan.rows for scan in known if scan is not None) < COUNTED_FROM:
+        if sum(most_rows(self.tables, Snapshot(name, self.inputs[name])) for name in self.tables_joined) < COUNTED_FROM:
             return None
         return self.count(spine)
 
