@@ -50,10 +50,10 @@ class JoinPlan:
         return sum(entity.shuffles for entity in self.entities)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.entities)} entities, {self.shuffles} shuffles"]
+        lines = [f"{len(self.entities)} {'entity' if len(self.entities) == 1 else 'entities'}, {_shuffles(self.shuffles)}"]
         for entity in self.entities:
             tables = f"{len(entity.tables)} lookups" if len(entity.tables) > 3 else ", ".join(entity.tables)
-            lines.append(f"({', '.join(entity.keys)}) ← {tables}: {entity.method}, {entity.shuffles} shuffles; {entity.reason}")
+            lines.append(f"({', '.join(entity.keys)}) ← {tables}: {entity.method}, {_shuffles(entity.shuffles)}; {entity.reason}")
         return "\n".join(lines)
 
 
@@ -68,10 +68,14 @@ def choose(keys: tuple[str, ...], group: Sequence[Source], known: EntityStatisti
         return EntityPlan(keys, tables, RUNNING, "rows of a key not counted: linear whatever they are, one task for each key", 1)
     if known.hot:
         share = known.most_rows / max(1, known.spine_rows + known.feature_rows)
-        reason = f"{len(known.hot)} hot keys, the first with {known.most_rows:,} rows ({share:.0%}), in {sum(map(len, known.bounds)) + len(known.bounds)} tasks"
+        reason = f"{len(known.hot)} hot {'key' if len(known.hot) == 1 else 'keys'}, the first with {known.most_rows:,} rows ({share:.0%}), in {sum(map(len, known.bounds)) + len(known.bounds)} tasks"
         return EntityPlan(keys, tables, BUCKETS, reason, 1)
     if known.most_feature_rows <= SHORT and not group[0].audited:
         reason = f"at most {known.most_feature_rows} rows a key; a table that Spark can broadcast is not shuffled, nor is the spine then"
         return EntityPlan(keys, tables, INTERVAL, reason, 1 + len(group))
     audit = ", which an audit looks at in order" if group[0].audited and known.most_feature_rows <= SHORT else ""
     return EntityPlan(keys, tables, RUNNING, f"up to {known.most_feature_rows:,} rows a key{audit}, no hot key", 1)
+
+
+def _shuffles(number: int) -> str:
+    return "1 shuffle" if number == 1 else f"{number} shuffles"

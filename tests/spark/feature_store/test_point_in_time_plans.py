@@ -108,9 +108,9 @@ def test_the_planner_counts_and_explains(spark: SparkSession) -> None:
     assert (found.spine_rows, found.feature_rows, found.keys, found.most_feature_rows, found.most_rows) == (100, 60, 41, 40, 120)
     assert found.hot == (("hot",),)
     assert [len(bounds) for bounds in found.bounds] == [3]
-    assert "1 hot keys, the first with 120 rows (75%), in 4 tasks" in str(told)
+    assert "1 hot key, the first with 120 rows (75%), in 4 tasks" in str(told)
     assert "interval join, 2 shuffles; at most 3 rows a key" in str(few)
-    assert "running last row, 1 shuffles; rows of a key not counted" in str(explain_join(spine, wanted, spine_time="t"))
+    assert "running last row, 1 shuffle; rows of a key not counted" in str(explain_join(spine, wanted, spine_time="t"))
 
 
 def test_a_default_stands_for_no_row_and_not_for_a_null(spark: SparkSession) -> None:
