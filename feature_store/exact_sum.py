@@ -10,7 +10,7 @@ small and large superaccumulators" (2015), arXiv:1505.05571.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,19 @@ import pyarrow as pa
 
 from feature_store.errors import ContractError
 
-__all__ = ["ExactSums", "Floats", "Ints", "Terms", "decimal_terms", "float_terms", "int_terms", "interval_sums", "sample_std", "square_terms"]
+__all__ = [
+    "ExactSums",
+    "Floats",
+    "Ints",
+    "Terms",
+    "decimal_terms",
+    "float_terms",
+    "int_terms",
+    "interval_sums",
+    "sample_std",
+    "sample_variance",
+    "square_terms",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -148,13 +160,22 @@ def interval_sums(terms: Terms, starts: Ints, ends: Ints, size: int) -> ExactSum
 
 def sample_std(count: Ints, sums: ExactSums, squares: ExactSums) -> Floats:
     """Standard deviation with n - 1, from exact sums, so that nothing cancels; NaN below two values."""
+    return _spreads(count, sums, squares, _root)
+
+
+def sample_variance(count: Ints, sums: ExactSums, squares: ExactSums) -> Floats:
+    """Variance with n - 1, as `sample_std`; inf beyond the largest double."""
+    return _spreads(count, sums, squares, _ratio)
+
+
+def _spreads(count: Ints, sums: ExactSums, squares: ExactSums, finish: Callable[[int, int, int], float]) -> Floats:
     first, second = sums.to_objects(), squares.to_objects()
     low = min(2 * sums.low, squares.low)
     # n * sum(x^2) - sum(x)^2 in units of 2**(32 * low), which is even in bits
     spread = count.astype(object) * (second << _BITS * (squares.low - low)) - (first * first << _BITS * (2 * sums.low - low))
     pairs = count * (count - 1)
     return np.array(
-        [_root(int(top), int(pair), _BITS * low) if pair else math.nan for top, pair in zip(spread, pairs, strict=True)], dtype=np.float64
+        [finish(int(top), int(pair), _BITS * low) if pair else math.nan for top, pair in zip(spread, pairs, strict=True)], dtype=np.float64
     )
 
 
@@ -162,6 +183,15 @@ def _root(top: int, pairs: int, exponent: int) -> float:
     """sqrt(top / pairs * 2**exponent); the exponent is even."""
     shift = max(0, top.bit_length() - 1000) & ~1  # what a double's division can take
     return math.ldexp(math.sqrt((top >> shift) / pairs), (exponent + shift) // 2)
+
+
+def _ratio(top: int, pairs: int, exponent: int) -> float:
+    """The double next to top / pairs * 2**exponent, inf beyond the largest."""
+    shift = max(0, top.bit_length() - 1000)
+    try:
+        return math.ldexp((top >> shift) / pairs, exponent + shift)
+    except OverflowError:
+        return math.inf
 
 
 def _limbs(terms: Terms) -> Sequence[Ints]:

@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
-from feature_store.aggregate import FUNCTIONS, Aggregate
+from feature_store.aggregate import FUNCTIONS, Aggregate, require_multiples
 from feature_store.checks import Keys, is_orderable, key_pairs, refuse_clash, require_columns, require_instant, require_same_keys
 from feature_store.duration import parse_duration
 from feature_store.errors import ContractError
@@ -122,11 +122,12 @@ def windows_every(
         The keys, the grid instant and one column for each aggregate; each key and instant once.
 
     Raises:
-        ContractError: Before any job, as in `windows_at`; also a slide of zero or less.
+        ContractError: Before any job, as in `windows_at`; also a slide of zero or less, or one of which a window is no multiple.
     """
     step = parse_duration(slide)
     if step <= timedelta(0):
         raise ContractError(f"a slide of {step}", expected="more than zero", mend='set a distance such as "1h"')
+    require_multiples(aggregates, step)
     names = tuple(right for _, right in key_pairs(keys))
     source = _Source(events, tuple(aggregates), names, event_time, known_time, _row(row_id), closed)
     columns = source.checked()
