@@ -29,7 +29,7 @@ class WindowPlan:
     The stream has the columns `keys`, `time` (microseconds at which an event starts to count, or at which
     windows are read), `event`, `known` and `until` (the event counts before it; null: for ever), values and flags.
     Windows are read on a grid of `slide` microseconds, or without `slide` at the rows with `side` 1, whose
-    column `spine` is handed on.
+    column `spine`, a list of one row, is handed on.
 
     Args:
         keys: Columns that name the entity.
@@ -109,6 +109,10 @@ class _Chunk:
         """The first grid instant that later rows may still change: those before the last row's time are settled."""
         return int(_ceil(self.time[-1:], slide)[0])
 
+    def _events(self, rows: Ints) -> Events:
+        names = {"event", "known", *(name for item in self.plan.measures for name in (item.value, item.order, item.where) if name)}
+        return Events(self.table.select(sorted(names)).take(pa.array(rows)), self.group[rows])
+
     def _at_rows(self) -> Iterator[pa.RecordBatch]:
         events, asked = np.flatnonzero(~self.queries), np.flatnonzero(self.queries)
         if not len(asked):
@@ -123,8 +127,8 @@ class _Chunk:
         starts, *ends = (
             np.searchsorted(questions, first(self.group[events], times)) for times in (self.time[events], *(leave[events] for leave in self.leaves))
         )
-        places = Places(Events(self.table.take(pa.array(events)), self.group[events]), self.group[asked], starts, tuple(ends))
-        columns = {"spine": one_array(self.table["spine"]).take(pa.array(asked))}
+        places = Places(self._events(events), self.group[asked], starts, tuple(ends))
+        columns = {"spine": one_array(self.table["spine"]).take(pa.array(asked)).flatten()}
         yield _batch(columns, places, self.plan.measures)
 
     def _on_grid(self, slide: int) -> Iterator[pa.RecordBatch]:
@@ -142,7 +146,7 @@ class _Chunk:
         stretches = _Stretches.of(group, low, high)
         starts = stretches.place(low)
         ends = [starts + np.clip(leave[rows], low, stretches.last[stretches.of_row] + 1) - low for leave in left]
-        events, keys = Events(self.table.take(pa.array(rows)), group), self.table.select(list(self.plan.keys))
+        events, keys = self._events(rows), self.table.select(list(self.plan.keys))
         for begin in range(0, stretches.size, self.plan.rows):
             size = min(self.plan.rows, stretches.size - begin)
             groups, grid = stretches.read(begin, size)

@@ -17,7 +17,7 @@ from functools import reduce
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField, StructType, TimestampType
+from pyspark.sql.types import ArrayType, DataType, StructField, StructType, TimestampType
 
 from feature_store.aggregate import FUNCTIONS, Aggregate, require_multiples
 from feature_store.checks import Keys, is_orderable, key_pairs, refuse_clash, require_columns, require_instant, require_same_keys
@@ -86,7 +86,7 @@ def windows_at(
 
     together = part(happened).union(part(read)).repartition(*source.keyed, "spread")
     stream = together.sortWithinPartitions(*source.keyed, "time", "side").select(layout)
-    answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", kinds["spine"]), *columns.fields]))
+    answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", _row_type(kinds["spine"])), *columns.fields]))
     own = [F.col("spine").getField(name).alias(name) for name in spine.columns]
     return answered.select(*own, *(F.col(quote(field.name)) for field in columns.fields))
 
@@ -208,6 +208,11 @@ def _worker(plan: WindowPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
     return work
 
 
+def _row_type(kind: DataType) -> DataType:
+    assert isinstance(kind, ArrayType)
+    return kind.elementType
+
+
 def _row(row_id: Row) -> tuple[str, ...]:
     return () if row_id is None else (row_id,) if isinstance(row_id, str) else tuple(row_id)
 
@@ -222,10 +227,13 @@ def _superseded(frame: DataFrame, rows: Sequence[str]) -> DataFrame:
 
 
 def _readers(spine: DataFrame, keys: Sequence[str], spine_time: str) -> DataFrame:
-    """Spine rows on the timeline, each with all its columns in one."""
+    """Spine rows on the timeline, each with all its columns in one.
+
+    That is a list of one, since Arrow has room for every field of a struct in every row: of a null list nothing rides along with events.
+    """
     time, values = F.unix_micros(F.col(quote(spine_time))), [F.col(quote(key)) for key in keys]
     complete = reduce(Column.__and__, (value.isNotNull() for value in values), time.isNotNull())
-    whole = F.struct(*(F.col(quote(name)) for name in spine.columns)).alias("spine")
+    whole = F.array(F.struct(*(F.col(quote(name)) for name in spine.columns))).alias("spine")
     scattered = [F.col(quote(field.name)) for field in spine.schema.fields if is_orderable(field.dataType)]
     named = [value.alias(f"key_{index}") for index, value in enumerate(values)]
     return spine.select(*named, time.alias("time"), F.lit(READER).cast("byte").alias("side"), spread(complete, scattered).alias("spread"), whole)

@@ -59,10 +59,10 @@ def stream(events: pd.DataFrame, spine: pd.DataFrame | None, left: bool) -> pa.T
         rows.append({**row, "event": event, "known": known, "time": max(event + left, known), "side": 0, "spine": None})
     for row in [] if spine is None else records(spine):
         nothing = dict.fromkeys((*VALUES.names, "event", "known"))
-        rows.append({**nothing, **row, "time": micros(row["at"]), "side": 1, "spine": {"label": row["label"]}})
+        rows.append({**nothing, **row, "time": micros(row["at"]), "side": 1, "spine": [{"label": row["label"]}]})
     rows.sort(key=lambda row: [value_order(row[name]) for name in ("customer", "shop", "time", "side")])
     kinds = {"customer": pa.string(), "shop": pa.string(), **{name: pa.int64() for name in ("time", "event", "known", "until")}, "side": pa.int8()}
-    fields = [*kinds.items(), ("spine", pa.struct({"label": pa.int64()})), *((field.name, field.type) for field in VALUES)]
+    fields = [*kinds.items(), ("spine", pa.list_(pa.struct({"label": pa.int64()}))), *((field.name, field.type) for field in VALUES)]
     return pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in fields})
 
 
@@ -181,7 +181,7 @@ def test_an_approximate_quantile_is_near(values: list[float], q: float) -> None:
             "side": pa.array([0] * rows + [1], pa.int8()),
             **dict.fromkeys(("time", "event", "known"), time),
             "until": pa.nulls(rows + 1, pa.int64()),
-            "spine": pa.nulls(rows + 1, pa.int64()),
+            "spine": pa.array([None] * rows + [[0]], pa.list_(pa.int64())),
             "x": pa.array([*ordinary, None]),
         }
     )
