@@ -27,9 +27,9 @@ class WindowPlan:
     """What to compute from a stream of batches.
 
     The stream has the columns `keys`, `time` (microseconds at which an event starts to count, or at which
-    windows are read), `event`, `known` and `until` (the event counts before it; null: for ever), values and flags.
-    Windows are read on a grid of `slide` microseconds, or without `slide` at the rows with `side` 1, whose
-    column `spine`, a list of one row, is handed on.
+    windows are read), values and flags; `event` and `known`, but where there is a `delay`; `until`, where rows are
+    corrected (the event counts before it; null: for ever). Windows are read on a grid of `slide` microseconds, or
+    without `slide` at the rows whose column `spine`, a list of one row, is not null; that row is handed on.
 
     Args:
         keys: Columns that name the entity.
@@ -39,6 +39,7 @@ class WindowPlan:
         slide: Distance of grid instants in microseconds.
         time: Output column of the grid instant.
         rows: Rows of a chunk, and places of a block.
+        delay: Microseconds from each event to when it is known, of which `time` is the later one; None: a column says it.
     """
 
     keys: tuple[str, ...]
@@ -48,6 +49,7 @@ class WindowPlan:
     slide: int | None = None
     time: str = "time"
     rows: int = _ROWS
+    delay: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def window_batches(batches: Iterable[pa.RecordBatch], plan: WindowPlan) -> Itera
     """Answer a stream; the whole of one entity's rows must lie in one stream.
 
     Args:
-        batches: Sorted by keys, `time` and `side`.
+        batches: Sorted by keys and `time`, events before rows of the spine.
         plan: What to compute.
     """
     waiting: list[pa.RecordBatch] = []
@@ -88,10 +90,12 @@ class _Chunk:
         self.table = pa.concat_tables(parts).combine_chunks()
         self.group = np.cumsum(_changes(self.table, plan.keys)) - 1
         self.time = numbers(self.table["time"])
-        until = np.asarray(pc.fill_null(one_array(self.table["until"]), np.iinfo(np.int64).max), dtype=np.int64)
-        event = numbers(self.table["event"])
-        self.leaves = [np.minimum(event + window + plan.open_left, until) for window in plan.windows]
-        self.queries = np.asarray(self.table["side"]) == 1 if plan.slide is None else np.zeros(len(self.table), dtype=bool)
+        self.event = numbers(self.table["event"]) if plan.delay is None else self.time - max(plan.open_left, plan.delay)
+        self.leaves = [self.event + window + plan.open_left for window in plan.windows]
+        if "until" in self.table.column_names:
+            until = np.asarray(pc.fill_null(one_array(self.table["until"]), np.iinfo(np.int64).max), dtype=np.int64)
+            self.leaves = [np.minimum(leave, until) for leave in self.leaves]
+        self.queries = np.asarray(one_array(self.table["spine"]).is_valid()) if plan.slide is None else np.zeros(len(self.table), dtype=bool)
 
     def answers(self) -> Iterator[pa.RecordBatch]:
         return self._at_rows() if self.plan.slide is None else self._on_grid(self.plan.slide)
@@ -110,8 +114,9 @@ class _Chunk:
         return int(_ceil(self.time[-1:], slide)[0])
 
     def _events(self, rows: Ints) -> Events:
-        names = {"event", "known", *(name for item in self.plan.measures for name in (item.value, item.order, item.where) if name)}
-        return Events(self.table.select(sorted(names)).take(pa.array(rows)), self.group[rows])
+        names = {name for item in self.plan.measures for name in (item.value, item.order, item.where) if name}
+        known = numbers(self.table["known"]) if self.plan.delay is None else self.event + self.plan.delay
+        return Events(self.table.select(sorted(names)).take(pa.array(rows)), self.group[rows], self.event[rows], known[rows])
 
     def _at_rows(self) -> Iterator[pa.RecordBatch]:
         events, asked = np.flatnonzero(~self.queries), np.flatnonzero(self.queries)
@@ -124,10 +129,10 @@ class _Chunk:
             return group * len(instants) + np.searchsorted(instants, time)
 
         questions = first(self.group[asked], self.time[asked])
-        starts, *ends = (
-            np.searchsorted(questions, first(self.group[events], times)) for times in (self.time[events], *(leave[events] for leave in self.leaves))
-        )
-        places = Places(self._events(events), self.group[asked], starts, tuple(ends))
+        starts = np.cumsum(self.queries)[events]  # the stream is in order: what stands before an event does not see it
+        ends = tuple(np.searchsorted(questions, first(self.group[events], leave[events])) for leave in self.leaves)
+        seen = starts < ends[-1]  # by a question, in the longest window
+        places = Places(self._events(events[seen]), self.group[asked], starts[seen], tuple(end[seen] for end in ends))
         columns = {"spine": one_array(self.table["spine"]).take(pa.array(asked)).flatten()}
         yield _batch(columns, places, self.plan.measures)
 

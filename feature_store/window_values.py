@@ -63,13 +63,14 @@ class Events:
     """Columns of events, made ready once for all places.
 
     Args:
-        table: Rows of events; has the columns `event` and `known` (microseconds) and those of the measures.
+        table: The columns that the measures read.
         group: Number of each row's entity.
+        event: Its event time in microseconds.
+        known: When it became known.
     """
 
-    def __init__(self, table: pa.Table, group: Ints) -> None:
-        self.table, self.group = table, group
-        self.event, self.known = numbers(table["event"]), numbers(table["known"])
+    def __init__(self, table: pa.Table, group: Ints, event: Ints, known: Ints) -> None:
+        self.table, self.group, self.event, self.known = table, group, event, known
         self._made: dict[Hashable, Any] = {}
 
     def column(self, name: str) -> pa.Array:

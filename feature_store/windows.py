@@ -24,7 +24,7 @@ from feature_store.checks import Keys, is_orderable, key_pairs, refuse_clash, re
 from feature_store.duration import parse_duration
 from feature_store.errors import ContractError
 from feature_store.names import quote
-from feature_store.timeline import EVENT, READER, known_micros, micros, orderable, spread
+from feature_store.timeline import known_micros, micros, orderable, spread
 from feature_store.window_columns import WindowColumns, is_simple
 from feature_store.window_stream import WindowPlan, window_batches
 
@@ -78,14 +78,15 @@ def windows_at(
     require_same_keys(spine.schema, events.schema, pairs, "the events")
     refuse_clash({"the spine": spine.columns, **source.outputs})
     happened, read = source.happened(columns), _readers(spine, [left for left, _ in pairs], spine_time)
-    layout = [*source.keyed, "time", "side", "event", "known", "until", "spine", *columns.names]
+    layout = [*source.stream(columns), "spine"]
     kinds = {field.name: field.dataType for frame in (happened, read) for field in frame.schema.fields}
 
     def part(frame: DataFrame) -> DataFrame:
         return frame.select("spread", *(name if name in frame.columns else F.lit(None).cast(kinds[name]).alias(name) for name in layout))
 
     together = part(happened).union(part(read)).repartition(*source.keyed, "spread")
-    stream = together.sortWithinPartitions(*source.keyed, "time", "side").select(layout)
+    # At one instant events come before the rows that may see them.
+    stream = together.sortWithinPartitions(*source.keyed, "time", F.col("spine").isNotNull()).select(layout)
     answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", _row_type(kinds["spine"])), *columns.fields]))
     own = [F.col("spine").getField(name).alias(name) for name in spine.columns]
     return answered.select(*own, *(F.col(quote(field.name)) for field in columns.fields))
@@ -132,7 +133,7 @@ def windows_every(
     source = _Source(events, tuple(aggregates), names, event_time, known_time, _row(row_id), closed)
     columns = source.checked()
     refuse_clash({"the keys": names, "the grid": [event_time], **source.outputs})
-    happened = source.happened(columns).drop("side", "spread")
+    happened = source.happened(columns).select(source.stream(columns))
     stream = happened.repartition(*source.keyed).sortWithinPartitions(*source.keyed, "time")
     fields = [StructField(key, happened.schema[key].dataType) for key in source.keyed]
     schema = StructType([*fields, StructField("time", TimestampType()), *columns.fields])
@@ -166,8 +167,17 @@ class _Source:
     def open_left(self) -> int:
         return int(self.closed == "left")
 
+    @property
+    def delay(self) -> int | None:
+        """Microseconds from an event to when it is known; None where a column says it."""
+        return None if isinstance(self.known_time, str) else micros(self.known_time or timedelta(0))
+
     def plan(self, columns: WindowColumns) -> WindowPlan:
-        return WindowPlan(tuple(self.keyed), tuple(map(micros, columns.lengths)), self.open_left, columns.measures)
+        return WindowPlan(tuple(self.keyed), tuple(map(micros, columns.lengths)), self.open_left, columns.measures, delay=self.delay)
+
+    def stream(self, columns: WindowColumns) -> list[str]:
+        """Columns of the stream: what can be told from another one does not ride along."""
+        return [*self.keyed, "time", *(() if self.delay is not None else ("event", "known")), *(("until",) if self.row else ()), *columns.names]
 
     def checked(self) -> WindowColumns:
         """The columns that the aggregates read, after all checks on the events."""
@@ -197,7 +207,7 @@ class _Source:
         # Times are whole microseconds, so "event < g" is "event + 1 <= g".
         leaves = F.least(F.col("event") + F.lit(micros(columns.lengths[-1]) + self.open_left), F.col("until"))
         placed = frame.dropna(subset=[*self.keyed, "event", "known"])
-        placed = placed.withColumns({"time": F.greatest(F.col("event") + F.lit(self.open_left), "known"), "side": F.lit(EVENT).cast("byte")})
+        placed = placed.withColumn("time", F.greatest(F.col("event") + F.lit(self.open_left), "known"))
         return placed.where(F.col("time") < leaves).withColumn("spread", F.lit(0).cast("long"))
 
 
@@ -236,4 +246,4 @@ def _readers(spine: DataFrame, keys: Sequence[str], spine_time: str) -> DataFram
     whole = F.array(F.struct(*(F.col(quote(name)) for name in spine.columns))).alias("spine")
     scattered = [F.col(quote(field.name)) for field in spine.schema.fields if is_orderable(field.dataType)]
     named = [value.alias(f"key_{index}") for index, value in enumerate(values)]
-    return spine.select(*named, time.alias("time"), F.lit(READER).cast("byte").alias("side"), spread(complete, scattered).alias("spread"), whole)
+    return spine.select(*named, time.alias("time"), spread(complete, scattered).alias("spread"), whole)
