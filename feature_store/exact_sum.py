@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,7 @@ Ints = npt.NDArray[np.int64]
 
 _BITS = 32
 _MASK = (1 << _BITS) - 1
+_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -136,26 +138,58 @@ def square_terms(values: Floats) -> Terms:
     return Terms(np.concatenate([high * high, high * low, low * low]), np.concatenate([2 * terms.exponent + shift for shift in (54, 28, 0)]))
 
 
-def interval_sums(terms: Terms, starts: Ints, ends: Ints, size: int) -> ExactSums:
-    """For each place 0..size-1 the exact sum of the terms whose [start, end) holds it.
+def interval_sums(make: Callable[[Any], Terms], values: Any, starts: Ints, ends: Ints, size: int, *, at_once: int = _AT_ONCE) -> ExactSums:
+    """For each place 0..size-1 the exact sum of the values whose [start, end) holds it.
 
     Args:
-        terms: One term an interval, or a whole number of them one after the other.
+        make: Cuts values into terms, as `float_terms`.
+        values: One an interval.
         starts: First place of each interval.
         ends: Place after the last one.
         size: Number of places.
+        at_once: Values cut at a time: their terms take ten times their room.
     """
-    repeats = len(terms.mantissa) // max(len(starts), 1)
-    starts, ends = np.tile(starts, repeats), np.tile(ends, repeats)
-    limb = terms.exponent >> 5
-    low = int(limb.min()) if len(limb) else 0
-    width = (int(limb.max()) - low if len(limb) else 0) + 4  # three limbs of a shifted term and one for the carry
-    change = np.zeros((size + 1) * width, dtype=np.int64)
-    for place, part in enumerate(_limbs(terms)):
-        column = limb - low + place
-        np.add.at(change, starts * width + column, part)
-        np.subtract.at(change, ends * width + column, part)
-    return _normalised(np.cumsum(change.reshape(size + 1, width), axis=0)[:size], low)
+    changes = _Changes(size)
+    for begin in range(0, len(starts), at_once):
+        part = slice(begin, begin + at_once)
+        changes.add(make(values[part]), starts[part], ends[part])
+    return changes.sums()
+
+
+class _Changes:
+    """What enters each limb at each place, and leaves it, from the limb of 2**(32 * low) on."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.low = size, 0
+        self.limbs = np.zeros((size + 1, 0), dtype=np.int64)
+
+    def add(self, terms: Terms, starts: Ints, ends: Ints) -> None:
+        """Terms of intervals: one an interval, or a whole number of them one after the other."""
+        repeats = len(terms.mantissa) // len(starts)
+        starts, ends = (np.tile(edge, repeats) if repeats > 1 else edge for edge in (starts, ends))
+        limb = terms.exponent >> 5
+        self._reach(int(limb.min()), int(limb.max()) + 4)  # three limbs of a shifted term and one for the carry
+        width, flat = self.limbs.shape[1], self.limbs.reshape(-1)
+        for place, part in enumerate(_limbs(terms)):
+            column = limb - self.low + place
+            np.add.at(flat, starts * width + column, part)
+            np.subtract.at(flat, ends * width + column, part)
+
+    def sums(self) -> ExactSums:
+        """The sums at all places."""
+        if not self.limbs.shape[1]:
+            self._reach(0, 4)
+        return _normalised(np.cumsum(self.limbs, axis=0)[: self.size], self.low)
+
+    def _reach(self, low: int, high: int) -> None:
+        width = self.limbs.shape[1]
+        if not width:
+            self.low = low
+        low, high = min(low, self.low), max(high, self.low + width)
+        if high - low > width:
+            wider = np.zeros((self.size + 1, high - low), dtype=np.int64)
+            wider[:, self.low - low : self.low - low + width] = self.limbs
+            self.limbs, self.low = wider, low
 
 
 def sample_std(count: Ints, sums: ExactSums, squares: ExactSums) -> Floats:

@@ -187,8 +187,8 @@ def _sum(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array
     if pa.types.is_floating(values.type):
         return pa.array(_total(places, measure, rows), mask=counts == 0)
     if pa.types.is_decimal(values.type):
-        return interval_sums(decimal_terms(values.take(pa.array(rows))), *places.spans(measure, rows)).to_decimal(measure.kind, counts > 0)
-    return pa.array(interval_sums(int_terms(numbers(pa.chunked_array([values]))[rows]), *places.spans(measure, rows)).to_int64(), mask=counts == 0)
+        return interval_sums(decimal_terms, values.take(pa.array(rows)), *places.spans(measure, rows)).to_decimal(measure.kind, counts > 0)
+    return pa.array(interval_sums(int_terms, numbers(pa.chunked_array([values]))[rows], *places.spans(measure, rows)).to_int64(), mask=counts == 0)
 
 
 def _mean(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array:
@@ -258,7 +258,7 @@ def _nth(places: Places, measure: Measure, rows: Ints, order: Ints, *, place: In
 
 
 def _sums(places: Places, measure: Measure, rows: Ints, make: Callable[[Floats], Any]) -> ExactSums:
-    return interval_sums(make(places.events.floats(_name(measure))[rows]), *places.spans(measure, rows))
+    return interval_sums(make, places.events.floats(_name(measure))[rows], *places.spans(measure, rows))
 
 
 def _total(places: Places, measure: Measure, rows: Ints) -> Floats:
