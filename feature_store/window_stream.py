@@ -74,8 +74,9 @@ def window_batches(batches: Iterable[pa.RecordBatch], plan: WindowPlan) -> Itera
         # Twice the rest, so that a long window is not read again for every few new rows.
         if sum(map(len, waiting)) >= max(plan.rows, len(rest.table) if rest else 0):
             chunk = _Chunk(plan, waiting, rest, final=False)
+            waiting, rest = [], None  # the chunk has its own copy
             yield from chunk.answers()
-            waiting, rest = [], chunk.rest()
+            rest = chunk.rest()
     if waiting or (rest and len(rest.table)):
         yield from _Chunk(plan, waiting, rest, final=True).answers()
 
@@ -85,8 +86,8 @@ class _Chunk:
 
     def __init__(self, plan: WindowPlan, waiting: Sequence[pa.RecordBatch], rest: _Rest | None, *, final: bool) -> None:
         self.plan, self.final = plan, final
-        self.carried = rest if rest and len(rest.table) else None
-        parts = ([self.carried.table] if self.carried else []) + ([pa.Table.from_batches(waiting)] if waiting else [])
+        self.carried = rest.grid if rest and len(rest.table) else None
+        parts = ([rest.table] if rest else []) + ([pa.Table.from_batches(waiting)] if waiting else [])
         self.table = pa.concat_tables(parts).combine_chunks()
         self.group = np.cumsum(_changes(self.table, plan.keys)) - 1
         self.time = numbers(self.table["time"])
@@ -140,8 +141,8 @@ class _Chunk:
         entered, left = _ceil(self.time, slide), [_ceil(leave, slide) for leave in self.leaves]
         low, high = entered, np.max(left, axis=0)
         rows = low < high
-        if self.carried:
-            low = np.where(self.group == self.group[0], np.maximum(low, self.carried.grid), low)
+        if self.carried is not None:
+            low = np.where(self.group == self.group[0], np.maximum(low, self.carried), low)
         if not self.final:
             high = np.where(self.group == self.group[-1], np.minimum(high, self._limit(slide) - 1), high)
         rows = np.flatnonzero(rows & (low <= high))

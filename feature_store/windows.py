@@ -17,7 +17,7 @@ from functools import reduce
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DataType, StructField, StructType, TimestampType
+from pyspark.sql.types import StructField, StructType, TimestampType
 
 from feature_store.aggregate import FUNCTIONS, Aggregate, require_multiples
 from feature_store.checks import Keys, is_orderable, key_pairs, refuse_clash, require_columns, require_instant, require_same_keys
@@ -82,12 +82,13 @@ def windows_at(
     kinds = {field.name: field.dataType for frame in (happened, read) for field in frame.schema.fields}
 
     def part(frame: DataFrame) -> DataFrame:
-        return frame.select("spread", *(name if name in frame.columns else F.lit(None).cast(kinds[name]).alias(name) for name in layout))
+        return frame.select(*(name if name in frame.columns else F.lit(None).cast(kinds[name]).alias(name) for name in layout))
 
-    together = part(happened).union(part(read)).repartition(*source.keyed, "spread")
+    whole = [F.col("spine")[0].getField(field.name) for field in spine.schema.fields if is_orderable(field.dataType)]
+    together = part(happened).union(part(read)).repartition(*source.keyed, spread(_all_there(*source.keyed, "time"), whole))
     # At one instant events come before the rows that may see them.
-    stream = together.sortWithinPartitions(*source.keyed, "time", F.col("spine").isNotNull()).select(layout)
-    answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", _row_type(kinds["spine"])), *columns.fields]))
+    stream = together.sortWithinPartitions(*source.keyed, "time", F.col("spine").isNotNull())
+    answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", spine.schema), *columns.fields]))
     own = [F.col("spine").getField(name).alias(name) for name in spine.columns]
     return answered.select(*own, *(F.col(quote(field.name)) for field in columns.fields))
 
@@ -208,7 +209,7 @@ class _Source:
         leaves = F.least(F.col("event") + F.lit(micros(columns.lengths[-1]) + self.open_left), F.col("until"))
         placed = frame.dropna(subset=[*self.keyed, "event", "known"])
         placed = placed.withColumn("time", F.greatest(F.col("event") + F.lit(self.open_left), "known"))
-        return placed.where(F.col("time") < leaves).withColumn("spread", F.lit(0).cast("long"))
+        return placed.where(F.col("time") < leaves)
 
 
 def _worker(plan: WindowPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -218,22 +219,21 @@ def _worker(plan: WindowPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
     return work
 
 
-def _row_type(kind: DataType) -> DataType:
-    assert isinstance(kind, ArrayType)
-    return kind.elementType
-
-
 def _row(row_id: Row) -> tuple[str, ...]:
     return () if row_id is None else (row_id,) if isinstance(row_id, str) else tuple(row_id)
 
 
 def _superseded(frame: DataFrame, rows: Sequence[str]) -> DataFrame:
     """Add `until`: when the next version of a row became known, wherever it belongs."""
-    identified = reduce(Column.__and__, (F.col(row).isNotNull() for row in rows))
+    identified = _all_there(*rows)
     scattered = [F.col(field.name) for field in frame.schema.fields if is_orderable(field.dataType)]
     decided = [orderable(F.col(field.name), field.dataType) for field in frame.schema.fields if field.name not in ("known", "event", *rows)]
     versions = Window.partitionBy(*rows, spread(identified, scattered)).orderBy("known", "event", *decided)
     return frame.withColumn("until", F.when(identified, F.lead("known").over(versions))).drop(*rows)
+
+
+def _all_there(*names: str) -> Column:
+    return reduce(Column.__and__, (F.col(name).isNotNull() for name in names))
 
 
 def _readers(spine: DataFrame, keys: Sequence[str], spine_time: str) -> DataFrame:
@@ -241,9 +241,6 @@ def _readers(spine: DataFrame, keys: Sequence[str], spine_time: str) -> DataFram
 
     That is a list of one, since Arrow has room for every field of a struct in every row: of a null list nothing rides along with events.
     """
-    time, values = F.unix_micros(F.col(quote(spine_time))), [F.col(quote(key)) for key in keys]
-    complete = reduce(Column.__and__, (value.isNotNull() for value in values), time.isNotNull())
+    named = [F.col(quote(key)).alias(f"key_{index}") for index, key in enumerate(keys)]
     whole = F.array(F.struct(*(F.col(quote(name)) for name in spine.columns))).alias("spine")
-    scattered = [F.col(quote(field.name)) for field in spine.schema.fields if is_orderable(field.dataType)]
-    named = [value.alias(f"key_{index}") for index, value in enumerate(values)]
-    return spine.select(*named, time.alias("time"), spread(complete, scattered).alias("spread"), whole)
+    return spine.select(*named, F.unix_micros(F.col(quote(spine_time))).alias("time"), whole)
