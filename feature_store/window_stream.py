@@ -77,6 +77,7 @@ def window_batches(batches: Iterable[pa.RecordBatch], plan: WindowPlan) -> Itera
             waiting, rest = [], None  # the chunk has its own copy
             yield from chunk.answers()
             rest = chunk.rest()
+            del chunk
     if waiting or (rest and len(rest.table)):
         yield from _Chunk(plan, waiting, rest, final=True).answers()
 
