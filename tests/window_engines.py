@@ -13,7 +13,7 @@ from feature_store.aggregate import Aggregate
 from feature_store.oracles import records
 from feature_store.testing import generators
 
-__all__ = ["KEYS", "NUMBERS", "by_duckdb", "by_pandas", "events_of", "grid_by_duckdb", "micros", "spine_of"]
+__all__ = ["AGGREGATES", "KEYS", "NUMBERS", "by_duckdb", "by_pandas", "events_of", "grid_by_duckdb", "micros", "spine_of"]
 
 KEYS = ("case", "customer", "shop")
 EVENTS = pa.schema(
@@ -39,6 +39,24 @@ EXPRESSIONS = {
     "approx_distinct": "count(DISTINCT {value}) FILTER (WHERE {inside})",
     "quantile": "quantile_cont({value}::DOUBLE, {q}) FILTER (WHERE {inside})",
 }
+AGGREGATES = [
+    Aggregate("count", None, "36h"),
+    Aggregate("count", "amount", "12h"),
+    Aggregate("sum", "amount", "36h"),
+    Aggregate("sum", "items", "2d", where="city is not null"),
+    Aggregate("sum", "price", "36h"),
+    Aggregate("mean", "amount", "2d"),
+    Aggregate("variance", "items", "36h"),
+    Aggregate("std", "price", "2d"),
+    Aggregate("min", "amount", "36h"),
+    Aggregate("max", "city", "12h"),
+    Aggregate("first", "items", "36h"),
+    Aggregate("last", "city", "2d"),
+    Aggregate("last_k", "items", "2d", k=3),
+    Aggregate("distinct", "amount", "2d"),
+    Aggregate("approx_distinct", "city", "36h"),
+    Aggregate("quantile", "amount", "2d", q=0.3),
+]
 #: What pandas gives of a column of numbers, nulls left out.
 NUMBERS = {
     "count": lambda values: values.count(),
@@ -83,13 +101,13 @@ def grid_by_duckdb(events: pd.DataFrame, aggregates: Sequence[Aggregate], *, sli
         f"""CREATE TABLE spine AS SELECT row_number() OVER () AS i, * FROM
         (SELECT DISTINCT "case", customer, shop FROM events WHERE happened IS NOT NULL AND known IS NOT NULL),
         (SELECT unnest(generate_series(min(greatest(happened, known)) // {step} - 1, (max(greatest(happened, known)) + {longest}) // {step} + 2)) * {step}
-         AS at FROM events)"""
+         AS "at" FROM events)"""
     )
     keys = '"case", customer, shop'
     return _frame(
         database.sql(
-            f"""SELECT {keys}, at, {_outputs(aggregates)} FROM ({_read([*aggregates, everything], row=row, closed=closed)})
-            QUALIFY held > 0 OR lag(held, 1, 0) OVER (PARTITION BY {keys} ORDER BY at) > 0"""
+            f"""SELECT {keys}, "at", {_outputs(aggregates)} FROM ({_read([*aggregates, everything], row=row, closed=closed)})
+            QUALIFY held > 0 OR lag(held, 1, 0) OVER (PARTITION BY {keys} ORDER BY "at") > 0"""
         )
     )
 
@@ -127,14 +145,14 @@ def _read(aggregates: Sequence[Aggregate], *, row: bool, closed: str) -> str:
     once = f"QUALIFY row_number() OVER (PARTITION BY s.i, {identity} ORDER BY {newest}) = 1" if row else ""
     made = ", ".join(f'{_expression(item, closed)} AS "{item.output}"' for item in aggregates)
     return f"""WITH versions AS (SELECT *, row_number() OVER () AS n FROM events),
-        held AS (SELECT s.i, v.* FROM spine s JOIN versions v ON v.known <= s.at {once})
-        SELECT s.i, s."case", s.customer, s.shop, s.at, {made}
+        held AS (SELECT s.i, v.* FROM spine s JOIN versions v ON v.known <= s."at" {once})
+        SELECT s.i, s."case", s.customer, s.shop, s."at", {made}
         FROM spine s LEFT JOIN held h ON h.i = s.i AND h."case" = s."case" AND h.customer = s.customer AND h.shop = s.shop GROUP BY ALL"""
 
 
 def _expression(item: Aggregate, closed: str) -> str:
     length = item.length // timedelta(microseconds=1)
-    inside = f"happened > at - {length} AND happened <= at" if closed == "right" else f"happened >= at - {length} AND happened < at"
+    inside = f'happened > "at" - {length} AND happened <= "at"' if closed == "right" else f'happened >= "at" - {length} AND happened < "at"'
     if item.where is not None:
         inside += f" AND ({item.where})"
     exact = {"items": "sum({value})::BIGINT", "price": "sum({value})"}

@@ -149,7 +149,10 @@ def test_grid_refuses(events: DataFrame) -> None:
     options: dict[str, Any] = {"keys": "k", "event_time": "e"}
     with pytest.raises(ContractError, match="a slide of 0:00:00"):
         windows_every(events, [Aggregate("count", None, "1d")], slide="0h", **options)
-    with pytest.raises(ContractError, match="a slide of 7h under `count_1d` of 1d; expected windows that are multiples of the slide; slide by 12h"):
+    with pytest.raises(
+        ContractError,
+        match="a slide of 7h under `count_1d` of 1d, `count_36h` of 36h; expected windows that are multiples of the slide; slide by 12h",
+    ):
         windows_every(events, [Aggregate("count", None, "1d"), Aggregate("count", None, "36h")], slide="7h", **options)
     with pytest.raises(ContractError, match="no aggregates"):
         windows_every(events, [], slide="1h", **options)

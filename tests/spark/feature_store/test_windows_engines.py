@@ -9,29 +9,11 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from window_engines import KEYS, NUMBERS, by_duckdb, by_pandas, events_of, grid_by_duckdb, spine_of
+from window_engines import AGGREGATES, KEYS, NUMBERS, by_duckdb, by_pandas, events_of, grid_by_duckdb, spine_of
 
 from feature_store.testing import assert_pit_equal, generators
 from feature_store.windows import Aggregate, windows_at, windows_every
 
-AGGREGATES = [
-    Aggregate("count", None, "36h"),
-    Aggregate("count", "amount", "12h"),
-    Aggregate("sum", "amount", "36h"),
-    Aggregate("sum", "items", "2d", where="city is not null"),
-    Aggregate("sum", "price", "36h"),
-    Aggregate("mean", "amount", "2d"),
-    Aggregate("variance", "items", "36h"),
-    Aggregate("std", "price", "2d"),
-    Aggregate("min", "amount", "36h"),
-    Aggregate("max", "city", "12h"),
-    Aggregate("first", "items", "36h"),
-    Aggregate("last", "city", "2d"),
-    Aggregate("last_k", "items", "2d", k=3),
-    Aggregate("distinct", "amount", "2d"),
-    Aggregate("approx_distinct", "city", "36h"),
-    Aggregate("quantile", "amount", "2d", q=0.3),
-]
 SEEDS = (101, 102, 103)
 SHARES: list[dict[str, float]] = [{}, {"ties": 0.7, "late": 0.8, "skew": 0.9}, {"nulls": 0.3, "corrections": 0.6, "late": 0.6}]
 TIMES: dict[str, Any] = {"keys": KEYS, "event_time": "happened", "known_time": "known"}
