@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from feature_store.aggregate import Aggregate
+from feature_store.aggregate import FUNCTIONS, Aggregate
 from feature_store.column_type import parse_type
 from feature_store.duration import duration_text, is_duration, parse_duration
 from feature_store.errors import ContractError
@@ -40,7 +40,9 @@ TypeName = Annotated[str, AfterValidator(parse_type)]
 
 TableName = Annotated[str, AfterValidator(lambda name: _checked(name, parse_table))]
 
-_TYPES = {"count": "bigint", "distinct": "bigint", "mean": "double", "std": "double", "quantile": "double"}
+_TYPES = dict.fromkeys(("count", "distinct", "approx_distinct"), "bigint") | dict.fromkeys(
+    ("mean", "variance", "std", "quantile", "approx_quantile"), "double"
+)
 
 
 class Declaration(BaseModel):
@@ -85,14 +87,16 @@ class FeatureDeclaration(Declaration):
 class AggregateDeclaration(Declaration):
     """One trailing window, and the feature that it makes."""
 
-    function: str = Field(description="sum, count, mean, min, max, std, first, last, last_k, distinct or quantile")
+    function: str = Field(description=", ".join(FUNCTIONS))
     column: str | None = Field(default=None, description="what is aggregated; null counts rows")
     window: WindowText = Field(description='length of the window, as "7d" or "90m"')
     where: Expression | None = Field(default=None, description="SQL condition on the rows that count")
     q: float | None = Field(default=None, ge=0, le=1, description="which quantile, 0 to 1")
     k: int | None = Field(default=None, ge=1, description="how many values last_k keeps")
     name: str | None = Field(default=None, description="name of the feature; null: <column>_<function>_<window>")
-    type: TypeName | None = Field(default=None, description="type of the feature; null for count, distinct, mean, std and quantile")
+    type: TypeName | None = Field(
+        default=None, description="type of the feature; null where the function says it: counts are bigint, means, spreads and quantiles double"
+    )
     unit: str | None = Field(default=None, description="unit of the feature")
     meaning: str = Field(default="", description="one sentence")
 
@@ -124,7 +128,7 @@ class FeatureTableDeclaration(Declaration):
     )
     where: Expression | None = Field(default=None, description="SQL condition on the source rows that are used")
     aggregates: tuple[AggregateDeclaration, ...] = Field(default=(), description="trailing windows; each makes a feature")
-    slide: Duration | None = Field(default=None, description="step of the grid on which windows are evaluated")
+    slide: Duration | None = Field(default=None, description="step of the grid on which windows are evaluated; each window is a multiple of it")
     closed: Literal["right", "left"] = Field(default="right", description="which end of a window belongs to it")
     known_time: str | None = Field(default=None, description='column or delay ("1h"); null: the source\'s')
     known_early: bool = Field(default=False, description="whether values may be known before their event time")

@@ -10,8 +10,9 @@ small and large superaccumulators" (2015), arXiv:1505.05571.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,26 @@ import pyarrow as pa
 
 from feature_store.errors import ContractError
 
-__all__ = ["ExactSums", "Floats", "Ints", "Terms", "decimal_terms", "float_terms", "int_terms", "interval_sums", "sample_std", "square_terms"]
+__all__ = [
+    "ExactSums",
+    "Floats",
+    "Ints",
+    "Terms",
+    "decimal_terms",
+    "float_terms",
+    "int_terms",
+    "interval_sums",
+    "sample_std",
+    "sample_variance",
+    "square_terms",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _BITS = 32
 _MASK = (1 << _BITS) - 1
+_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -124,37 +138,78 @@ def square_terms(values: Floats) -> Terms:
     return Terms(np.concatenate([high * high, high * low, low * low]), np.concatenate([2 * terms.exponent + shift for shift in (54, 28, 0)]))
 
 
-def interval_sums(terms: Terms, starts: Ints, ends: Ints, size: int) -> ExactSums:
-    """For each place 0..size-1 the exact sum of the terms whose [start, end) holds it.
+def interval_sums(make: Callable[[Any], Terms], values: Any, starts: Ints, ends: Ints, size: int, *, at_once: int = _AT_ONCE) -> ExactSums:
+    """For each place 0..size-1 the exact sum of the values whose [start, end) holds it.
 
     Args:
-        terms: One term an interval, or a whole number of them one after the other.
+        make: Cuts values into terms, as `float_terms`.
+        values: One an interval.
         starts: First place of each interval.
         ends: Place after the last one.
         size: Number of places.
+        at_once: Values cut at a time: their terms take ten times their room.
     """
-    repeats = len(terms.mantissa) // max(len(starts), 1)
-    starts, ends = np.tile(starts, repeats), np.tile(ends, repeats)
-    limb = terms.exponent >> 5
-    low = int(limb.min()) if len(limb) else 0
-    width = (int(limb.max()) - low if len(limb) else 0) + 4  # three limbs of a shifted term and one for the carry
-    change = np.zeros((size + 1) * width, dtype=np.int64)
-    for place, part in enumerate(_limbs(terms)):
-        column = limb - low + place
-        np.add.at(change, starts * width + column, part)
-        np.subtract.at(change, ends * width + column, part)
-    return _normalised(np.cumsum(change.reshape(size + 1, width), axis=0)[:size], low)
+    changes = _Changes(size)
+    for begin in range(0, len(starts), at_once):
+        part = slice(begin, begin + at_once)
+        changes.add(make(values[part]), starts[part], ends[part])
+    return changes.sums()
+
+
+class _Changes:
+    """What enters each limb at each place, and leaves it, from the limb of 2**(32 * low) on."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.low = size, 0
+        self.limbs = np.zeros((size + 1, 0), dtype=np.int64)
+
+    def add(self, terms: Terms, starts: Ints, ends: Ints) -> None:
+        """Terms of intervals: one an interval, or a whole number of them one after the other."""
+        repeats = len(terms.mantissa) // len(starts)
+        starts, ends = (np.tile(edge, repeats) if repeats > 1 else edge for edge in (starts, ends))
+        limb = terms.exponent >> 5
+        self._reach(int(limb.min()), int(limb.max()) + 4)  # three limbs of a shifted term and one for the carry
+        width, flat = self.limbs.shape[1], self.limbs.reshape(-1)
+        for place, part in enumerate(_limbs(terms)):
+            column = limb - self.low + place
+            np.add.at(flat, starts * width + column, part)
+            np.subtract.at(flat, ends * width + column, part)
+
+    def sums(self) -> ExactSums:
+        """The sums at all places."""
+        if not self.limbs.shape[1]:
+            self._reach(0, 4)
+        return _normalised(np.cumsum(self.limbs, axis=0)[: self.size], self.low)
+
+    def _reach(self, low: int, high: int) -> None:
+        width = self.limbs.shape[1]
+        if not width:
+            self.low = low
+        low, high = min(low, self.low), max(high, self.low + width)
+        if high - low > width:
+            wider = np.zeros((self.size + 1, high - low), dtype=np.int64)
+            wider[:, self.low - low : self.low - low + width] = self.limbs
+            self.limbs, self.low = wider, low
 
 
 def sample_std(count: Ints, sums: ExactSums, squares: ExactSums) -> Floats:
     """Standard deviation with n - 1, from exact sums, so that nothing cancels; NaN below two values."""
+    return _spreads(count, sums, squares, _root)
+
+
+def sample_variance(count: Ints, sums: ExactSums, squares: ExactSums) -> Floats:
+    """Variance with n - 1, as `sample_std`; inf beyond the largest double."""
+    return _spreads(count, sums, squares, _ratio)
+
+
+def _spreads(count: Ints, sums: ExactSums, squares: ExactSums, finish: Callable[[int, int, int], float]) -> Floats:
     first, second = sums.to_objects(), squares.to_objects()
     low = min(2 * sums.low, squares.low)
     # n * sum(x^2) - sum(x)^2 in units of 2**(32 * low), which is even in bits
     spread = count.astype(object) * (second << _BITS * (squares.low - low)) - (first * first << _BITS * (2 * sums.low - low))
     pairs = count * (count - 1)
     return np.array(
-        [_root(int(top), int(pair), _BITS * low) if pair else math.nan for top, pair in zip(spread, pairs, strict=True)], dtype=np.float64
+        [finish(int(top), int(pair), _BITS * low) if pair else math.nan for top, pair in zip(spread, pairs, strict=True)], dtype=np.float64
     )
 
 
@@ -162,6 +217,15 @@ def _root(top: int, pairs: int, exponent: int) -> float:
     """sqrt(top / pairs * 2**exponent); the exponent is even."""
     shift = max(0, top.bit_length() - 1000) & ~1  # what a double's division can take
     return math.ldexp(math.sqrt((top >> shift) / pairs), (exponent + shift) // 2)
+
+
+def _ratio(top: int, pairs: int, exponent: int) -> float:
+    """The double next to top / pairs * 2**exponent, inf beyond the largest."""
+    shift = max(0, top.bit_length() - 1000)
+    try:
+        return math.ldexp((top >> shift) / pairs, exponent + shift)
+    except OverflowError:
+        return math.inf
 
 
 def _limbs(terms: Terms) -> Sequence[Ints]:

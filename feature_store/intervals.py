@@ -8,7 +8,6 @@ subtraction that could leave something behind.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from feature_store.exact_sum import Ints
 
@@ -56,12 +55,13 @@ def interval_greatest(rank: Ints, starts: Ints, ends: Ints, size: int) -> Ints:
 def interval_nth(group: Ints, order: Ints, starts: Ints, ends: Ints, *, places: Ints, place_groups: Ints, nth: Ints) -> Ints:
     """Which interval is the n-th smallest among those of a group that hold a place.
 
-    A wavelet tree walked for all questions at once: each group's intervals are numbered by their order inside a
-    block of 2**b numbers, and in b steps each question halves its block by counting who holds the place in the lower half.
+    A wavelet tree walked for all questions at once: the different orders of each group are numbered inside a block of
+    2**b numbers, and in b steps each question halves its block by counting who holds the place in the lower half.
+    So few different orders, as of whole or rounded numbers, take few steps.
 
     Args:
         group: Group of each interval; an interval holds places of its own group only.
-        order: What the intervals of a group are sorted by.
+        order: What the intervals of a group are sorted by, 0 or more.
         starts: First place of each interval.
         ends: Place after the last one.
         places: The place of each question.
@@ -69,7 +69,7 @@ def interval_nth(group: Ints, order: Ints, starts: Ints, ends: Ints, *, places: 
         nth: From 0; below the number of the group's intervals that hold the place.
 
     Returns:
-        The index of an interval for each question.
+        For each question the index of an interval of that order; of several of one order any, which need not hold the place.
     """
     path, first, height = _numbered(group, order, int(place_groups.max(initial=-1)) + 1)
     owner = np.zeros(int(path.max(initial=-1)) + 1, dtype=np.int64)
@@ -106,19 +106,18 @@ def merged(code: Ints, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
     return starts[heads], np.maximum.reduceat(ends, heads)
 
 
-def _numbered(group: Ints, order: Ints, groups: int) -> tuple[Ints, Ints, npt.NDArray[np.int64]]:
+def _numbered(group: Ints, order: Ints, groups: int) -> tuple[Ints, Ints, Ints]:
     """A number for each interval, by order inside its group's block; and each block's first number and height.
 
-    Blocks of falling size are aligned by themselves.
+    Equal orders have one number. Blocks of falling size are aligned by themselves.
     """
-    groups = max(groups, int(group.max(initial=-1)) + 1)
-    counts = np.bincount(group, minlength=groups)
+    width = int(order.max(initial=0)) + 1
+    known, member = np.unique(group * width + order, return_inverse=True)
+    owner = known // width
+    counts = np.bincount(owner, minlength=max(groups, int(group.max(initial=-1)) + 1))
     height = np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
     falling = np.argsort(-height, kind="stable")
-    first = np.zeros(groups, dtype=np.int64)
+    first = np.zeros(len(counts), dtype=np.int64)
     first[falling] = np.cumsum(1 << height[falling]) - (1 << height[falling])
-    rows = np.lexsort((order, group))
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    path = np.empty(len(rows), dtype=np.int64)
-    path[rows] = first[group[rows]] + within
-    return path, first, height
+    within = np.arange(len(known)) - (np.cumsum(counts) - counts)[owner]
+    return (first[owner] + within)[member], first, height

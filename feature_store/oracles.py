@@ -77,6 +77,8 @@ def window_oracle(
 ) -> pd.DataFrame:
     """Windowed aggregates by looking at every event at every instant.
 
+    What is approximate in `windows_at` is exact here: compare `approx_quantile` with `assert_pit_equal(..., rtol=0.004)`.
+
     Args:
         events: The events.
         aggregates: As for `windows_at`; a `where` is replaced by the predicate in `where`.
@@ -212,7 +214,7 @@ def _aggregate(item: Aggregate, taken: Sequence[tuple[datetime, Record]], event_
         "first": lambda: everything[0] if everything else None,
         "last": lambda: everything[-1] if everything else None,
         "count": lambda: len(values),
-        "distinct": lambda: len({value_order(value) for value in values}),
+        **dict.fromkeys(("distinct", "approx_distinct"), lambda: len({value_order(value) for value in values})),
         "min": lambda: values[0] if values else None,
         "max": lambda: values[-1] if values else None,
     }
@@ -223,14 +225,15 @@ def _aggregate(item: Aggregate, taken: Sequence[tuple[datetime, Record]], event_
 
 def _number(item: Aggregate, values: Sequence[Any]) -> Any:
     numbers = [float(value) for value in values]
-    if item.function == "quantile":
+    if item.function in {"quantile", "approx_quantile"}:
         position = (len(numbers) - 1) * (item.q or 0.0)
         below, above = numbers[math.floor(position)], numbers[math.ceil(position)]
         return below if below == above else below + (above - below) * (position - math.floor(position))
-    if item.function == "std":
+    if item.function in {"std", "variance"}:
         if len(numbers) < 2:
             return None
-        return statistics.stdev(numbers) if all(map(math.isfinite, numbers)) else math.nan
+        spread = statistics.stdev if item.function == "std" else statistics.variance
+        return spread(numbers) if all(map(math.isfinite, numbers)) else math.nan
     exact = not all(isinstance(value, float) for value in values)
     total = sum(values, start=Decimal(0) if isinstance(values[0], Decimal) else 0) if exact else _float_sum(numbers)
     return total if item.function == "sum" else (_float_sum(numbers) / len(numbers))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 
-from feature_store.aggregate import Aggregate
+from feature_store.aggregate import Aggregate, require_multiples
 from feature_store.column_type import parse_type
 from feature_store.duration import duration_text, is_duration, parse_duration
 from feature_store.errors import ContractError
@@ -68,7 +68,7 @@ class FeatureTable:
         transform: How source rows become rows: a function `DataFrame -> DataFrame`, the name of a builder, or
             `Derived` columns. It sees only source rows that were known, where the source has this table's time columns.
         aggregates: Trailing windows over the transformed source rows.
-        slide: Step of the grid on which windows are evaluated; a timedelta or text such as "1h".
+        slide: Step of the grid on which windows are evaluated, of which each window is a multiple; a timedelta or text such as "1h".
         known_time: When a row became known: a column (timestamp), or a delay after the event time ("1h");
             None says at the event time. Values of `aggregates` are known at their grid time: there it is the source's.
         row_id: Columns that identify a source row, so that a corrected row counts once.
@@ -235,8 +235,9 @@ def _check_source(table: FeatureTable) -> None:
         raise ContractError(
             f"{len(table.aggregates)} aggregates and slide={table.slide} {what}", expected="both or neither", mend="set aggregates and slide"
         )
-    if not table.aggregates:
+    if not table.aggregates or table.slide is None:
         return
+    require_multiples(table.aggregates, table.slide, what)
     for item in table.aggregates:
         if item.where is not None and not isinstance(item.where, str):
             raise ContractError(

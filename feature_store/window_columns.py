@@ -33,9 +33,12 @@ from feature_store.window_values import Measure
 
 __all__ = ["WindowColumns", "is_simple"]
 
-_NUMERIC = {"sum", "mean", "std", "quantile"}
-_COMPARED = {"min", "max", "distinct"}
+_DOUBLES = {"mean", "variance", "std", "quantile", "approx_quantile"}
+_NUMERIC = {"sum", *_DOUBLES}
+_COUNTS = {"count", "distinct", "approx_distinct"}
+_COMPARED = {"min", "max", "distinct", "approx_distinct"}
 _ROWS = {"first", "last", "last_k"}
+_HASH = "hash"
 _SIMPLE = (NumericType, StringType, BinaryType, BooleanType, DateType, TimestampType, TimestampNTZType)
 
 
@@ -80,8 +83,8 @@ class WindowColumns:
         if column is not None:
             kind = self.schema[column].dataType
             _require_fit(aggregate, kind)
-            source, cast = F.col(quote(column)), _cast(function, kind)
-            value = self._value(column, cast, source.cast(cast) if cast else source)
+            source, form = F.col(quote(column)), _form(function, kind)
+            value = self._value(column, form, _read(source, form))
             if function in _ROWS and not is_simple(kind):
                 order = self._value(column, "order", F.to_json(F.struct(source.alias("value"))))
         where = None if aggregate.where is None else self._flag(aggregate.where)
@@ -106,7 +109,7 @@ class WindowColumns:
         return name
 
     def _type(self, aggregate: Aggregate) -> DataType:
-        if aggregate.column is None or aggregate.function in {"count", "distinct"}:
+        if aggregate.column is None or aggregate.function in _COUNTS:
             return LongType()
         kind = self.schema[aggregate.column].dataType
         if aggregate.function == "last_k":
@@ -127,11 +130,19 @@ def _require_fit(aggregate: Aggregate, kind: DataType) -> None:
         raise ContractError(found, expected="a number, text (binary collation), boolean, date or timestamp", mend="aggregate a simple column of it")
 
 
-def _cast(function: str, kind: DataType) -> str:
-    """What the worker reads instead of the column itself; empty for the column."""
-    if function in {"mean", "std", "quantile"}:
+def _form(function: str, kind: DataType) -> str:
+    """What the worker reads: the column itself (empty), its hash, or a wider number."""
+    if function in _DOUBLES:
         return "double"
+    if function == "approx_distinct":
+        return _HASH if isinstance(kind, StringType | BinaryType | DecimalType) else ""
     return _widest(kind).simpleString() if function == "sum" and not isinstance(kind, DecimalType) else ""
+
+
+def _read(source: Column, form: str) -> Column:
+    if form == _HASH:
+        return F.when(source.isNotNull(), F.xxhash64(source))  # the hash of null is a number
+    return source.cast(form) if form else source
 
 
 def _widest(kind: DataType) -> DataType:

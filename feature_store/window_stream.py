@@ -27,9 +27,9 @@ class WindowPlan:
     """What to compute from a stream of batches.
 
     The stream has the columns `keys`, `time` (microseconds at which an event starts to count, or at which
-    windows are read), `event`, `known` and `until` (the event counts before it; null: for ever), values and flags.
-    Windows are read on a grid of `slide` microseconds, or without `slide` at the rows with `side` 1, whose
-    column `spine` is handed on.
+    windows are read), values and flags; `event` and `known`, but where there is a `delay`; `until`, where rows are
+    corrected (the event counts before it; null: for ever). Windows are read on a grid of `slide` microseconds, or
+    without `slide` at the rows whose column `spine`, a list of one row, is not null; that row is handed on.
 
     Args:
         keys: Columns that name the entity.
@@ -39,6 +39,7 @@ class WindowPlan:
         slide: Distance of grid instants in microseconds.
         time: Output column of the grid instant.
         rows: Rows of a chunk, and places of a block.
+        delay: Microseconds from each event to when it is known, of which `time` is the later one; None: a column says it.
     """
 
     keys: tuple[str, ...]
@@ -48,6 +49,7 @@ class WindowPlan:
     slide: int | None = None
     time: str = "time"
     rows: int = _ROWS
+    delay: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def window_batches(batches: Iterable[pa.RecordBatch], plan: WindowPlan) -> Itera
     """Answer a stream; the whole of one entity's rows must lie in one stream.
 
     Args:
-        batches: Sorted by keys, `time` and `side`.
+        batches: Sorted by keys and `time`, events before rows of the spine.
         plan: What to compute.
     """
     waiting: list[pa.RecordBatch] = []
@@ -72,8 +74,10 @@ def window_batches(batches: Iterable[pa.RecordBatch], plan: WindowPlan) -> Itera
         # Twice the rest, so that a long window is not read again for every few new rows.
         if sum(map(len, waiting)) >= max(plan.rows, len(rest.table) if rest else 0):
             chunk = _Chunk(plan, waiting, rest, final=False)
+            waiting, rest = [], None  # the chunk has its own copy
             yield from chunk.answers()
-            waiting, rest = [], chunk.rest()
+            rest = chunk.rest()
+            del chunk
     if waiting or (rest and len(rest.table)):
         yield from _Chunk(plan, waiting, rest, final=True).answers()
 
@@ -83,15 +87,17 @@ class _Chunk:
 
     def __init__(self, plan: WindowPlan, waiting: Sequence[pa.RecordBatch], rest: _Rest | None, *, final: bool) -> None:
         self.plan, self.final = plan, final
-        self.carried = rest if rest and len(rest.table) else None
-        parts = ([self.carried.table] if self.carried else []) + ([pa.Table.from_batches(waiting)] if waiting else [])
+        self.carried = rest.grid if rest and len(rest.table) else None
+        parts = ([rest.table] if rest else []) + ([pa.Table.from_batches(waiting)] if waiting else [])
         self.table = pa.concat_tables(parts).combine_chunks()
         self.group = np.cumsum(_changes(self.table, plan.keys)) - 1
         self.time = numbers(self.table["time"])
-        until = np.asarray(pc.fill_null(one_array(self.table["until"]), np.iinfo(np.int64).max), dtype=np.int64)
-        event = numbers(self.table["event"])
-        self.leaves = [np.minimum(event + window + plan.open_left, until) for window in plan.windows]
-        self.queries = np.asarray(self.table["side"]) == 1 if plan.slide is None else np.zeros(len(self.table), dtype=bool)
+        self.event = numbers(self.table["event"]) if plan.delay is None else self.time - max(plan.open_left, plan.delay)
+        self.leaves = [self.event + window + plan.open_left for window in plan.windows]
+        if "until" in self.table.column_names:
+            until = np.asarray(pc.fill_null(one_array(self.table["until"]), np.iinfo(np.int64).max), dtype=np.int64)
+            self.leaves = [np.minimum(leave, until) for leave in self.leaves]
+        self.queries = np.asarray(one_array(self.table["spine"]).is_valid()) if plan.slide is None else np.zeros(len(self.table), dtype=bool)
 
     def answers(self) -> Iterator[pa.RecordBatch]:
         return self._at_rows() if self.plan.slide is None else self._on_grid(self.plan.slide)
@@ -109,6 +115,11 @@ class _Chunk:
         """The first grid instant that later rows may still change: those before the last row's time are settled."""
         return int(_ceil(self.time[-1:], slide)[0])
 
+    def _events(self, rows: Ints) -> Events:
+        names = {name for item in self.plan.measures for name in (item.value, item.order, item.where) if name}
+        known = numbers(self.table["known"]) if self.plan.delay is None else self.event + self.plan.delay
+        return Events(self.table.select(sorted(names)).take(pa.array(rows)), self.group[rows], self.event[rows], known[rows])
+
     def _at_rows(self) -> Iterator[pa.RecordBatch]:
         events, asked = np.flatnonzero(~self.queries), np.flatnonzero(self.queries)
         if not len(asked):
@@ -120,19 +131,19 @@ class _Chunk:
             return group * len(instants) + np.searchsorted(instants, time)
 
         questions = first(self.group[asked], self.time[asked])
-        starts, *ends = (
-            np.searchsorted(questions, first(self.group[events], times)) for times in (self.time[events], *(leave[events] for leave in self.leaves))
-        )
-        places = Places(Events(self.table.take(pa.array(events)), self.group[events]), self.group[asked], starts, tuple(ends))
-        columns = {"spine": one_array(self.table["spine"]).take(pa.array(asked))}
+        starts = np.cumsum(self.queries)[events]  # the stream is in order: what stands before an event does not see it
+        ends = tuple(np.searchsorted(questions, first(self.group[events], leave[events])) for leave in self.leaves)
+        seen = starts < ends[-1]  # by a question, in the longest window
+        places = Places(self._events(events[seen]), self.group[asked], starts[seen], tuple(end[seen] for end in ends))
+        columns = {"spine": one_array(self.table["spine"]).take(pa.array(asked)).flatten()}
         yield _batch(columns, places, self.plan.measures)
 
     def _on_grid(self, slide: int) -> Iterator[pa.RecordBatch]:
         entered, left = _ceil(self.time, slide), [_ceil(leave, slide) for leave in self.leaves]
         low, high = entered, np.max(left, axis=0)
         rows = low < high
-        if self.carried:
-            low = np.where(self.group == self.group[0], np.maximum(low, self.carried.grid), low)
+        if self.carried is not None:
+            low = np.where(self.group == self.group[0], np.maximum(low, self.carried), low)
         if not self.final:
             high = np.where(self.group == self.group[-1], np.minimum(high, self._limit(slide) - 1), high)
         rows = np.flatnonzero(rows & (low <= high))
@@ -142,7 +153,7 @@ class _Chunk:
         stretches = _Stretches.of(group, low, high)
         starts = stretches.place(low)
         ends = [starts + np.clip(leave[rows], low, stretches.last[stretches.of_row] + 1) - low for leave in left]
-        events, keys = Events(self.table.take(pa.array(rows)), group), self.table.select(list(self.plan.keys))
+        events, keys = self._events(rows), self.table.select(list(self.plan.keys))
         for begin in range(0, stretches.size, self.plan.rows):
             size = min(self.plan.rows, stretches.size - begin)
             groups, grid = stretches.read(begin, size)

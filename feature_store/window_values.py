@@ -11,12 +11,25 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store.exact_sum import ExactSums, Floats, Ints, decimal_terms, float_terms, int_terms, interval_sums, sample_std, square_terms
+from feature_store.exact_sum import (
+    ExactSums,
+    Floats,
+    Ints,
+    decimal_terms,
+    float_terms,
+    int_terms,
+    interval_sums,
+    sample_std,
+    sample_variance,
+    square_terms,
+)
 from feature_store.intervals import interval_count, interval_greatest, interval_nth, merged
 
 __all__ = ["Events", "Measure", "Places"]
 
 Flags = npt.NDArray[np.bool_]
+
+_CUT = 45  # of a double's 52 bits of fraction 7 stay, and the one that is always there
 
 
 @dataclass(frozen=True)
@@ -50,13 +63,14 @@ class Events:
     """Columns of events, made ready once for all places.
 
     Args:
-        table: Rows of events; has the columns `event` and `known` (microseconds) and those of the measures.
+        table: The columns that the measures read.
         group: Number of each row's entity.
+        event: Its event time in microseconds.
+        known: When it became known.
     """
 
-    def __init__(self, table: pa.Table, group: Ints) -> None:
-        self.table, self.group = table, group
-        self.event, self.known = numbers(table["event"]), numbers(table["known"])
+    def __init__(self, table: pa.Table, group: Ints, event: Ints, known: Ints) -> None:
+        self.table, self.group, self.event, self.known = table, group, event, known
         self._made: dict[Hashable, Any] = {}
 
     def column(self, name: str) -> pa.Array:
@@ -79,6 +93,10 @@ class Events:
     def code(self, name: str) -> Ints:
         """A number for each value, equal for equal ones, in the order of values: nulls first, NaN last."""
         return cast("Ints", self._once(("code", name), lambda: _dense(self.column(name))))
+
+    def rounded(self, name: str) -> tuple[Floats, Ints]:
+        """A column of doubles at eight significant bits, and a number for each in their order."""
+        return cast("tuple[Floats, Ints]", self._once(("rounded", name), lambda: _rounded(self.floats(name))))
 
     def turn(self, name: str) -> Ints:
         """A number of its own for each row, by (event time, known time, value)."""
@@ -141,6 +159,19 @@ def _dense(values: pa.Array) -> Ints:
     return np.where(np.asarray(values.is_valid()), rank, 0)
 
 
+def _rounded(values: Floats) -> tuple[Floats, Ints]:
+    """Doubles at eight significant bits, off by at most 2**-8 (from 2.3e-308 to 1.7e308), and numbers from 0 that sort them.
+
+    Infinities stay and NaN comes last, as in Spark. The numbers are the bits that stay, so that nothing has to be sorted.
+    """
+    bits = values.view(np.int64)
+    near = (bits + (1 << _CUT - 1)) >> _CUT  # a double's bits are sign and magnitude: this rounds the magnitude
+    near = np.where(np.isinf((near << _CUT).view(np.float64)), bits >> _CUT, near)  # what is finite stays so
+    near = np.where(np.isnan(values), np.array(np.nan).view(np.int64) >> _CUT, near)
+    signs = 1 << 63 - _CUT
+    return (near << _CUT).view(np.float64), np.where(near < 0, -near - 1, near + signs)
+
+
 def _count(_places: Places, _measure: Measure, _rows: Ints, counts: Ints) -> pa.Array:
     return pa.array(counts)
 
@@ -156,19 +187,20 @@ def _sum(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array
     if pa.types.is_floating(values.type):
         return pa.array(_total(places, measure, rows), mask=counts == 0)
     if pa.types.is_decimal(values.type):
-        return interval_sums(decimal_terms(values.take(pa.array(rows))), *places.spans(measure, rows)).to_decimal(measure.kind, counts > 0)
-    return pa.array(interval_sums(int_terms(numbers(pa.chunked_array([values]))[rows]), *places.spans(measure, rows)).to_int64(), mask=counts == 0)
+        return interval_sums(decimal_terms, values.take(pa.array(rows)), *places.spans(measure, rows)).to_decimal(measure.kind, counts > 0)
+    return pa.array(interval_sums(int_terms, numbers(pa.chunked_array([values]))[rows], *places.spans(measure, rows)).to_int64(), mask=counts == 0)
 
 
 def _mean(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array:
     return pa.array(_total(places, measure, rows) / np.maximum(counts, 1), mask=counts == 0)
 
 
-def _std(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array:
+def _spread(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array:
     values = places.events.floats(_name(measure))
     finite = rows[np.isfinite(values[rows])]
     first, second = (_sums(places, measure, finite, make) for make in (float_terms, square_terms))
-    spread = sample_std(interval_count(*places.spans(measure, finite)), first, second)
+    of_sums = sample_std if measure.function == "std" else sample_variance
+    spread = of_sums(interval_count(*places.spans(measure, finite)), first, second)
     broken = interval_count(*places.spans(measure, rows[~np.isfinite(values[rows])]))
     return pa.array(np.where(broken > 0, np.nan, spread), mask=counts < 2)
 
@@ -193,7 +225,8 @@ def _last_k(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Ar
 
 
 def _quantile(places: Places, measure: Measure, rows: Ints, counts: Ints) -> pa.Array:
-    values, code = places.events.floats(_name(measure)), places.events.code(_name(measure))
+    events, name = places.events, _name(measure)
+    values, code = events.rounded(name) if measure.function == "approx_quantile" else (events.floats(name), events.code(name))
     place = np.flatnonzero(counts)
     position = (counts[place] - 1) * measure.q
     below = np.floor(position).astype(np.int64)
@@ -225,7 +258,7 @@ def _nth(places: Places, measure: Measure, rows: Ints, order: Ints, *, place: In
 
 
 def _sums(places: Places, measure: Measure, rows: Ints, make: Callable[[Floats], Any]) -> ExactSums:
-    return interval_sums(make(places.events.floats(_name(measure))[rows]), *places.spans(measure, rows))
+    return interval_sums(make, places.events.floats(_name(measure))[rows], *places.spans(measure, rows))
 
 
 def _total(places: Places, measure: Measure, rows: Ints) -> Floats:
@@ -247,13 +280,16 @@ def _name(measure: Measure) -> str:
 _FUNCTIONS: dict[str, Callable[[Places, Measure, Ints, Ints], pa.Array]] = {
     "count": _count,
     "distinct": _distinct,
+    "approx_distinct": _distinct,
     "sum": _sum,
     "mean": _mean,
-    "std": _std,
+    "std": _spread,
+    "variance": _spread,
     "min": _extreme,
     "max": _extreme,
     "first": _end,
     "last": _end,
     "last_k": _last_k,
     "quantile": _quantile,
+    "approx_quantile": _quantile,
 }

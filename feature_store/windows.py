@@ -19,12 +19,12 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType, TimestampType
 
-from feature_store.aggregate import FUNCTIONS, Aggregate
+from feature_store.aggregate import FUNCTIONS, Aggregate, require_multiples
 from feature_store.checks import Keys, is_orderable, key_pairs, refuse_clash, require_columns, require_instant, require_same_keys
 from feature_store.duration import parse_duration
 from feature_store.errors import ContractError
 from feature_store.names import quote
-from feature_store.timeline import EVENT, READER, known_micros, micros, orderable, spread
+from feature_store.timeline import known_micros, micros, orderable, spread
 from feature_store.window_columns import WindowColumns, is_simple
 from feature_store.window_stream import WindowPlan, window_batches
 
@@ -78,15 +78,17 @@ def windows_at(
     require_same_keys(spine.schema, events.schema, pairs, "the events")
     refuse_clash({"the spine": spine.columns, **source.outputs})
     happened, read = source.happened(columns), _readers(spine, [left for left, _ in pairs], spine_time)
-    layout = [*source.keyed, "time", "side", "event", "known", "until", "spine", *columns.names]
+    layout = [*source.stream(columns), "spine"]
     kinds = {field.name: field.dataType for frame in (happened, read) for field in frame.schema.fields}
 
     def part(frame: DataFrame) -> DataFrame:
-        return frame.select("spread", *(name if name in frame.columns else F.lit(None).cast(kinds[name]).alias(name) for name in layout))
+        return frame.select(*(name if name in frame.columns else F.lit(None).cast(kinds[name]).alias(name) for name in layout))
 
-    together = part(happened).union(part(read)).repartition(*source.keyed, "spread")
-    stream = together.sortWithinPartitions(*source.keyed, "time", "side").select(layout)
-    answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", kinds["spine"]), *columns.fields]))
+    whole = [F.col("spine")[0].getField(field.name) for field in spine.schema.fields if is_orderable(field.dataType)]
+    together = part(happened).union(part(read)).repartition(*source.keyed, spread(_all_there(*source.keyed, "time"), whole))
+    # At one instant events come before the rows that may see them.
+    stream = together.sortWithinPartitions(*source.keyed, "time", F.col("spine").isNotNull())
+    answered = stream.mapInArrow(_worker(source.plan(columns)), StructType([StructField("spine", spine.schema), *columns.fields]))
     own = [F.col("spine").getField(name).alias(name) for name in spine.columns]
     return answered.select(*own, *(F.col(quote(field.name)) for field in columns.fields))
 
@@ -122,16 +124,17 @@ def windows_every(
         The keys, the grid instant and one column for each aggregate; each key and instant once.
 
     Raises:
-        ContractError: Before any job, as in `windows_at`; also a slide of zero or less.
+        ContractError: Before any job, as in `windows_at`; also a slide of zero or less, or one of which a window is no multiple.
     """
     step = parse_duration(slide)
     if step <= timedelta(0):
         raise ContractError(f"a slide of {step}", expected="more than zero", mend='set a distance such as "1h"')
+    require_multiples(aggregates, step)
     names = tuple(right for _, right in key_pairs(keys))
     source = _Source(events, tuple(aggregates), names, event_time, known_time, _row(row_id), closed)
     columns = source.checked()
     refuse_clash({"the keys": names, "the grid": [event_time], **source.outputs})
-    happened = source.happened(columns).drop("side", "spread")
+    happened = source.happened(columns).select(source.stream(columns))
     stream = happened.repartition(*source.keyed).sortWithinPartitions(*source.keyed, "time")
     fields = [StructField(key, happened.schema[key].dataType) for key in source.keyed]
     schema = StructType([*fields, StructField("time", TimestampType()), *columns.fields])
@@ -165,8 +168,17 @@ class _Source:
     def open_left(self) -> int:
         return int(self.closed == "left")
 
+    @property
+    def delay(self) -> int | None:
+        """Microseconds from an event to when it is known; None where a column says it."""
+        return None if isinstance(self.known_time, str) else micros(self.known_time or timedelta(0))
+
     def plan(self, columns: WindowColumns) -> WindowPlan:
-        return WindowPlan(tuple(self.keyed), tuple(map(micros, columns.lengths)), self.open_left, columns.measures)
+        return WindowPlan(tuple(self.keyed), tuple(map(micros, columns.lengths)), self.open_left, columns.measures, delay=self.delay)
+
+    def stream(self, columns: WindowColumns) -> list[str]:
+        """Columns of the stream: what can be told from another one does not ride along."""
+        return [*self.keyed, "time", *(() if self.delay is not None else ("event", "known")), *(("until",) if self.row else ()), *columns.names]
 
     def checked(self) -> WindowColumns:
         """The columns that the aggregates read, after all checks on the events."""
@@ -196,8 +208,8 @@ class _Source:
         # Times are whole microseconds, so "event < g" is "event + 1 <= g".
         leaves = F.least(F.col("event") + F.lit(micros(columns.lengths[-1]) + self.open_left), F.col("until"))
         placed = frame.dropna(subset=[*self.keyed, "event", "known"])
-        placed = placed.withColumns({"time": F.greatest(F.col("event") + F.lit(self.open_left), "known"), "side": F.lit(EVENT).cast("byte")})
-        return placed.where(F.col("time") < leaves).withColumn("spread", F.lit(0).cast("long"))
+        placed = placed.withColumn("time", F.greatest(F.col("event") + F.lit(self.open_left), "known"))
+        return placed.where(F.col("time") < leaves)
 
 
 def _worker(plan: WindowPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -213,18 +225,22 @@ def _row(row_id: Row) -> tuple[str, ...]:
 
 def _superseded(frame: DataFrame, rows: Sequence[str]) -> DataFrame:
     """Add `until`: when the next version of a row became known, wherever it belongs."""
-    identified = reduce(Column.__and__, (F.col(row).isNotNull() for row in rows))
+    identified = _all_there(*rows)
     scattered = [F.col(field.name) for field in frame.schema.fields if is_orderable(field.dataType)]
     decided = [orderable(F.col(field.name), field.dataType) for field in frame.schema.fields if field.name not in ("known", "event", *rows)]
     versions = Window.partitionBy(*rows, spread(identified, scattered)).orderBy("known", "event", *decided)
     return frame.withColumn("until", F.when(identified, F.lead("known").over(versions))).drop(*rows)
 
 
+def _all_there(*names: str) -> Column:
+    return reduce(Column.__and__, (F.col(name).isNotNull() for name in names))
+
+
 def _readers(spine: DataFrame, keys: Sequence[str], spine_time: str) -> DataFrame:
-    """Spine rows on the timeline, each with all its columns in one."""
-    time, values = F.unix_micros(F.col(quote(spine_time))), [F.col(quote(key)) for key in keys]
-    complete = reduce(Column.__and__, (value.isNotNull() for value in values), time.isNotNull())
-    whole = F.struct(*(F.col(quote(name)) for name in spine.columns)).alias("spine")
-    scattered = [F.col(quote(field.name)) for field in spine.schema.fields if is_orderable(field.dataType)]
-    named = [value.alias(f"key_{index}") for index, value in enumerate(values)]
-    return spine.select(*named, time.alias("time"), F.lit(READER).cast("byte").alias("side"), spread(complete, scattered).alias("spread"), whole)
+    """Spine rows on the timeline, each with all its columns in one.
+
+    That is a list of one, since Arrow has room for every field of a struct in every row: of a null list nothing rides along with events.
+    """
+    named = [F.col(quote(key)).alias(f"key_{index}") for index, key in enumerate(keys)]
+    whole = F.array(F.struct(*(F.col(quote(name)) for name in spine.columns))).alias("spine")
+    return spine.select(*named, F.unix_micros(F.col(quote(spine_time))).alias("time"), whole)

@@ -54,17 +54,18 @@ def test_corrected_row_counts_once_where_it_belongs_now(spine: DataFrame, events
 def test_empty_windows_and_nulls_read_as_in_sql(spine: DataFrame, events: DataFrame) -> None:
     """An empty window is null, but 0 for count and distinct and an empty list for last_k; nulls are left out but for first and last."""
     wanted = [
-        Aggregate(function, "v", "1d", q=0.5 if function == "quantile" else None, k=2 if function == "last_k" else None) for function in FUNCTIONS
+        Aggregate(function, "v", "1d", q=0.5 if function.endswith("quantile") else None, k=2 if function == "last_k" else None)
+        for function in FUNCTIONS
     ]
     found = windows_at(spine, events, [*wanted, Aggregate("count", None, "1d")], keys="k", spine_time="t", event_time="e", known_time="n")
 
     known, *_, empty = (list(row.values())[3:] for row in rows(found.where("i in (1, 4)"), "i"))
     assert dict(zip(FUNCTIONS, known, strict=False)) == {
-        "sum": 11, "count": 2, "mean": 5.5, "min": 1, "max": 10, "std": pytest.approx(6.363961030678928), "first": 1, "last": None,
-        "last_k": [None, 10], "distinct": 2, "quantile": 5.5,
+        "sum": 11, "count": 2, "mean": 5.5, "variance": 40.5, "std": pytest.approx(6.363961030678928), "min": 1, "max": 10, "first": 1, "last": None,
+        "last_k": [None, 10], "distinct": 2, "approx_distinct": 2, "quantile": 5.5, "approx_quantile": 5.5,
     }  # fmt: skip
     assert known[-1] == 3
-    assert dict(zip(FUNCTIONS, empty, strict=False)) == {**dict.fromkeys(FUNCTIONS), "count": 0, "distinct": 0, "last_k": []}
+    assert dict(zip(FUNCTIONS, empty, strict=False)) == {**dict.fromkeys(FUNCTIONS), "count": 0, "distinct": 0, "approx_distinct": 0, "last_k": []}
     assert empty[-1] == 0
 
 
@@ -144,10 +145,15 @@ def test_bad_input_fails_before_any_job(spine: DataFrame, events: DataFrame, agg
 
 
 def test_grid_refuses(events: DataFrame) -> None:
-    """A slide of nothing, no aggregates and two features of one name are errors."""
+    """A slide of nothing, one that windows are no multiple of, no aggregates and two features of one name are errors."""
     options: dict[str, Any] = {"keys": "k", "event_time": "e"}
     with pytest.raises(ContractError, match="a slide of 0:00:00"):
         windows_every(events, [Aggregate("count", None, "1d")], slide="0h", **options)
+    with pytest.raises(
+        ContractError,
+        match="a slide of 7h under `count_1d` of 1d, `count_36h` of 36h; expected windows that are multiples of the slide; slide by 12h",
+    ):
+        windows_every(events, [Aggregate("count", None, "1d"), Aggregate("count", None, "36h")], slide="7h", **options)
     with pytest.raises(ContractError, match="no aggregates"):
         windows_every(events, [], slide="1h", **options)
     with pytest.raises(ContractError, match="`count_1d` of aggregate 0 and `count_1d` of aggregate 1"):

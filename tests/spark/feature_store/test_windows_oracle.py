@@ -24,11 +24,14 @@ AGGREGATES = [
     Aggregate("max", "city", "36h"),
     Aggregate("std", "items", "36h"),
     Aggregate("std", "amount", "2d"),
+    Aggregate("variance", "price", "36h"),
     Aggregate("first", "amount", "36h"),
     Aggregate("last", "city", "36h"),
     Aggregate("last_k", "items", "2d", k=3),
     Aggregate("distinct", "city", "2d"),
     Aggregate("distinct", "amount", "2d"),
+    Aggregate("approx_distinct", "city", "2d"),
+    Aggregate("approx_distinct", "items", "12h"),
     Aggregate("quantile", "items", "2d", q=0.3),
     Aggregate("quantile", "amount", "36h", q=0.5),
     Aggregate("sum", "items", "36h", where=POSITIVE, name="gains"),
@@ -61,9 +64,9 @@ def test_windows_every_equal_oracle(spark: SparkSession, closed: str, row_id: st
     """On the grid: a row wherever a window holds an event, and one when the last window has emptied."""
     events = generators.event_rows(2, 120, hours=120)
 
-    found = windows_every(generators.to_spark(spark, events, generators.EVENTS), AGGREGATES, slide="5h", row_id=row_id, closed=closed, **TIMES)
+    found = windows_every(generators.to_spark(spark, events, generators.EVENTS), AGGREGATES, slide="4h", row_id=row_id, closed=closed, **TIMES)
 
-    assert_pit_equal(found, window_oracle(events, AGGREGATES, slide="5h", row_id=row_id, closed=closed, where=WHERE, **TIMES))
+    assert_pit_equal(found, window_oracle(events, AGGREGATES, slide="4h", row_id=row_id, closed=closed, where=WHERE, **TIMES))
 
 
 def test_session_zone_plays_no_part(spark: SparkSession) -> None:
@@ -75,10 +78,10 @@ def test_session_zone_plays_no_part(spark: SparkSession) -> None:
         spark.conf.set("spark.sql.shuffle.partitions", "3")
         table = generators.to_spark(spark, events, generators.EVENTS, partitions=4)
         at = windows_at(generators.to_spark(spark, spine, generators.SPINE), table, wanted, spine_time="at", **TIMES)
-        grid = windows_every(table, wanted, slide="1d", **TIMES)
+        grid = windows_every(table, wanted, slide="12h", **TIMES)
 
         assert_pit_equal(at, window_oracle(events, wanted, spine=spine, spine_time="at", **TIMES))
-        assert_pit_equal(grid, window_oracle(events, wanted, slide="1d", **TIMES))
+        assert_pit_equal(grid, window_oracle(events, wanted, slide="12h", **TIMES))
     finally:
         spark.conf.set("spark.sql.session.timeZone", "UTC")
         spark.conf.set("spark.sql.shuffle.partitions", "2")

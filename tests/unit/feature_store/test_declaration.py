@@ -97,6 +97,7 @@ class TestFeatureTable:
             ({"aggregates": [{"function": "mean", "column": "dep_dely", "window": "2h"}]}, "`dep_dely` .did you mean"),
             ({"aggregates": [{"function": "sum", "column": "dep_delay", "window": "2h"}]}, "without a type"),
             ({"transform": "builder_name"}, "where beside the builder"),
+            ({"slide": "25m"}, "a slide of 25m under `dep_delay_mean_120m` of 120m, `late_2h` of 2h.*slide by 2h or a part of it"),
         ],
     )
     def test_a_wrong_column_is_found_without_spark(self, changes: dict[str, Any], message: str) -> None:

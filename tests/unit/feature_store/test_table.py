@@ -166,6 +166,10 @@ class TestRefusals:
                 "the features `delay`.*which no aggregate makes",
             ),
             (
+                {"source": "raw", "aggregates": (Aggregate("mean", "delay", "90m", name="delay"),), "slide": "1h"},
+                "a slide of 1h under `delay` of 90m of table `delays`; expected windows that are multiples of the slide; slide by 90m or a part",
+            ),
+            (
                 {
                     "source": "raw",
                     "features": (Feature("delay_mean_2h", "double"),),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -68,6 +72,23 @@ def test_comparison_shows_differing_rows_side_by_side() -> None:
         assert_pit_equal(actual, expected)
 
 
+def test_a_row_of_another_key_is_shown_alone() -> None:
+    """Rows that stand on both sides are no part of the message, also where one row's key shifts their order."""
+    expected = pd.DataFrame({"id": range(10), "x": range(10, 20)}, dtype=object)
+    actual = expected.assign(id=[*range(1), 99, *range(2, 10)])
+
+    with pytest.raises(AssertionError) as caught:
+        assert_pit_equal(actual, expected)
+
+    assert str(caught.value) == "1 of 10 rows differ (actual | expected)\n  >> id=99 | 1 <<, x=11"
+
+
+def test_equal_rows_are_told_apart_as_often_as_they_stand() -> None:
+    """A row that stands twice on one side and once on the other is a difference."""
+    with pytest.raises(AssertionError, match=r"1 of 3 rows differ .*\n  >> id=1 \| 2 <<"):
+        assert_pit_equal(pd.DataFrame({"id": [1, 1, 2]}), pd.DataFrame({"id": [2, 1, 2]}))
+
+
 def test_comparison_shows_lost_and_doubled_rows() -> None:
     """Another number of rows says which are too many and which are missing."""
     with pytest.raises(AssertionError, match=r"(?s)3 rows, expected 2\n  only in actual:   id=1\n  only in actual:   id=3\n  only in expected: id=2"):
@@ -99,3 +120,31 @@ def test_generators_are_seeded_and_hard() -> None:
     assert spine.duplicated().any()
     assert spine["customer"].isna().any()
     assert {("1", "12"), ("11", "2")} <= set(zip(events["customer"], events["shop"], strict=True))
+
+
+def test_generators_hit_clock_changes() -> None:
+    """Around New York's changes a clock time stands for two instants, and a day of the calendar is not 24 hours."""
+    around = generators.clock_changes("America/New_York", 2024)
+    events, spine = generators.event_rows(1, 200, nulls=0, around=around), generators.spine_rows(1, 200, nulls=0, around=around)
+
+    local = {moment: moment.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None) for moment in {*events["happened"], *spine["at"]}}
+    assert len(set(local.values())) < len(local)
+    days = [first for first in local if first + timedelta(days=1) in local]
+    assert {local[first + timedelta(days=1)] - local[first] for first in days} >= {timedelta(hours=hours) for hours in (23, 24, 25)}
+    assert generators.clock_changes("UTC", 2024) == ()
+
+
+def test_the_kit_needs_no_java() -> None:
+    """Generators, oracles and the comparison run where there is no Java, no Spark and no session."""
+    code = """
+from feature_store import Aggregate
+from feature_store.testing import assert_pit_equal, generators, window_oracle
+events, spine = generators.event_rows(1), generators.spine_rows(1)
+found = window_oracle(events, [Aggregate("count", None, "1d")], keys=("customer",), event_time="happened", spine=spine, spine_time="at")
+assert_pit_equal(found, found)
+"""
+    bare = {"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path), "JAVA_HOME": os.devnull, "SPARK_HOME": os.devnull}
+
+    ended = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store.errors import ContractError
-from feature_store.exact_sum import decimal_terms, float_terms, int_terms, interval_sums, sample_std, square_terms
+from feature_store.exact_sum import decimal_terms, float_terms, int_terms, interval_sums, sample_std, sample_variance, square_terms
 from feature_store.intervals import interval_count, interval_greatest, interval_nth, merged
 
 SIZE = 12
@@ -48,7 +48,7 @@ def test_greatest(intervals: list[list[int]], data: st.DataObject) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), span, st.integers(0, 5)), max_size=30))
 def test_nth(drawn: list[tuple[int, list[int], int]]) -> None:
-    """Every rank at every place of every group is the one that sorting gives."""
+    """Every rank at every place of every group is the one that sorting gives, equal ranks and few different ones too."""
     width = SIZE + 1
     group = np.array([item[0] for item in drawn], dtype=np.int64)
     order = np.array([item[2] for item in drawn], dtype=np.int64)
@@ -64,7 +64,7 @@ def test_nth(drawn: list[tuple[int, list[int], int]]) -> None:
     found = interval_nth(group, order, starts, ends, places=places, place_groups=places // width, nth=nth)
 
     assert order[found].tolist() == expected
-    assert all(starts[index] <= place < ends[index] for index, place in zip(found, places, strict=True))
+    assert group[found].tolist() == [place // width for place in places]
 
 
 @given(st.lists(st.tuples(span, st.integers(0, 3)), max_size=25))
@@ -81,7 +81,7 @@ def test_merged_counts_distinct_codes(drawn: list[tuple[list[int], int]]) -> Non
 @given(st.lists(st.tuples(span, st.floats(-1e150, 1e150)), max_size=25))
 def test_float_sums_are_the_true_ones(drawn: list[tuple[list[int], float]]) -> None:
     """Each sum lies within two units in the last place of the exact one, however many rows came and went."""
-    sums = interval_sums(float_terms(np.array([item[1] for item in drawn])), *edges([item[0] for item in drawn]), SIZE).to_float()
+    sums = interval_sums(float_terms, np.array([item[1] for item in drawn]), *edges([item[0] for item in drawn]), SIZE).to_float()
 
     for place in range(SIZE):
         true = math.fsum(item[1] for item in drawn if item[0][0] <= place < item[0][1])
@@ -94,10 +94,20 @@ def test_float_sums_depend_on_the_set_alone(values: list[float], random: object)
     shuffled = [*values, 1e300, -3.3]
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     ends = np.where(np.isin(shuffled, [1e300, -3.3]) & ~np.isin(shuffled, values), 1, 2)
-    mixed = interval_sums(float_terms(np.array(shuffled)), np.zeros(len(shuffled), dtype=np.int64), ends, 2).to_float()[1]
-    alone = interval_sums(float_terms(np.array(values)), np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=np.int64), 1).to_float()[0]
+    mixed = interval_sums(float_terms, np.array(shuffled), np.zeros(len(shuffled), dtype=np.int64), ends, 2).to_float()[1]
+    alone = interval_sums(float_terms, np.array(values), np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=np.int64), 1).to_float()[0]
 
     assert mixed == alone
+
+
+@given(st.lists(st.tuples(span, finite), max_size=12), st.integers(1, 4))
+def test_no_bit_depends_on_how_many_are_cut_at_once(drawn: list[tuple[list[int], float]], at_once: int) -> None:
+    """Also where later values are much greater or smaller than all before them."""
+    values, intervals = np.array([item[1] for item in drawn]), edges([item[0] for item in drawn])
+
+    for make in (float_terms, square_terms):
+        whole, cut = (interval_sums(make, values, *intervals, SIZE, at_once=rows).to_float() for rows in (1 << 18, at_once))
+        assert whole.tobytes() == cut.tobytes()
 
 
 def test_no_drift_after_a_million_expiries() -> None:
@@ -105,7 +115,7 @@ def test_no_drift_after_a_million_expiries() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=1_000_000) * 10.0 ** rng.integers(-8, 9, 1_000_000)
     starts = np.arange(1_000_000)
-    sums = interval_sums(float_terms(values), starts, np.minimum(starts + 100, 1_000_000), 1_000_000).to_float()
+    sums = interval_sums(float_terms, values, starts, np.minimum(starts + 100, 1_000_000), 1_000_000).to_float()
 
     for place in (99, 500_000, 999_999):
         assert sums[place] == pytest.approx(math.fsum(values[place - 99 : place + 1]), rel=1e-15)
@@ -115,7 +125,7 @@ def test_no_drift_after_a_million_expiries() -> None:
 def test_whole_sums(values: list[int]) -> None:
     """Whole numbers add up exactly, and a sum beyond 64 bits is an error, never another number."""
     ones = np.ones(len(values), dtype=np.int64)
-    sums = interval_sums(int_terms(np.array(values, dtype=np.int64)), ones - 1, ones, 1)
+    sums = interval_sums(int_terms, np.array(values, dtype=np.int64), ones - 1, ones, 1)
     if abs(sum(values)) < 2**63:
         assert sums.to_int64().tolist() == [sum(values)]
     else:
@@ -127,7 +137,7 @@ def test_whole_sums(values: list[int]) -> None:
 def test_decimal_sums(values: list[Decimal]) -> None:
     """Decimals add up exactly, negative ones and those beyond 64 bits too."""
     ones = np.ones(len(values), dtype=np.int64)
-    sums = interval_sums(decimal_terms(pa.array(values, pa.decimal128(30, 2))), ones - 1, ones, 1)
+    sums = interval_sums(decimal_terms, pa.array(values, pa.decimal128(30, 2)), ones - 1, ones, 1)
 
     with localcontext(prec=50):
         assert sums.to_decimal(pa.decimal128(38, 2), np.array([True])).to_pylist() == [sum(values)]
@@ -136,7 +146,7 @@ def test_decimal_sums(values: list[Decimal]) -> None:
 def test_decimal_sum_of_too_many_digits() -> None:
     """A decimal sum that does not fit its type is an error."""
     values = pa.array([Decimal(10**37) * 9] * 2, pa.decimal128(38, 0))
-    sums = interval_sums(decimal_terms(values), np.array([0, 0]), np.array([1, 1]), 1)
+    sums = interval_sums(decimal_terms, values, np.array([0, 0]), np.array([1, 1]), 1)
 
     with pytest.raises(ContractError, match="more than 38 digits"):
         sums.to_decimal(pa.decimal128(38, 0), np.array([True]))
@@ -144,23 +154,25 @@ def test_decimal_sum_of_too_many_digits() -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=12), st.sampled_from([0.0, 1e9, 1e15]))
-def test_sample_std(values: list[float], shift: float) -> None:
-    """The standard deviation is that of exact arithmetic, also for small differences of large numbers."""
+def test_sample_spread(values: list[float], shift: float) -> None:
+    """Standard deviation and variance are those of exact arithmetic, also for small differences of large numbers."""
     shifted = np.array(values) + shift
     count = len(values)
     starts, ends = np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.int64)
-    found = sample_std(np.array([count]), interval_sums(float_terms(shifted), starts, ends, 1), interval_sums(square_terms(shifted), starts, ends, 1))
+    sums = interval_sums(float_terms, shifted, starts, ends, 1), interval_sums(square_terms, shifted, starts, ends, 1)
 
-    assert found[0] == pytest.approx(statistics.stdev(shifted.tolist()), rel=1e-14)
+    assert sample_std(np.array([count]), *sums)[0] == pytest.approx(statistics.stdev(shifted.tolist()), rel=1e-14)
+    assert sample_variance(np.array([count]), *sums)[0] == pytest.approx(statistics.variance(shifted.tolist()), rel=1e-14)
 
 
-def test_sample_std_of_extremes() -> None:
-    """Squares beyond the range of doubles do not break it."""
+def test_spread_of_extremes() -> None:
+    """Squares beyond the range of doubles do not break it; a variance beyond it is infinite."""
     values = np.array([1e200, -1e200, 3e-300])
     starts, ends = np.array([0, 0, 1]), np.array([1, 1, 2])
-    found = sample_std(
-        interval_count(starts, ends, 2), interval_sums(float_terms(values), starts, ends, 2), interval_sums(square_terms(values), starts, ends, 2)
-    )
+    sums = interval_sums(float_terms, values, starts, ends, 2), interval_sums(square_terms, values, starts, ends, 2)
+    count = interval_count(starts, ends, 2)
+    std, variance = sample_std(count, *sums), sample_variance(count, *sums)
 
-    assert found[0] == pytest.approx(math.sqrt(2) * 1e200, rel=1e-15)
-    assert math.isnan(found[1])
+    assert std[0] == pytest.approx(math.sqrt(2) * 1e200, rel=1e-15)
+    assert variance[0] == math.inf
+    assert np.isnan([std[1], variance[1]]).all()
