@@ -19,7 +19,7 @@ from feature_store.names import parse_table
 from feature_store.nearest import did_you_mean
 from feature_store.quality.declaration import ExpectationDeclaration
 from feature_store.row_function import RowFunction
-from feature_store.row_function_declaration import RowFunctionDeclaration, row_functions
+from feature_store.row_function_declaration import RowFunctionDeclaration, checked_functions
 from feature_store.split import Split
 from feature_store.table import Feature, FeatureTable
 from feature_store.transform import Derived
@@ -228,7 +228,7 @@ class TrainingSetDeclaration(Declaration):
     columns: tuple[str, ...] = Field(default=(), description="further columns of the spine to carry")
     where: Expression | None = Field(default=None, description="SQL condition on the spine's rows")
     lookups: tuple[LookupDeclaration, ...] = Field(default=(), description="features to join")
-    functions: Annotated[dict[str, RowFunctionDeclaration], AfterValidator(row_functions)] = Field(
+    functions: Annotated[dict[str, RowFunctionDeclaration], AfterValidator(checked_functions)] = Field(
         default_factory=dict, description="features computed of each joined row, in order: name to {type, inputs, expression or builder}"
     )
     split: SplitDeclaration | None = Field(default=None, description="null: every row is for training")

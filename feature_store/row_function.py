@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from numbers import Integral
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
 from feature_store.builders import find_builder
 from feature_store.checks import refuse_clash
@@ -180,8 +182,8 @@ def apply_functions(functions: Sequence[RowFunction], row: Mapping[str, Any], *,
 def _column(item: RowFunction) -> Column:
     if item.expression is not None:
         return F.expr(item.expression)
-    made = F.arrow_udf(_called(item), item.type, F.ArrowUDFType.SCALAR)  # type: ignore[call-overload, unused-ignore]
-    return made(*(F.col(quote(name)) for name in item.columns))  # type: ignore[no-any-return, unused-ignore]
+    made: Callable[..., Column] = arrow_udf(_called(item), item.type, ArrowUDFType.SCALAR)
+    return made(*(F.col(quote(name)) for name in item.columns))
 
 
 def _called(item: RowFunction) -> Arrays:
@@ -220,8 +222,12 @@ def _array(item: RowFunction, row: Mapping[str, Any], name: str, kind: str) -> p
     value = row[name]
     if isinstance(value, datetime) and value.tzinfo is None:
         raise ContractError(f"`{name}` = {value!r} {what}", expected="an instant with a zone", mend="add tzinfo=UTC")
+    wanted = arrow_type(kind)
     try:
-        return pa.array([value], arrow_type(kind))
+        # Arrow itself would cut 1.5 down to 1.
+        if pa.types.is_integer(wanted) and value is not None and not isinstance(value, Integral):
+            raise pa.ArrowTypeError("no whole number")
+        return pa.array([value], wanted)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ContractError(f"`{name}` = {value!r} {what}", expected=f"a value of type {kind}", mend="convert it") from error
 

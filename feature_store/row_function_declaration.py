@@ -9,7 +9,7 @@ from pydantic import Field
 from feature_store.closed import Declaration
 from feature_store.row_function import RowFunction
 
-__all__ = ["RowFunctionDeclaration", "row_functions"]
+__all__ = ["RowFunctionDeclaration", "checked_functions"]
 
 
 class RowFunctionDeclaration(Declaration):
@@ -27,7 +27,7 @@ class RowFunctionDeclaration(Declaration):
         return RowFunction(name, self.type, self.inputs, expression=self.expression, function=self.builder, unit=self.unit, meaning=self.meaning)
 
 
-def row_functions(declared: Mapping[str, RowFunctionDeclaration]) -> Mapping[str, RowFunctionDeclaration]:
+def checked_functions(declared: Mapping[str, RowFunctionDeclaration]) -> Mapping[str, RowFunctionDeclaration]:
     """The declarations, if each can be meant."""
     for name, item in declared.items():
         item.function(name)

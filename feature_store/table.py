@@ -267,10 +267,7 @@ def _check_source(table: FeatureTable) -> None:
 
 def _check_policies(table: FeatureTable) -> None:
     what = f"of table `{table.name}`"
-    if isinstance(table.deprecated, str):
-        object.__setattr__(table, "deprecated", _day(table.deprecated, what))
-    if table.deprecated is not None and type(table.deprecated) is not date:
-        raise ContractError(f"deprecated={table.deprecated!r} {what}", expected="a day", mend="give a date, as 2027-01-31")
+    object.__setattr__(table, "deprecated", _day(table.deprecated, what))
     if named := [item for item in table.expectations if not isinstance(item, Expectation)]:
         raise ContractError(f"the expectation {named[0]!r} {what}", expected='an Expectation, as Expectation("not_null", "delay")', mend="declare it")
     check_expectations(table.expectations, table.columns, {feature.name: feature.type for feature in table.features}, what)
@@ -278,11 +275,13 @@ def _check_policies(table: FeatureTable) -> None:
         _require_once((*table.columns, *QUARANTINE_COLUMNS), f"in the quarantine {what}")
 
 
-def _day(text: str, what: str) -> date:
+def _day(given: object, what: str) -> date | None:
+    if given is None or type(given) is date:
+        return given
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ContractError(f"deprecated={text!r} {what}", expected="a day, as 2027-01-31", mend="correct it") from None
+        return date.fromisoformat(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ContractError(f"deprecated={given!r} {what}", expected="a day, as 2027-01-31", mend="correct it") from None
 
 
 def _require_column(name: object, what: str) -> None:

@@ -130,7 +130,7 @@ def check_expectations(expectations: Sequence[Expectation], columns: Iterable[st
         if missing:
             hints = ", ".join(f"`{name}`{did_you_mean(name, known)}" for name in missing[:5])
             raise ContractError(f"the column {hints} in the expectation `{item.name}` {what}", expected=f"one of {known}", mend="correct the name")
-        if item.column in types:
+        if item.column is not None and item.column in types:
             check_type(item, types[item.column], what)
 
 

@@ -123,11 +123,11 @@ def declarations(draw: st.DrawFn) -> dict[str, Any]:
     return {"keys": [key], "event_time": at, "features": typed, **{name: value for name, value in options.items() if draw(st.booleans())}}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(declarations())
 def test_yaml_and_python_give_the_same_object_and_hash(declared: dict[str, Any]) -> None:
     """Written as YAML and read again, or as Python objects; and so does what the registry keeps."""
-    from_yaml = FeatureTableDeclaration(**yaml.safe_load(yaml.safe_dump(declared))).table("t")
+    from_yaml = FeatureTableDeclaration(**yaml.safe_load(yaml.safe_dump(declared, sort_keys=False))).table("t")
     python = {
         **declared,
         "features": [fs.Feature(name, item["type"], item["unit"], item["meaning"]) for name, item in declared["features"].items()],

@@ -100,7 +100,7 @@ class TestDeclaration:
     def test_a_wrong_one_is_refused_when_it_is_read(self) -> None:
         """Expressions are held to the allow-list with the rest of the configuration."""
         with pytest.raises(ValidationError, match="the function `reflect`"):
-            TrainingSetDeclaration(**yaml.safe_load(TEXT.replace("speed > 400", "reflect('a', 'b')")))
+            TrainingSetDeclaration(**yaml.safe_load(TEXT.replace("speed > 400", "reflect(speed)")))
 
     def test_projects_without_functions_keep_their_hash(self) -> None:
         """Finished runs are compared with the declared configuration, in which the key did not exist."""
