@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 
 from feature_store.builders import find_builder
 from feature_store.checks import refuse_clash
@@ -182,7 +182,7 @@ def apply_functions(functions: Sequence[RowFunction], row: Mapping[str, Any], *,
 def _column(item: RowFunction) -> Column:
     if item.expression is not None:
         return F.expr(item.expression)
-    made: Callable[..., Column] = arrow_udf(_called(item), item.type, ArrowUDFType.SCALAR)
+    made: Callable[..., Column] = arrow_udf(_called(item), item.type)
     return made(*(F.col(quote(name)) for name in item.columns))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,14 +30,18 @@ ROWS = [
 ]
 
 
-def log_distance(distance: pa.Array, delay: pa.Array) -> pa.Array:
-    """Of what no row shares with another."""
-    return pc.add(pc.ln(pc.abs(distance)), pc.coalesce(delay, pa.scalar(0.25)))
+def logarithm() -> Callable[..., pa.Array]:
+    """A function that Spark ships by value, as one of a notebook: its workers cannot import this module."""
+
+    def log_distance(distance: pa.Array, delay: pa.Array) -> pa.Array:
+        return pc.add(pc.ln(pc.abs(distance)), pc.coalesce(delay, pa.scalar(0.25)))
+
+    return log_distance
 
 
 FUNCTIONS = (
     fs.RowFunction("per_mile", "double", {"delay": "double", "distance": "double"}, expression="delay / nullif(distance, 0D)"),
-    fs.RowFunction("log_distance", "double", {"distance": "double", "delay": "double"}, function=log_distance),
+    fs.RowFunction("log_distance", "double", {"distance": "double", "delay": "double"}, function=logarithm()),
     fs.RowFunction("sum_of_both", "double", {"log_distance": "double", "per_mile": "double"}, expression="coalesce(per_mile, 0D) + log_distance"),
     fs.RowFunction("rounded", "decimal(10,1)", {"fare": "decimal(10,2)"}, expression="cast(bround(fare, 1) as decimal(10,1))"),
     fs.RowFunction("digit", "int", {"code": "string"}, expression="try_cast(substring(code, 2, 1) as int)"),
