@@ -182,7 +182,8 @@ def apply_functions(functions: Sequence[RowFunction], row: Mapping[str, Any], *,
 def _column(item: RowFunction) -> Column:
     if item.expression is not None:
         return F.expr(item.expression)
-    made: Callable[..., Column] = arrow_udf(_called(item), item.type)
+    # The stubs ask for a function type, of which Spark warns: it reads the hints.
+    made: Callable[..., Column] = arrow_udf(_called(item), item.type)  # type: ignore[call-overload]
     return made(*(F.col(quote(name)) for name in item.columns))
 
 
