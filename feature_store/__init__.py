@@ -10,7 +10,7 @@ from __future__ import annotations
 from feature_store.aggregate import Aggregate
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
 from feature_store.lookup import Lookup
-from feature_store.point_in_time import point_in_time_join
+from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
 from feature_store.quality import Expectation, QualityReport
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.row_function import RowFunction, apply_functions
@@ -29,6 +29,8 @@ __all__ = [
     "Feature",
     "FeatureStore",
     "FeatureTable",
+    "JoinPlan",
+    "JoinStatistics",
     "Lookup",
     "OpsError",
     "QualityReport",
@@ -38,6 +40,8 @@ __all__ = [
     "TableNotFound",
     "TrainingSet",
     "apply_functions",
+    "explain_join",
+    "join_statistics",
     "point_in_time_join",
     "windows_at",
     "windows_every",
