@@ -11,7 +11,9 @@ from feature_store.aggregate import Aggregate
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
 from feature_store.lookup import Lookup
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
+from feature_store.quality import Expectation, QualityReport
 from feature_store.records import Snapshot, TrainingSet
+from feature_store.row_function import RowFunction, apply_functions
 from feature_store.split import Split
 from feature_store.store import FeatureStore
 from feature_store.table import Feature, FeatureTable
@@ -23,6 +25,7 @@ __all__ = [
     "ConflictError",
     "ContractError",
     "Derived",
+    "Expectation",
     "Feature",
     "FeatureStore",
     "FeatureTable",
@@ -30,10 +33,13 @@ __all__ = [
     "JoinStatistics",
     "Lookup",
     "OpsError",
+    "QualityReport",
+    "RowFunction",
     "Snapshot",
     "Split",
     "TableNotFound",
     "TrainingSet",
+    "apply_functions",
     "explain_join",
     "join_statistics",
     "point_in_time_join",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ from feature_store.nearest import did_you_mean
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
 from feature_store.records import Snapshot
 from feature_store.registry import Registry
+from feature_store.row_function import RowFunction, add_functions
 from feature_store.scan import most_rows
 from feature_store.table import FeatureTable
 from feature_store.versions import Versions
@@ -31,6 +33,7 @@ __all__ = ["COUNTED_FROM", "Assembly", "lookup_document", "lookup_of"]
 # Feature rows from which a hot key can be worth a pass over keys and times.
 COUNTED_FROM = 50_000_000
 _LOCAL = "<frame>"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Assembly:
         inputs: Version of each table that is read.
         where: The condition that the spine's rows have passed.
         spine_known_time: The column by which the last known version of each of the spine's rows was taken; None: all rows.
+        functions: What is computed of each joined row.
     """
 
     tables: Tables
@@ -56,6 +60,7 @@ class Assembly:
     inputs: Mapping[str, int]
     where: str | None = None
     spine_known_time: str | None = None
+    functions: tuple[RowFunction, ...] = ()
 
     @classmethod
     def resolve(
@@ -70,6 +75,7 @@ class Assembly:
         columns: Sequence[str] | None = None,
         where: str | None = None,
         versions: Versions | None = None,
+        functions: Sequence[RowFunction] = (),
     ) -> Assembly:
         """Pin the newest version of every table, and check names and types before any job.
 
@@ -78,6 +84,7 @@ class Assembly:
             columns: Further columns to carry; None carries all.
             where: SQL condition on the spine's rows.
             versions: Which of the spine's rows correct others; the condition is for those that are left.
+            functions: What is computed of each joined row; columns of the spine that they read are carried.
         """
         resolved = tuple(_resolved(lookup, registry) for lookup in lookups)
         spine_name = _table_name(spine, registry) if isinstance(spine, str) else None
@@ -87,14 +94,16 @@ class Assembly:
         assert isinstance(frame, DataFrame)
         what = f"the spine `{spine_name}`" if spine_name else "the spine"
         keys = [left for lookup in resolved for left, _ in lookup.pairs]
-        wanted = frame.columns if columns is None else list(dict.fromkeys((*needed, spine_time, *keys, *columns)))
+        read = [name for item in functions for name in item.columns if name in frame.columns]
+        wanted = frame.columns if columns is None else list(dict.fromkeys((*needed, spine_time, *keys, *columns, *read)))
         require_columns(frame, (*needed, spine_time, *keys, *wanted), what)
         require_instant(frame.schema, spine_time, "spine_time")
         # A correction after which a row no longer meets the condition takes the row away.
         rows = frame if versions is None else versions.last(frame, what)
         rows = rows if where is None else rows.where(F.expr(check(where)))
         known = None if versions is None else versions.known_time
-        return cls(tables, rows.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs, where, known)
+        carried = rows.select(*(F.col(quote(name)) for name in wanted))
+        return cls(tables, carried, spine_name, resolved, spine_time, inputs, where, known, tuple(functions))
 
     @property
     def tables_joined(self) -> tuple[str, ...]:
@@ -102,8 +111,9 @@ class Assembly:
         return tuple(dict.fromkeys(lookup.table for lookup in self.lookups if isinstance(lookup.table, str)))
 
     def join(self, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:
-        """The point-in-time join of rows of this spine; lazy."""
-        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=self._frames(), statistics=statistics)
+        """The point-in-time join of rows of this spine, and what is computed of each; lazy."""
+        joined = point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=self._frames(), statistics=statistics)
+        return add_functions(joined, self.functions)
 
     def counted(self, spine: DataFrame) -> JoinStatistics | None:
         """The rows that the join brings together, by key; None where so few are joined that counting them would cost more than it saves."""
@@ -131,6 +141,7 @@ class Assembly:
             "lookups": [lookup_document(lookup) for lookup in self.lookups],
             # Left out where there is none: sets without it keep their ids.
             **({"spine_known_time": self.spine_known_time} if self.spine_known_time else {}),
+            **({"functions": [item.document() for item in self.functions]} if self.functions else {}),
         }
 
 
@@ -174,6 +185,8 @@ def _resolved(lookup: Lookup, registry: Registry) -> Lookup:
             )
         return lookup
     _check_lookup(lookup, table)
+    if table.deprecated is not None:
+        _LOG.warning("`%s` is deprecated from %s on: look its features up elsewhere", table.table_name, table.deprecated.isoformat())
     return replace(
         lookup,
         table=table.table_name,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
+
 from feature_store.errors import ContractError
 from feature_store.nearest import did_you_mean
 
-__all__ = ["parse_type"]
+__all__ = ["arrow_type", "parse_type"]
 
 _ALIASES = {
     "tinyint": "tinyint",
@@ -27,6 +29,20 @@ _ALIASES = {
     "date": "date",
     "timestamp": "timestamp",
     "timestamp_ntz": "timestamp_ntz",
+}
+_ARROW = {
+    "tinyint": pa.int8(),
+    "smallint": pa.int16(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "binary": pa.binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "timestamp_ntz": pa.timestamp("us"),
 }
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),(\d{1,2})\)")
 
@@ -51,3 +67,17 @@ def parse_type(text: str) -> str:
             f"the type {text!r}{did_you_mean(short, known)}", expected=f"{', '.join(known)}, decimal(p,s) or array<...>", mend="correct it"
         )
     return _ALIASES[short]
+
+
+def arrow_type(text: str) -> pa.DataType:
+    """The Arrow type of a type; instants are in UTC.
+
+    >>> arrow_type("array<double>")
+    ListType(list<item: double>)
+    """
+    short = parse_type(text)
+    if short.startswith("array<"):
+        return pa.list_(arrow_type(short[6:-1]))
+    if decimal := _DECIMAL.fullmatch(short):
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    return _ARROW[short]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from feature_store.aggregate import FUNCTIONS, Aggregate
+from feature_store.closed import Declaration
 from feature_store.column_type import parse_type
 from feature_store.duration import duration_text, is_duration, parse_duration
 from feature_store.errors import ContractError
@@ -16,6 +17,9 @@ from feature_store.expressions import check, columns_of
 from feature_store.lookup import Lookup
 from feature_store.names import parse_table
 from feature_store.nearest import did_you_mean
+from feature_store.quality.declaration import ExpectationDeclaration
+from feature_store.row_function import RowFunction
+from feature_store.row_function_declaration import RowFunctionDeclaration, checked_functions
 from feature_store.split import Split
 from feature_store.table import Feature, FeatureTable
 from feature_store.transform import Derived
@@ -43,12 +47,6 @@ TableName = Annotated[str, AfterValidator(lambda name: _checked(name, parse_tabl
 _TYPES = dict.fromkeys(("count", "distinct", "approx_distinct"), "bigint") | dict.fromkeys(
     ("mean", "variance", "std", "quantile", "approx_quantile"), "double"
 )
-
-
-class Declaration(BaseModel):
-    """A closed, frozen part of a project's YAML."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class SourceDeclaration(Declaration):
@@ -139,9 +137,10 @@ class FeatureTableDeclaration(Declaration):
     meaning: str = Field(default="", description="one sentence")
     tags: tuple[str, ...] = Field(default=(), description="words to find it by")
     pii: tuple[str, ...] = Field(default=(), description="columns that hold personal data")
-    expectations: tuple[str, ...] = Field(default=(), description="names of rules about the rows")
+    expectations: tuple[ExpectationDeclaration, ...] = Field(default=(), description="rules about the rows that are written")
     retention: Duration | None = Field(default=None, description="how long rows are kept; null: for ever")
     freshness: Duration | None = Field(default=None, description="age of the newest row beyond which the table is stale")
+    deprecated: date | None = Field(default=None, description="day from which nobody should read it any more, as 2027-01-31")
 
     def table(self, name: str, sources: Mapping[str, SourceDeclaration] | None = None) -> FeatureTable:
         """The feature table: the same object as its Python form.
@@ -157,7 +156,7 @@ class FeatureTableDeclaration(Declaration):
         inherited = {} if source is None else {"event_time": source.event_time, "known_time": source.known_time}
         if source is not None and self.aggregates:
             inherited["row_id"] = source.row_id or None  # type: ignore[assignment]
-        given = self.model_dump(exclude={"features", "aggregates", "transform", "where", "source"})
+        given = self.model_dump(exclude={"features", "aggregates", "transform", "where", "source", "expectations"})
         given.update({key: value for key, value in inherited.items() if given[key] is None})
         if given["event_time"] is None:
             raise ContractError(f"table `{name}` without an event time", expected="event_time, or a source that declares one", mend="add event_time")
@@ -167,6 +166,7 @@ class FeatureTableDeclaration(Declaration):
             source=source.table_name(self.source or "") if source else self.source,
             transform=self._transform(name),
             aggregates=tuple(item.aggregate() for item in self.aggregates),
+            expectations=tuple(item.expectation() for item in self.expectations),
             **given,
         )
         if source is not None and source.columns:
@@ -233,9 +233,30 @@ class TrainingSetDeclaration(Declaration):
     columns: tuple[str, ...] = Field(default=(), description="further columns of the spine to carry")
     where: Expression | None = Field(default=None, description="SQL condition on the spine's rows")
     lookups: tuple[LookupDeclaration, ...] = Field(default=(), description="features to join")
+    functions: Annotated[dict[str, RowFunctionDeclaration], AfterValidator(checked_functions)] = Field(
+        default_factory=dict, description="features computed of each joined row, in order: name to {type, inputs, expression or builder}"
+    )
     split: SplitDeclaration | None = Field(default=None, description="null: every row is for training")
     maturity: Duration = Field(default="0d", description="age that an example needs before its label counts")
     seed: int = Field(default=0, description="seed of order and split")
+
+    @model_serializer(mode="wrap")
+    def _without_empty_functions(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Finished runs of projects without row functions keep the hash of their configuration.
+        return {name: value for name, value in serialize(self).items() if name != "functions" or value}
+
+    def row_functions(self) -> tuple[RowFunction, ...]:
+        """The row functions, in order."""
+        return tuple(item.function(name) for name, item in self.functions.items())
+
+    def spine_inputs(self, columns: Iterable[str]) -> list[str]:
+        """Columns of the spine that row functions read.
+
+        Args:
+            columns: The spine's.
+        """
+        read = {name for item in self.functions.values() for name in item.inputs}
+        return [name for name in columns if name in read]
 
     def options(self, until: datetime | None = None, since: datetime | None = None) -> dict[str, Any]:
         """Keyword arguments for `FeatureStore.training_set`, but for `name` and `as_of`.
@@ -263,6 +284,7 @@ class TrainingSetDeclaration(Declaration):
             "split": self.split.at(until, self.seed, since) if self.split is not None and until is not None else None,
             "maturity": parse_duration(self.maturity),
             "seed": self.seed,
+            **({"functions": self.row_functions()} if self.functions else {}),
         }
 
 

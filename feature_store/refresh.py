@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from feature_store.contract import check_once, check_rows, check_schema, check_t
 from feature_store.delta import Tables
 from feature_store.errors import ContractError
 from feature_store.names import quote
+from feature_store.quality.checked import QUALITY, Checked, checked
 from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros, micros
@@ -58,7 +59,7 @@ class Refresh:
         if recorded and not force and all(recorded.get(key) == value for key, value in inputs.items()):
             return self.tables.newest(self.table.table_name)
         details = {"kind": "refresh", **inputs, "complete": used == last, "as_of": _text(self.as_of)}
-        return self.tables.overwrite(self.table.table_name, self.frame(), details=details).snapshot
+        return self._overwrite(self._judged(self.frame(), "refresh", whole=True), details)
 
     def backfill(self, start: datetime, end: datetime) -> Snapshot:
         """Replace the rows with event time in [start, end) in one commit; the others stay as they are."""
@@ -66,13 +67,23 @@ class Refresh:
         details = {"kind": "backfill", **self._inputs(), "used_until": used, "range": [_text(start), _text(end)]}
         name = self.table.table_name
         if not self.tables.exists(name):
-            return self.tables.overwrite(name, self.frame().where(self._between(start, end)), details=details).snapshot
-        if self.tables.details(name).details == details:
+            return self._overwrite(self._judged(self.frame().where(self._between(start, end)), "backfill", whole=False), details)
+        if {key: value for key, value in self.tables.details(name).details.items() if key != QUALITY} == details:
             return self.tables.newest(name)
         kept = self.tables.read(name)
         check_schema(self.table, kept, f"the stored rows of `{name}`")
-        fresh = self.frame().where(self._between(start, end))
-        return self.tables.overwrite(name, kept.where(~self._between(start, end)).unionByName(fresh), details=details).snapshot
+        others = kept.where(~self._between(start, end))
+        fresh = self._judged(self.frame().where(self._between(start, end)), f"backfill {_text(start)} {_text(end)}", whole=False, beside=others)
+        return self._overwrite(replace(fresh, rows=others.unionByName(fresh.rows)), details)
+
+    def _judged(self, frame: DataFrame, unit: str, *, whole: bool, beside: DataFrame | None = None) -> Checked:
+        """The rows that may land, by the table's expectations."""
+        what = f"the rows of `{self.table.name}`"
+        return checked(self.tables, self.table, frame, what=what, as_of=self.as_of, unit=unit, whole=whole, beside=beside)
+
+    def _overwrite(self, made: Checked, details: Mapping[str, Any]) -> Snapshot:
+        written = {**details, **made.details}
+        return self.tables.overwrite(self.table.table_name, made.rows, transaction=made.transaction, details=written).snapshot
 
     def frame(self) -> DataFrame:
         """The table's rows; runs the checks of its contract, and is lazy otherwise."""

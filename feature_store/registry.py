@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Collection, Sequence
 
 from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 
+from feature_store.change import Change, change_of
 from feature_store.delta import Tables
 from feature_store.errors import ContractError
 from feature_store.nearest import did_you_mean
-from feature_store.table import FeatureTable, meaning_of
+from feature_store.table import FeatureTable
 from feature_store.transform import Function
 
 __all__ = ["Registry"]
 
+Users = Callable[[FeatureTable, Collection[str] | None], Sequence[str]]
+
+_LOG = logging.getLogger(__name__)
 _TABLE = "feature_tables"
 _SCHEMA = StructType(
     [
@@ -40,14 +44,23 @@ class Registry:
         self._known: dict[tuple[str, int], FeatureTable] = {}
         self._revisions: dict[tuple[str, int], int] = {}
 
-    def add(self, declared: Sequence[FeatureTable]) -> None:
+    def add(self, declared: Sequence[FeatureTable], users: Users | None = None) -> None:
         """Register tables, all in one commit; what is registered already costs nothing.
 
+        Features may come under the same version: the stored table gets their columns, null until they are written. They may go, and
+        types and keys may change, where nobody would miss them; the commit's details say so.
+
+        Args:
+            users: Gives the names of those who use a table, or some columns of it; None: nobody does.
+
         Raises:
-            ContractError: The same name and version with another meaning; says which fields differ.
+            ContractError: The same name and version with another meaning, or without what somebody uses; says what differs.
         """
         self._refresh()
-        fresh = [table for table in declared if not self._same(table)]
+        fresh = [table for table in declared if (known := self._known.get(_key(table))) is None or known.definition != table.definition]
+        changes = {table.table_name: change for table in fresh if (change := self._change(table, users))}
+        for table in fresh:
+            self._widen(table, changes.get(table.table_name))
         if fresh:
             rows = [
                 {
@@ -59,7 +72,8 @@ class Registry:
                 }
                 for table in fresh
             ]
-            self._tables.add(_TABLE, _SCHEMA, rows)
+            words = {name: list(change.words) for name, change in changes.items()}
+            self._tables.add(_TABLE, _SCHEMA, rows, details={"changes": words} if words else None)
         self._known |= {_key(table): table for table in declared}
         self._revisions |= {_key(table): self._revisions.get(_key(table), -1) + 1 for table in fresh}
 
@@ -104,18 +118,32 @@ class Registry:
             if known is None or not _callable(known) or known.definition_hash != row["hash"]:
                 self._known[key] = FeatureTable.from_definition(json.loads(row["definition"]))
 
-    def _same(self, table: FeatureTable) -> bool:
+    def _change(self, table: FeatureTable, users: Users | None) -> Change | None:
+        """What a declaration changes in the registered one, if that is allowed; None where values stay what they are."""
         known = self._known.get(_key(table))
-        if known is None:
-            return False
-        if known.definition_hash != table.definition_hash:
-            fields = _differing(meaning_of(known.definition), meaning_of(table.definition))
+        if known is None or known.definition_hash == table.definition_hash:
+            return None
+        change, another = change_of(known, table), f"declare version={table.version + 1}"
+        if change.meaning:
             raise ContractError(
-                f"another meaning of `{table.name}` version {table.version}: {'; '.join(fields[:5])}",
-                expected="the registered definition",
-                mend=f"declare version={table.version + 1}, or restore those fields",
+                f"another meaning of `{table.name}` version {table.version}: {'; '.join(change.meaning[:5])}",
+                expected="the registered definition, or more features",
+                mend=f"{another}, or restore those fields",
             )
-        return known.definition == table.definition
+        what = f"{'; '.join(change.words[:5])} in `{table.name}` version {table.version}"
+        if change.takes_away and users and (used := users(known, change.touched)):
+            more = f" and {len(used) - 5} more" if len(used) > 5 else ""
+            raise ContractError(f"{what}, which {', '.join(used[:5])}{more} use", expected="nobody who would miss it", mend=f"{another} beside it")
+        if (change.retyped or change.keys) and table.source is None and self._tables.exists(table.table_name):
+            raise ContractError(f"{what}, whose rows are stored as they were written", expected="the type and keys of those rows", mend=another)
+        if change.takes_away:
+            _LOG.warning("%s; nobody is recorded as using it", what)
+        return change
+
+    def _widen(self, table: FeatureTable, change: Change | None) -> None:
+        """Give the stored table the columns of added features; before they are registered, so that a kill between the two is repaired by a repeat."""
+        if change is not None and change.added and self._tables.exists(table.table_name):
+            self._tables.widen(table.table_name, {item.name: item.type for item in table.features if item.name in change.added})
 
 
 def _key(table: FeatureTable) -> tuple[str, int]:
@@ -124,11 +152,3 @@ def _key(table: FeatureTable) -> tuple[str, int]:
 
 def _callable(table: FeatureTable) -> bool:
     return isinstance(table.transform, Function) and table.transform.call is not None
-
-
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{name} was {json.dumps(old.get(name))} and is {json.dumps(new.get(name))}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]

@@ -12,17 +12,23 @@ from pyspark.sql.types import StructField, StructType
 from feature_store.assembly import Assembly
 from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
+from feature_store.difference import unlike
 from feature_store.errors import ContractError
 from feature_store.examples import Examples
 from feature_store.lookup import Lookup
 from feature_store.names import Warehouse, quote
 from feature_store.point_in_time import JoinPlan
+from feature_store.quality import QualityReport
+from feature_store.quality.checked import checked, last_report
+from feature_store.quality.quarantine import Quarantine
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.refresh import Refresh
 from feature_store.registry import Registry
+from feature_store.row_function import RowFunction
 from feature_store.split import Split
 from feature_store.table import FeatureTable
 from feature_store.training_set import TrainingSets
+from feature_store.usage import users_of
 from feature_store.versions import Versions
 
 __all__ = ["FeatureStore"]
@@ -48,10 +54,13 @@ class FeatureStore:
     def register(self, *tables: FeatureTable) -> None:
         """Declare feature tables, all in one commit; what is declared already costs nothing.
 
+        Features may be added under the same version: null in rows that are there, until they are written or the table is refreshed.
+        Removing one, and changing its type or the keys, is refused while somebody uses it.
+
         Raises:
-            ContractError: The same name and version with another meaning; says which fields differ.
+            ContractError: The same name and version with another meaning, or without what somebody uses; says what differs and who.
         """
-        self._registry.add(tables)
+        self._registry.add(tables, lambda table, columns: users_of(self.tables, self._registry.all(), table, columns))
 
     def table(self, name: str) -> FeatureTable:
         """The declared table of a name: its newest version, or that of `name@v2`.
@@ -61,15 +70,17 @@ class FeatureStore:
         """
         return self._registry.get(name)
 
-    def write(self, name: str, frame: DataFrame) -> Snapshot:
+    def write(self, name: str, frame: DataFrame, *, as_of: datetime | None = None) -> Snapshot:
         """Merge rows on (keys, event time, known time); rows that are there already change nothing, not even the version.
 
         Args:
             name: A registered table.
             frame: Exactly its columns, in any order.
+            as_of: The instant from which an expectation of freshness counts (UTC; None: now).
 
         Raises:
-            ContractError: Columns, types, nulls, times or duplicates that break the table's contract; nothing was written.
+            ContractError: Columns, types, nulls, times or duplicates that break the table's contract, or an expectation that says
+                `fail`; nothing was written.
         """
         table = self._registry.get(name)
         what = f"the rows for `{name}`"
@@ -77,26 +88,50 @@ class FeatureStore:
         frame = frame.select(*(F.col(quote(column)) for column in table.columns))
         check_rows(table, frame, what)
         check_once(table, frame, what)
-        if self.tables.exists(table.table_name):
-            stored = self.tables.read(table.table_name)
-            check_types({item.name: item.dataType.simpleString() for item in stored.schema.fields}, frame.schema, what)
-            fresh = _changed(frame, stored, table.merge_keys)
-            if fresh.isEmpty():
-                return self.tables.newest(table.table_name)
-        else:
+        stored = self._stored(table, frame, what)
+        kept = checked(self.tables, table, frame, what=what, as_of=_utc(as_of, "as_of"), unit="write", whole=False, beside=stored)
+        details = {"kind": "write", "definition": table.definition_hash, **kept.details}
+        if stored is None:
             # A merge into the empty table, not an append: two first writers of the same rows must not both add them.
             self.tables.ensure(table.table_name, StructType([StructField(item.name, item.dataType) for item in frame.schema.fields]))
-            fresh = frame
-        return self.tables.merge(table.table_name, fresh, table.merge_keys, details={"kind": "write", "definition": table.definition_hash}).snapshot
+            fresh = kept.rows
+        else:
+            fresh = unlike(kept.rows, stored, table.merge_keys)
+            if fresh.isEmpty():
+                if kept.transaction is None:
+                    return self.tables.newest(table.table_name)
+                # Nothing but the rows that were kept apart is new: they count by a commit without rows.
+                return self.tables.append(table.table_name, fresh.limit(0), transaction=kept.transaction, details=details).snapshot
+        return self.tables.merge(table.table_name, fresh, table.merge_keys, transaction=kept.transaction, details=details).snapshot
+
+    def quality(self, name: str) -> QualityReport | None:
+        """What the last judged write of a table found, from the table's log alone; None where nothing was judged.
+
+        Raises:
+            ContractError: No such feature table.
+        """
+        return last_report(self.tables, self._registry.get(name))
+
+    def quarantine(self, name: str) -> DataFrame:
+        """Rows that were kept out of a table, with `quarantine_reasons` and the write that they came with.
+
+        Raises:
+            ContractError: No such feature table.
+            TableNotFound: No row of it was ever kept apart.
+        """
+        return Quarantine(self.tables, self._registry.get(name)).read()
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
-        """The rows of a registered or any other table, of its newest version without `version`.
+        """The rows of a registered or any other table, of its newest version without `version`; that one without features that were removed.
 
         Raises:
             TableNotFound: No such table, or no such version.
         """
         table = self._registry.find(name)
-        return self.tables.read(table.table_name if table else name, version)
+        rows = self.tables.read(table.table_name if table else name, version)
+        if table is None or version is not None or not (gone := [column for column in rows.columns if column not in table.columns]):
+            return rows
+        return rows.drop(*gone)
 
     def refresh(self, name: str, as_of: datetime | None = None) -> Snapshot:
         """Compute a table from its source, in one commit; nothing is written where the rows would be the same.
@@ -139,6 +174,7 @@ class FeatureStore:
         as_of: datetime | None = None,
         maturity: timedelta = timedelta(0),
         seed: int = 0,
+        functions: Sequence[RowFunction] = (),
         on_stage: Callable[[str], None] = lambda _: None,
     ) -> TrainingSet:
         """Join examples with what was known at their time, and freeze them in one table.
@@ -164,6 +200,7 @@ class FeatureStore:
             as_of: The instant as of which labels count (UTC; None: now).
             maturity: Age that an example needs before its label counts.
             seed: Seed of the order.
+            functions: Features computed of each joined row, in order; they stand after the looked-up ones.
             on_stage: Told what is done next, each time before some seconds or minutes of work.
 
         Raises:
@@ -182,18 +219,28 @@ class FeatureStore:
             columns=columns,
             where=where,
             versions=versions,
+            functions=functions,
         )
         return self._training_sets.create(name, assembly, examples, now, on_stage)
 
     def assemble(
-        self, spine: str | DataFrame, lookups: Sequence[Lookup], *, spine_time: str, columns: Sequence[str] | None = None, where: str | None = None
+        self,
+        spine: str | DataFrame,
+        lookups: Sequence[Lookup],
+        *,
+        spine_time: str,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        functions: Sequence[RowFunction] = (),
     ) -> tuple[DataFrame, dict[str, int]]:
-        """The same join for scoring: every row of the spine, nothing written.
+        """The same join and row functions for scoring: every row of the spine, nothing written.
 
         Returns:
             The lazy frame, and the version of each table that it reads.
         """
-        assembly = Assembly.resolve(self.tables, self._registry, spine, lookups, spine_time=spine_time, columns=columns, where=where)
+        assembly = Assembly.resolve(
+            self.tables, self._registry, spine, lookups, spine_time=spine_time, columns=columns, where=where, functions=functions
+        )
         return assembly.join(assembly.spine, assembly.counted(assembly.spine)), dict(assembly.inputs)
 
     def explain(self, spine: str | DataFrame, lookups: Sequence[Lookup], *, spine_time: str, count: bool = False) -> JoinPlan:
@@ -222,6 +269,18 @@ class FeatureStore:
         words = text.lower().split()
         return tuple(table for table in self._registry.all() if all(word in _haystack(table) for word in words))
 
+    def _stored(self, table: FeatureTable, frame: DataFrame, what: str) -> DataFrame | None:
+        """The rows that are there; None without a table."""
+        if not self.tables.exists(table.table_name):
+            return None
+        stored = self.tables.read(table.table_name)
+        types = {item.name: item.dataType.simpleString() for item in stored.schema.fields if item.name in table.columns}
+        check_types(types, frame.schema, what)
+        if len(types) == len(table.columns):
+            return stored
+        self.tables.widen(table.table_name, {item.name: item.dataType.simpleString() for item in frame.schema.fields})
+        return self.tables.read(table.table_name)
+
     def _refresh(self, name: str, as_of: datetime | None) -> Refresh:
         table = self._registry.get(name)
         if table.source is None:
@@ -231,17 +290,11 @@ class FeatureStore:
         return Refresh(self.tables, table, pinned, _utc(as_of, "as_of"))
 
 
-def _changed(frame: DataFrame, stored: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """The rows that do not stand in the table as they are."""
-    fresh = frame.select(*(F.col(quote(key)) for key in keys), F.struct(*frame.columns).alias("__fresh"))
-    there = stored.select(*(F.col(quote(key)) for key in keys), F.struct(*frame.columns).alias("__there"))
-    same = [*(fresh[key] == there[key] for key in keys), F.col("__fresh").eqNullSafe(F.col("__there"))]
-    return fresh.join(there, same, "left_anti").select("__fresh.*")
-
-
 def _haystack(table: FeatureTable) -> str:
     features = [word for item in table.features for word in (item.name, item.meaning, item.unit or "")]
-    return " ".join([table.name, table.meaning, table.owner or "", *table.tags, *table.keys, *features]).lower()
+    return " ".join(
+        [table.name, table.meaning, table.owner or "", "deprecated" if table.deprecated else "", *table.tags, *table.keys, *features]
+    ).lower()
 
 
 def _utc(instant: datetime | None, what: str) -> datetime:

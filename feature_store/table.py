@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Literal
 
 from pyspark.sql import DataFrame
@@ -19,14 +19,17 @@ from feature_store.errors import ContractError
 from feature_store.expressions import check
 from feature_store.names import parse_table
 from feature_store.nearest import did_you_mean
+from feature_store.quality.expectation import Expectation, check_expectations
 from feature_store.transform import Transform, stored_transform, transform_of
 
-__all__ = ["Feature", "FeatureTable", "definition_digest"]
+__all__ = ["QUARANTINE_COLUMNS", "Feature", "FeatureTable", "definition_digest", "meaning_of"]
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # What describes a table without changing a value in it: it may change under the same version.
-_DESCRIPTIVE = frozenset({"owner", "meaning", "tags", "pii", "expectations", "retention", "freshness"})
+_DESCRIPTIVE = frozenset({"owner", "meaning", "tags", "pii", "expectations", "retention", "freshness", "deprecated"})
 _RESERVED = frozenset({"feature_tables", "training_sets", "consumers"})
+# What the quarantine of a table adds to its columns: why a row was kept apart, and by which write.
+QUARANTINE_COLUMNS = ("quarantine_reasons", "quarantine_write")
 _DURATIONS = ("slide", "ttl", "retention", "freshness")
 _TUPLES = ("keys", "features", "aggregates", "row_id", "tags", "pii", "expectations")
 
@@ -78,11 +81,12 @@ class FeatureTable:
         meaning: One sentence.
         tags: Words to find it by.
         pii: Columns that hold personal data.
-        expectations: Names of rules about the rows, kept in the definition.
+        expectations: Rules about the rows that are written, and what happens where they do not hold.
         retention: How long rows are kept; None: for ever.
         freshness: Age of the newest row beyond which the table is stale; None: no promise.
         closed: Which end of a window belongs to it: "right" counts a row at the grid time itself, "left" does not.
         known_early: Whether values may be known before their event time, as a schedule or a forecast is.
+        deprecated: Day (UTC) from which nobody should read it any more; lookups of it warn. None: none is set.
 
     Raises:
         ContractError: A name, type, duration or combination that cannot be meant.
@@ -110,17 +114,18 @@ class FeatureTable:
     meaning: str = field(default="", kw_only=True)
     tags: tuple[str, ...] = field(default=(), kw_only=True)
     pii: tuple[str, ...] = field(default=(), kw_only=True)
-    expectations: tuple[str, ...] = field(default=(), kw_only=True)
+    expectations: tuple[Expectation, ...] = field(default=(), kw_only=True)
     retention: timedelta | None = field(default=None, kw_only=True)
     freshness: timedelta | None = field(default=None, kw_only=True)
     closed: Literal["right", "left"] = field(default="right", kw_only=True)
     known_early: bool = field(default=False, kw_only=True)
+    deprecated: date | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in _TUPLES:
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, (value,) if isinstance(value, str | Feature | Aggregate) else tuple(value))
+                object.__setattr__(self, name, (value,) if isinstance(value, str | Feature | Aggregate | Expectation) else tuple(value))
         for name in _DURATIONS:
             value = getattr(self, name)
             if value is not None:
@@ -134,6 +139,7 @@ class FeatureTable:
         object.__setattr__(self, "transform", transform_of(self.transform))
         _check_names(self)
         _check_source(self)
+        _check_policies(self)
 
     @property
     def table_name(self) -> str:
@@ -165,6 +171,7 @@ class FeatureTable:
         document["transform"] = None if self.transform is None else self.transform.document()  # type: ignore[union-attr]
         document["features"] = [{"name": item.name, "type": item.type, "unit": item.unit, "meaning": item.meaning} for item in self.features]
         document["aggregates"] = [{part.name: _plain(getattr(item, part.name)) for part in fields(item)} for item in self.aggregates]
+        document["expectations"] = [item.document() for item in self.expectations]
         return document
 
     @property
@@ -181,6 +188,8 @@ class FeatureTable:
                 "features": [Feature(**item) for item in document["features"]],
                 "aggregates": [Aggregate(**item) for item in document["aggregates"]],
                 "transform": stored_transform(document["transform"]),
+                # Before they were rules, expectations were names that nothing looked at.
+                "expectations": [Expectation(**item) for item in document["expectations"] if not isinstance(item, str)],
             }
         )
 
@@ -205,7 +214,7 @@ def _check_names(table: FeatureTable) -> None:
     parse_table(table.name)
     if "@" in table.name:
         raise ContractError(f"the name `{table.name}`", expected="a name without @", mend="give the version as version=")
-    if table.name in _RESERVED or table.name.startswith("training_set_"):
+    if table.name in _RESERVED or table.name.startswith("training_set_") or table.name.endswith("_quarantine"):
         raise ContractError(f"the name `{table.name}`", expected="none of the store's own tables", mend="rename the table")
     if not isinstance(table.version, int) or table.version < 1:
         raise ContractError(f"version {table.version!r} {what}", expected="1, 2, 3, ...", mend="count versions from 1")
@@ -257,6 +266,25 @@ def _check_source(table: FeatureTable) -> None:
         raise ContractError(f"the aggregates {missing[:5]} {what}, which no feature declares", expected="a feature for each", mend=f"add {lines}")
 
 
+def _check_policies(table: FeatureTable) -> None:
+    what = f"of table `{table.name}`"
+    object.__setattr__(table, "deprecated", _day(table.deprecated, what))
+    if named := [item for item in table.expectations if not isinstance(item, Expectation)]:
+        raise ContractError(f"the expectation {named[0]!r} {what}", expected='an Expectation, as Expectation("not_null", "delay")', mend="declare it")
+    check_expectations(table.expectations, table.columns, {feature.name: feature.type for feature in table.features}, what)
+    if any(item.otherwise == "quarantine" for item in table.expectations):
+        _require_once((*table.columns, *QUARANTINE_COLUMNS), f"in the quarantine {what}")
+
+
+def _day(given: object, what: str) -> date | None:
+    if given is None or type(given) is date:
+        return given
+    try:
+        return date.fromisoformat(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ContractError(f"deprecated={given!r} {what}", expected="a day, as 2027-01-31", mend="correct it") from None
+
+
 def _require_column(name: object, what: str) -> None:
     if not isinstance(name, str) or not _COLUMN.fullmatch(name):
         raise ContractError(f"{what} {name!r}", expected="letters, digits and _, not beginning with a digit", mend="rename it")
@@ -281,6 +309,8 @@ def _positive(value: str | timedelta, what: str) -> timedelta:
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return duration_text(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

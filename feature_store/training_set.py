@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from feature_store.layout import ROW_GROUP, Layout
 from feature_store.names import parse_table, quote
 from feature_store.point_in_time import JoinStatistics
 from feature_store.records import Snapshot, TrainingSet
+from feature_store.row_function import function_of
 from feature_store.table import definition_digest
 
 __all__ = ["STAGES", "TrainingSets"]
@@ -105,6 +106,16 @@ class TrainingSets:
         row = self._row(identity)
         return None if row is None else dict(json.loads(row["definition"]))
 
+    def using(self, table: str, columns: Collection[str] | None = None) -> tuple[str, ...]:
+        """Ids of the training sets that were made from a table, sorted.
+
+        Args:
+            table: Its logical name, `name@v2` for a second version.
+            columns: Only those that hold one of these columns of it; None: all.
+        """
+        found = {row["id"]: json.loads(row["definition"]) for row in self._rows({}) if table in json.loads(row["inputs"])}
+        return tuple(sorted(identity for identity, definition in found.items() if columns is None or _taken(definition, table) & set(columns)))
+
     def load(self, training_set: TrainingSet) -> DataFrame:
         """The rows of its pinned snapshot."""
         return self._tables.read(training_set.snapshot.table, training_set.snapshot.version)
@@ -124,7 +135,8 @@ class TrainingSets:
         examples = Examples.from_document({name: definition[name] for name in Examples.__dataclass_fields__})
         spine = stored.select(*(F.col(quote(name)) for name in definition["spine_columns"]))
         lookups = tuple(lookup_of(item) for item in definition["lookups"])
-        assembly = Assembly(self._tables, spine, definition["spine"], lookups, examples.spine_time, result.inputs)
+        functions = tuple(map(function_of, definition.get("functions", ())))
+        assembly = Assembly(self._tables, spine, definition["spine"], lookups, examples.spine_time, result.inputs, functions=functions)
         as_of = datetime.fromisoformat(row["as_of"])
         expected = Content(result.rows, result.content_hash)
         try:
@@ -176,6 +188,13 @@ class TrainingSets:
             "rows": made.rows,
         }
         self._tables.add(_TABLE, _SCHEMA, [values], transaction=Transaction(made.id))
+
+
+def _taken(definition: Mapping[str, Any], table: str) -> set[str]:
+    """Columns of a table that went into a training set."""
+    lookups = [item for item in definition["lookups"] if item["table"] == table]
+    spine = definition["spine_columns"] if definition["spine"] == table else []
+    return {*spine, *(name for item in lookups for name in (*(item["features"] or ()), *item["tie_break"]))}
 
 
 def _record_of(row: Mapping[str, Any]) -> TrainingSet:

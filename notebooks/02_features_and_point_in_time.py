@@ -59,3 +59,32 @@ windows = fs.windows_at(
     known_time="known",
 )
 windows.orderBy("at").show()
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## Features of the request
+# MAGIC Declared once: as SQL or as a function of Arrow arrays. Training and scoring sets get the column, and a service asks for a single row.
+
+# COMMAND ----------
+import pyarrow.compute as pc
+
+functions = [
+    fs.RowFunction("long_haul", "boolean", {"distance": "double"}, expression="distance > 2000", meaning="More than 2,000 miles"),
+    fs.RowFunction("hours", "double", {"scheduled_minutes": "double"}, function=lambda minutes: pc.divide(minutes, 60.0), unit="h"),
+]
+flights = project.store.read("raw_flights").select("flight_id", "origin", "prediction_time", "distance", "scheduled_minutes")
+flights = flights.withColumns({name: flights[name].cast("double") for name in ("distance", "scheduled_minutes")})
+lookup = fs.Lookup("origin_weather", keys=("origin",), features=("temperature",))
+scored, versions = project.store.assemble(flights.limit(3), [lookup], spine_time="prediction_time", functions=functions)
+scored.show()
+print("a single row:", fs.apply_functions(functions, {"distance": 2475.0, "scheduled_minutes": 330.0}, spark=spark))
+
+# COMMAND ----------
+# MAGIC %md
+# MAGIC ## What is expected of the rows
+# MAGIC The report of the last write stands in the table's log; no row is read for it.
+
+# COMMAND ----------
+report = project.store.quality("origin_weather")
+for verdict in report.verdicts:
+    print(f"{verdict.outcome:12} {verdict.failed:6} {verdict.name}")

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import deltalake
 import deltalake.exceptions
+import pyarrow as pa
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
@@ -103,6 +104,32 @@ class TableReader:
         for version, note in notes(log, limit=_HISTORY):
             return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
         return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def noted(self, name: str, key: str) -> Iterator[Commit]:
+        """Those of the last commits whose details have a key, newest first.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        for version, note in notes(self._log(name), limit=_HISTORY):
+            if key in (details := note.get("details", {})):
+                yield Commit(Snapshot(name, version), details, fresh=False)
+
+    def partition_values(self, snapshot: Snapshot, column: str) -> frozenset[str]:
+        """Values of a partition column in a version, from the log."""
+        log = deltalake.DeltaTable(self.location(snapshot.table), version=snapshot.version)
+        return frozenset(str(value) for value in pa.table(log.get_add_actions(flatten=True)).column(f"partition.{column}").to_pylist())
+
+    def landed_among(self, name: str, apps: Mapping[str, str]) -> frozenset[str]:
+        """Those of some application ids whose transaction has landed in a table, by what they stand for.
+
+        Args:
+            apps: Application id to what it stands for.
+        """
+        if not apps or not self.exists(name):
+            return frozenset()
+        log = self._log(name)
+        return frozenset(meant for app, meant in apps.items() if log.transaction_version(app) is not None)
 
     def schema(self, name: str) -> StructType:
         """The newest version's columns, from the log.

@@ -25,19 +25,24 @@ from pyspark.sql.types import StructType
 from feature_store import hooks
 from feature_store.address import for_python
 from feature_store.delta.commits import Commit, Transaction
+from feature_store.delta.gate import Gate
 from feature_store.delta.log import TableReader
+from feature_store.delta.statements import lacking, merge_statement
 from feature_store.errors import ConflictError, ContractError
 from feature_store.names import parse_table, quote
 
 __all__ = ["Tables"]
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_APP, _VERSION = "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion"
 _ATTEMPTS = 4
 _CONFLICT = re.compile(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
 _EXISTS = re.compile(r"DELTA_PATH_EXISTS|DELTA_TABLE_ALREADY_EXISTS|TABLE_OR_VIEW_ALREADY_EXISTS|already exists")
 _PARTITION_VALUE = re.compile(r"[A-Za-z0-9:._-]{1,128}")
 # Session settings are the only door for MERGE; left set they would swallow the next write.
 _SESSION = threading.Lock()
+# A transaction set in the session would be taken for its own by every other write of this process.
+_WRITING = Gate()
 
 
 class Tables(TableReader):
@@ -118,23 +123,45 @@ class Tables(TableReader):
         partitions = partition_by or tuple(where)
         return self._write(name, frame, "overwrite", {"replaceWhere": predicate}, transaction, details, partition_by=partitions, settings=settings)
 
-    def merge(self, name: str, frame: DataFrame, keys: Sequence[str], *, details: Mapping[str, Any] | None = None) -> Commit:
+    def merge(
+        self,
+        name: str,
+        frame: DataFrame,
+        keys: Sequence[str],
+        *,
+        transaction: Transaction | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Commit:
         """Insert rows with new keys and update rows whose other columns differ; equal rows stay untouched.
 
-        Keys compare null-safe. The frame must hold each key once.
+        Keys compare null-safe. The frame must hold each key once. Columns of the table that the frame lacks stay as they are, null in new rows.
         """
 
         def write(token: str) -> None:
-            # In SQL, since Delta's own Python interface needs a plugin in a Spark Connect server.
-            same = " AND ".join(map(_same, keys))
-            equal = " AND ".join(_same(column) for column in frame.columns if column not in keys) or "true"
-            clauses = f"WHEN MATCHED AND NOT ({equal}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
-            with self._session({_METADATA: token}):
-                self.spark.sql(
-                    f"MERGE INTO {_literal(self.warehouse.qualified(name))} AS target USING {{source}} AS source ON {same} {clauses}", source=frame
-                )
+            once = {} if transaction is None else {_APP: transaction.app, _VERSION: str(transaction.version)}
+            with self._session({_METADATA: token, **once}, alone=transaction is not None):
+                self.spark.sql(merge_statement(self.warehouse.qualified(name), frame.columns, keys), source=frame)
 
-        return self._commit(name, write, None, details)
+        return self._commit(name, write, transaction, details)
+
+    def widen(self, name: str, columns: Mapping[str, str]) -> Commit | None:
+        """Add those columns that a table lacks, null in all rows that are there; None where it lacks none.
+
+        Args:
+            columns: Column to type, in Spark's short form.
+
+        Raises:
+            ContractError: A column is there with another type.
+        """
+        added = lacking(name, self.columns(name), columns)
+        if not added:
+            return None
+
+        def write(token: str) -> None:
+            with self._session({_METADATA: token}):
+                self.spark.sql(f"ALTER TABLE {self.warehouse.qualified(name)} ADD COLUMNS ({', '.join(added)})")
+
+        return self._commit(name, write, None, {"kind": "widen", "columns": added})
 
     def _create(self, name: str, schema: StructType, partition_by: Sequence[str]) -> None:
         if self.warehouse.catalog is None:
@@ -149,7 +176,8 @@ class Tables(TableReader):
                 raise_if_key_not_exists=False,
             )
             return
-        self._new(name, self.spark.createDataFrame([], schema), partition_by).create()
+        with self._session({}):
+            self._new(name, self.spark.createDataFrame([], schema), partition_by).create()
 
     def _new(self, name: str, frame: DataFrame, partition_by: Sequence[str]) -> DataFrameWriterV2:
         """What makes a table of our own, with the rows of a frame."""
@@ -240,7 +268,17 @@ class Tables(TableReader):
         raise ConflictError(f"no commit of this write in the log of `{name}`", mend="run the verb again; the table is unchanged by it")
 
     @contextmanager
-    def _session(self, settings: Mapping[str, str]) -> Iterator[None]:
+    def _session(self, settings: Mapping[str, str], *, alone: bool = False) -> Iterator[None]:
+        """Hold settings of the session during a write.
+
+        Args:
+            alone: Whether no other write of this process may run meanwhile.
+        """
+        with _WRITING.alone() if alone else _WRITING.shared(), self._settings(settings):
+            yield
+
+    @contextmanager
+    def _settings(self, settings: Mapping[str, str]) -> Iterator[None]:
         if not settings:
             yield
             return
@@ -262,12 +300,3 @@ def _plain(schema: StructType) -> StructType:
     """As Delta writes a frame's schema down: all of it may be null, and text has no collation."""
     text = re.sub(r'"(nullable|containsNull|valueContainsNull)": ?false', r'"\1":true', schema.json())
     return StructType.fromJson(json.loads(text.replace("string collate UTF8_BINARY", "string")))
-
-
-def _same(column: str) -> str:
-    return f"target.{_literal(quote(column))} <=> source.{_literal(quote(column))}"
-
-
-def _literal(text: str) -> str:
-    """For a query with named arguments, where braces stand for them."""
-    return text.replace("{", "{{").replace("}", "}}")

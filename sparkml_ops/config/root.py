@@ -29,7 +29,7 @@ __all__ = ["Config", "Sections"]
 _OPERATIONAL: dict[str, Any] = {
     "training": {"workers", "backend", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"},
     "scoring": {"window", "freshness"},
-    "features": {"__all__": {"freshness"}},
+    "features": {"__all__": {"freshness", "deprecated"}},
 }
 
 

@@ -16,7 +16,7 @@ from sparkml_ops.scoring.shape import check_shape, nullable
 from sparkml_ops.window import Window
 
 if TYPE_CHECKING:
-    from feature_store import FeatureStore, Lookup
+    from feature_store import FeatureStore, Lookup, RowFunction
 
 __all__ = ["WINDOW", "input_versions", "materialise", "scoring_set_table", "stored_set"]
 
@@ -45,6 +45,7 @@ def materialise(
     row_key: Sequence[str],
     spine_versions: Mapping[str, int] | None = None,
     allow_empty: bool = False,
+    functions: Sequence[RowFunction] = (),
 ) -> Snapshot:
     """Join a window's rows with their features and store them, in one commit; what is stored already is used as it is.
 
@@ -60,6 +61,7 @@ def materialise(
         row_key: Columns that identify a row.
         spine_versions: Version of each table that the spine was read from, to be recorded with those of the lookups.
         allow_empty: Whether a window without rows is stored.
+        functions: What is computed of each joined row, as in training.
 
     Raises:
         ContractError: The spine is empty, lacks a column, or has one named `window`.
@@ -74,7 +76,7 @@ def materialise(
             expected="rows to score",
             mend="load the window's data first, or allow it with scoring.allow_empty=true",
         )
-    frame, inputs = store.assemble(spine, lookups, spine_time=spine_time)
+    frame, inputs = store.assemble(spine, lookups, spine_time=spine_time, functions=functions)
     schema = StructType([*nullable(frame.schema).fields, StructField(WINDOW, StringType())])
     settings = check_shape(tables, name, schema)
     details = {WINDOW: window.label, "inputs": {**(spine_versions or {}), **inputs}}

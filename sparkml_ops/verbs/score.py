@@ -87,7 +87,9 @@ def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datet
     return scoring.materialise(
         work.tables,
         work.store,
-        rows.select(*dict.fromkeys((*declared.row_key, declared.time, *lookup_keys(declared), *declared.columns))),
+        rows.select(
+            *dict.fromkeys((*declared.row_key, declared.time, *lookup_keys(declared), *declared.columns, *declared.spine_inputs(rows.columns)))
+        ),
         [lookup.lookup() for lookup in declared.lookups],
         target=settings.target,
         window=window,
@@ -96,6 +98,7 @@ def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datet
         row_key=declared.row_key,
         spine_versions={pinned.table: pinned.version},
         allow_empty=settings.allow_empty,
+        functions=declared.row_functions(),
     )
 
 

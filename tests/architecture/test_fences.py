@@ -18,6 +18,9 @@ ALL_ROWS = {"collect", "toArrow", "toLocalIterator", "toPandas"}
 COLLECTORS = {
     "feature_store/contract.py:check_once": "the first doubled keys, for a message",
     "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most",
+    "feature_store/quality/checked.py:_examples": "at most five rows, for a message",
+    "feature_store/quality/tally.py:take_tally": "a row of counts for each twelve columns",
+    "feature_store/row_function.py:_evaluated": "the single row that was asked for",
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",

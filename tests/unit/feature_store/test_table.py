@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 
 from feature_store.aggregate import Aggregate
 from feature_store.errors import ContractError
+from feature_store.quality import Expectation
 from feature_store.table import Feature, FeatureTable, definition_digest
 from feature_store.transform import Derived, Function
 
@@ -70,7 +71,8 @@ class TestHash:
             ttl="3d",
             tags=("air",),
             pii=("origin",),
-            expectations=("delay is plausible",),
+            expectations=(Expectation("between", "delay", low=-60, high=600.5, otherwise="quarantine"), Expectation("fresh", within="1d")),
+            deprecated=date(2027, 1, 31),
             freshness="1d",
             owner="ops",
         )
@@ -107,7 +109,8 @@ class TestHash:
             pii=("origin",),
             retention="1w",
             freshness="1d",
-            expectations=("x",),
+            expectations=(Expectation("not_null", "delay"),),
+            deprecated=date(2027, 1, 31),
             features=(Feature("delay", "double", "min", "?"),),
         )
 
