@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from feature_store.checks import require_columns, require_instant
+from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import measure
 from feature_store.delta import Tables
 from feature_store.duration import duration_text, is_duration, parse_duration
@@ -23,6 +23,7 @@ from feature_store.point_in_time import point_in_time_join
 from feature_store.registry import Registry
 from feature_store.table import FeatureTable
 from feature_store.versions import Versions
+from feature_store.weight import WEIGHT, weight_of
 
 __all__ = ["Assembly", "lookup_document", "lookup_of"]
 
@@ -66,6 +67,7 @@ class Assembly:
         columns: Sequence[str] | None = None,
         where: str | None = None,
         versions: Versions | None = None,
+        weight: str | None = None,
     ) -> Assembly:
         """Pin the newest version of every table, and check names and types before any job.
 
@@ -74,6 +76,7 @@ class Assembly:
             columns: Further columns to carry; None carries all.
             where: SQL condition on the spine's rows.
             versions: Which of the spine's rows correct others; the condition is for those that are left.
+            weight: A column of the spine or an expression over them, carried as `sample_weight`.
         """
         resolved = tuple(_resolved(lookup, registry) for lookup in lookups)
         spine_name = _table_name(spine, registry) if isinstance(spine, str) else None
@@ -90,17 +93,27 @@ class Assembly:
         rows = frame if versions is None else versions.last(frame, what)
         rows = rows if where is None else rows.where(F.expr(check(where)))
         known = None if versions is None else versions.known_time
-        return cls(tables, rows.select(*(F.col(quote(name)) for name in wanted)), spine_name, resolved, spine_time, inputs, where, known)
+        if weight is not None and columns is None:
+            # Carried as `sample_weight`, a weight is no feature beside it.
+            wanted = [name for name in wanted if name != weight or name in (*needed, *keys)]
+        weighing = () if weight is None else (weight_of(rows, weight, what),)
+        if weighing:
+            refuse_clash({"the weight": (WEIGHT,), what: wanted})
+        return cls(tables, rows.select(*(F.col(quote(name)) for name in wanted), *weighing), spine_name, resolved, spine_time, inputs, where, known)
 
     @property
     def tables_joined(self) -> tuple[str, ...]:
         """Names of the tables among the lookups, each once."""
         return tuple(dict.fromkeys(lookup.table for lookup in self.lookups if isinstance(lookup.table, str)))
 
-    def join(self, spine: DataFrame) -> DataFrame:
-        """The point-in-time join of rows of this spine; lazy."""
+    def join(self, spine: DataFrame, *, audit: bool = False) -> DataFrame:
+        """The point-in-time join of rows of this spine; lazy.
+
+        Args:
+            audit: Add the source times of each lookup, and fail where its rows tie or come from the future.
+        """
         frames = {name: self.tables.read(name, self.inputs[name]) for name in self.tables_joined}
-        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=frames)
+        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=frames, audit=audit)
 
     def document(self) -> dict[str, Any]:
         """What is joined, as JSON types; frames stand with the hash of their content, which takes a job each."""

@@ -208,13 +208,21 @@ class LookupDeclaration(Declaration):
 class SplitDeclaration(Declaration):
     """Parts of a training set relative to the day until which it trains."""
 
-    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys that is held out; 0: none")
-    evaluation: Duration = Field(description='length of the evaluation part after `until`, as "31d"')
+    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys or groups that is held out; 0: none")
+    evaluation: Duration | Annotated[float, Field(gt=0, lt=1)] = Field(
+        description='length of the evaluation part after `until`, as "31d"; or a share of the keys or groups before it, as 0.2'
+    )
+    group: tuple[str, ...] = Field(default=(), description="columns of the spine whose rows stay in one part of those that are shares")
 
     def at(self, until: datetime, seed: int = 0, since: datetime | None = None) -> Split:
         """The split that trains on rows before `until`, and not before `since`."""
-        boundaries = {"train": until, "evaluation": until + parse_duration(self.evaluation)}
-        return Split(boundaries, ("validation", self.validation) if self.validation else None, seed, since)
+        boundaries: dict[str, datetime | None] = {"train": until}
+        shares = {"validation": self.validation} if self.validation else {}
+        if isinstance(self.evaluation, float):
+            shares["evaluation"] = self.evaluation
+        else:
+            boundaries["evaluation"] = until + parse_duration(self.evaluation)
+        return Split(boundaries, shares, seed, since, self.group)
 
 
 class TrainingSetDeclaration(Declaration):
@@ -231,6 +239,9 @@ class TrainingSetDeclaration(Declaration):
     split: SplitDeclaration | None = Field(default=None, description="null: every row is for training")
     maturity: Duration = Field(default="0d", description="age that an example needs before its label counts")
     seed: int = Field(default=0, description="seed of order and split")
+    weight: Expression | None = Field(
+        default=None, description="how much an example counts: a column or expression of the spine's; null: all the same"
+    )
 
     def options(self, until: datetime | None = None, since: datetime | None = None) -> dict[str, Any]:
         """Keyword arguments for `FeatureStore.training_set`, but for `name` and `as_of`.
@@ -258,6 +269,7 @@ class TrainingSetDeclaration(Declaration):
             "split": self.split.at(until, self.seed, since) if self.split is not None and until is not None else None,
             "maturity": parse_duration(self.maturity),
             "seed": self.seed,
+            "weight": self.weight,
         }
 
 
