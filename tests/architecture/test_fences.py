@@ -18,6 +18,8 @@ ALL_ROWS = {"collect", "toArrow", "toLocalIterator", "toPandas"}
 COLLECTORS = {
     "feature_store/contract.py:check_once": "the first doubled keys, for a message",
     "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most",
+    "feature_store/shared_keys.py:shared_rows": "a row for each key that is compared between splits",
+    "feature_store/strength.py:strengths": "a row for each feature",
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",
