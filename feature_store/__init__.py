@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.leakage import LeakageReport
 from feature_store.lookup import Lookup
+from feature_store.maintenance import Policy, TableUpkeep
 from feature_store.point_in_time import point_in_time_join
-from feature_store.records import Snapshot, TrainingSet
+from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.split import Split
 from feature_store.store import FeatureStore
 from feature_store.table import Feature, FeatureTable
@@ -26,12 +28,16 @@ __all__ = [
     "Feature",
     "FeatureStore",
     "FeatureTable",
+    "LeakageReport",
     "Lookup",
     "OpsError",
+    "Policy",
     "Snapshot",
     "Split",
     "TableNotFound",
+    "TableUpkeep",
     "TrainingSet",
+    "TrainingSetState",
     "point_in_time_join",
     "windows_at",
     "windows_every",
