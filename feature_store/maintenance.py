@@ -7,7 +7,7 @@ is not due any more, and a second run finds nothing to do. Versions that trainin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -129,21 +129,21 @@ class Maintenance:
             TableNotFound: One of them is not there.
             ContractError: A training set that is released is not there.
         """
-        chosen = policy or Policy()
-        pins = self._pins(chosen.release)
-        return tuple(self._due(name, chosen, pins) for name in self._names(names))
+        return tuple(self._each(names, policy or Policy(), self._due))
 
     def run(self, names: Sequence[str] = (), policy: Policy | None = None) -> Iterator[TableUpkeep]:
         """Do what is due, table by table; each is told when it is done.
 
         A table whose upkeep fails is told with the reason, and the others go on.
         """
-        chosen = policy or Policy()
-        pins = self._pins(chosen.release)
+        return self._each(names, policy or Policy(), self._maintain)
+
+    def _each(self, names: Sequence[str], policy: Policy, call: Callable[[str, Policy, _Pins], TableUpkeep]) -> Iterator[TableUpkeep]:
+        pins = self._pins(policy.release)
         for name in self._names(names):
             try:
-                yield self._maintain(name, chosen, pins)
-            except TableNotFound as error:  # dropped since
+                yield call(name, policy, pins)
+            except TableNotFound as error:  # dropped since it was listed
                 yield TableUpkeep(name, note=error.found)
             except OpsError as error:
                 yield TableUpkeep(name, failed=str(error))
@@ -168,7 +168,8 @@ class Maintenance:
 
     def _do(self, name: str, step: Step, policy: Policy) -> None:
         if step.kind != "vacuum":
-            by = self._clustering[name] if step.kind == "cluster" else ()
+            stated = TableFiles(self._tables, name).stated if step.kind == "cluster" else frozenset()
+            by = tuple(column for column in self._clustering.get(name, ()) if column in stated)
             self._upkeep.compact(name, small=policy.small, target=policy.target, by=by)
         else:
             # Asked again: a training set may have pinned a version since the plan was made.
@@ -190,7 +191,9 @@ class Maintenance:
         return TableUpkeep(name, tuple(steps), dict(Counter(identity for ids in held.values() for identity in ids)))
 
     def _rewriting(self, name: str, files: TableFiles, policy: Policy) -> Iterator[Step]:
-        size, columns = sum(file.bytes for file in files.live), self._clustering.get(name)
+        # Where a file's statistics leave a column out, as they do personal data, no file is skipped by it.
+        columns = tuple(column for column in self._clustering.get(name, ()) if column in files.stated)
+        size = sum(file.bytes for file in files.live)
         if columns and size >= policy.cluster_from and not files.partitioned:
             added = files.added_since_clustered(columns)
             loose = [file.bytes for file in files.live if file.path in added]
@@ -206,11 +209,8 @@ class Maintenance:
 
     def _held(self, files: TableFiles, policy: Policy, pins: _Pins) -> dict[str, tuple[str, ...]]:
         """Files that a vacuum would take and a pinned version needs, with the training sets that pin it."""
-        pinned = pins.get(parse_table(files.name), {})
-        if not pinned:
-            return {}
         removable, held = files.removable(max(policy.retain, files.retention)), dict[str, tuple[str, ...]]()
-        for version, ids in pinned.items():
+        for version, ids in pins.get(parse_table(files.name), {}).items() if removable else ():
             try:
                 needed = removable & files.paths(version)
             except TableNotFound:

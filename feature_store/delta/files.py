@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote
 
 import deltalake
 import pyarrow as pa
@@ -72,7 +72,14 @@ class TableFiles:
     @cached_property
     def live(self) -> tuple[LiveFile, ...]:
         """The newest version's files."""
-        return tuple(map(_live, pa.table(self.log.get_add_actions(flatten=True)).to_pylist()))
+        return tuple(map(_live, self._actions.to_pylist()))
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """Columns of whose values the log has the greatest of some file: by these a reader skips files."""
+        found = self._actions
+        columns = [name for name in found.column_names if name.startswith("max.")]
+        return frozenset(name.removeprefix("max.") for name in columns if found.column(name).null_count < found.num_rows)
 
     @property
     def format(self) -> int:
@@ -105,7 +112,7 @@ class TableFiles:
                 log = self.log if version == self.log.version() else deltalake.DeltaTable(self.place, version=version)
             except DeltaError as error:
                 raise TableNotFound(f"version {version} of `{self.name}`, which its log no longer holds", mend="read a newer one") from error
-            self._paths[version] = frozenset(pa.table(log.get_add_actions()).column("path").to_pylist())
+            self._paths[version] = frozenset(map(_stored, pa.table(log.get_add_actions()).column("path").to_pylist()))
         return self._paths[version]
 
     def lost(self, version: int) -> bool:
@@ -170,13 +177,17 @@ class TableFiles:
         return live
 
     @cached_property
+    def _actions(self) -> pa.Table:
+        return pa.table(self.log.get_add_actions(flatten=True))
+
+    @cached_property
     def _folder(self) -> FileSystem:
         return _filesystem(self.place)
 
 
 def table_names(tables: TableReader) -> tuple[str, ...]:
     """Names of the Delta tables of a warehouse, those that this store can address, in order."""
-    return tuple(sorted(name for name in _listed(tables) if _NAME.fullmatch(name) and tables.exists(name)))
+    return tuple(sorted(name for name in _listed(tables) if _NAME.fullmatch(name)))
 
 
 def _listed(tables: TableReader) -> Iterator[str]:
@@ -185,11 +196,14 @@ def _listed(tables: TableReader) -> Iterator[str]:
         yield from (table.name for table in tables.spark.catalog.listTables(warehouse.catalog) if not table.isTemporary and table.tableType != "VIEW")
         return
     root = for_python(warehouse.root or "")
-    if "://" in root and not root.startswith("file://"):
-        yield from (info.base_name for info in _filesystem(root).get_file_info(FileSelector("", allow_not_found=True)))
+    folder = root.removeprefix("file://")
+    if "://" in folder:
+        names = (info.base_name for info in _filesystem(root).get_file_info(FileSelector("", allow_not_found=True)))
+        yield from (name for name in names if _NAME.fullmatch(name) and tables.exists(name))
         return
-    folder = Path(urlparse(root).path)
-    yield from (path.name for path in (folder.iterdir() if folder.is_dir() else ()) if (path / "_delta_log").is_dir())
+    # A log folder of a killed writer has no commit yet.
+    logs = (path / "_delta_log" for path in (Path(folder).iterdir() if Path(folder).is_dir() else ()))
+    yield from (log.parent.name for log in logs if log.is_dir() and any(log.glob("*.json")))
 
 
 def _filesystem(place: str) -> FileSystem:
@@ -197,6 +211,11 @@ def _filesystem(place: str) -> FileSystem:
     return PyFileSystem(DeltaStorageHandler(place)) if "://" in place else SubTreeFileSystem(place, LocalFileSystem())
 
 
+def _stored(path: str) -> str:
+    """A path as it is stored: in the log it stands as part of an address, in which `%` and other characters are escaped."""
+    return unquote(path)
+
+
 def _live(action: dict[str, Any]) -> LiveFile:
     partition = ", ".join(f"{name.removeprefix('partition.')}={value}" for name, value in sorted(action.items()) if name.startswith("partition."))
-    return LiveFile(str(action["path"]), int(action["size_bytes"]), action["num_records"], partition)
+    return LiveFile(_stored(str(action["path"])), int(action["size_bytes"]), action["num_records"], partition)

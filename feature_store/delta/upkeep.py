@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
+from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from feature_store import hooks
+from feature_store.address import for_spark
 from feature_store.delta.files import TableFiles
 from feature_store.delta.tables import Tables
 from feature_store.names import parse_table, quote
@@ -54,8 +56,18 @@ class Upkeep:
         # The length of the retention was decided by the caller. Without a note in the log: nothing in the table has changed, and
         # what is computed from its newest version would be computed again.
         settings = {"retentionDurationCheck.enabled": "false", "vacuum.logging.enabled": "false"}
-        statement = f"VACUUM {self._name(name)}{self._inventory(name, retain, hold) if hold else ''} RETAIN {hours} HOURS"
-        self._run(name, statement, {f"spark.databricks.delta.{key}": value for key, value in settings.items()})
+        options = {f"spark.databricks.delta.{key}": value for key, value in settings.items()}
+        view = f"upkeep_{parse_table(name)}"
+        if not hold:
+            self._run(name, f"VACUUM {self._name(name)} RETAIN {hours} HOURS", options)
+            return
+        # Delta looks at no other file than those of the list, and takes none of these that a version still needs.
+        self._free(name, retain, hold).createOrReplaceTempView(view)
+        try:
+            listed = f"SELECT path, length, isDir, modificationTime FROM {quote(view)}"
+            self._run(name, f"VACUUM {self._name(name)} USING INVENTORY ({listed}) RETAIN {hours} HOURS", options)
+        finally:
+            self._tables.spark.catalog.dropTempView(view)
 
     def mark(self, name: str) -> None:
         """Mark a table of our own with the format that this version writes."""
@@ -69,12 +81,10 @@ class Upkeep:
     def _name(self, name: str) -> str:
         return self._tables.warehouse.qualified(name)
 
-    def _inventory(self, name: str, retain: timedelta, hold: Collection[str]) -> str:
-        """The files that may go, as Delta takes a list of them: others are not looked at."""
+    def _free(self, name: str, retain: timedelta, hold: Collection[str]) -> DataFrame:
+        """The files that may go, as Delta takes a list of them."""
         files = TableFiles(self._tables, name)
-        place = files.place if "://" in files.place else f"file:{files.place}"
+        place = for_spark(files.place) if "://" in files.place else f"file:{files.place}"
         free = files.sizes((files.removable(retain) | files.changes) - set(hold))
         rows = [(f"{place.rstrip('/')}/{path}", size, False, changed) for path, (size, changed) in free.items()]
-        view = f"upkeep_{parse_table(name)}"
-        self._tables.spark.createDataFrame(rows, _INVENTORY).createOrReplaceTempView(view)
-        return f" USING INVENTORY (SELECT path, length, isDir, modificationTime FROM {quote(view)})"
+        return self._tables.spark.createDataFrame(rows, _INVENTORY)

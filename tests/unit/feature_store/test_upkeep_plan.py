@@ -97,6 +97,19 @@ def test_a_version_is_lost_with_its_files_or_its_log(tables: Tables, tmp_path: P
     assert TableFiles(tables, "runs").lost(3)
 
 
+def test_a_pinned_file_is_found_whatever_its_partition_is_called(tmp_path: Path) -> None:
+    """Folder names are escaped, and escaped once more in the log: a version's files and those of a vacuum are told in one spelling."""
+    rows = pa.table({"id": [1, 2, 3], "part": ["2013-07-14T05:00", "a b%c", "\u00e9"]})
+    for _ in range(2):
+        deltalake.write_deltalake(str(tmp_path / "scores"), rows, partition_by=["part"], mode="overwrite")
+    files = TableFiles(Tables(no_session, Warehouse(root=str(tmp_path))), "scores")
+
+    assert files.removable(timedelta(0)) == files.paths(0)
+    assert not files.lost(0)
+    assert {file.path for file in files.live} == files.paths(1)
+    assert len(files.sizes(files.paths(0) | files.paths(1))) == 6
+
+
 @pytest.mark.parametrize(("asked", "kept"), [("interval 2 weeks", True), ("interval 3 hours", False), ("for a while", True)])
 def test_a_table_that_asks_to_keep_its_files_longer_does(tables: Tables, tmp_path: Path, asked: str, kept: bool) -> None:
     """Its owner knows who reads old versions; a length that cannot be read is as long as can be."""
