@@ -45,6 +45,9 @@ class Policy:
 
     Raises:
         ContractError: A retention below seven days without `short`, or sizes that cannot be meant.
+
+    >>> Policy(retain=timedelta(days=30)).few
+    8
     """
 
     small: int = 32 * _MIB
