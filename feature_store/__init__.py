@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.leakage import LeakageReport
 from feature_store.lookup import Lookup
+from feature_store.maintenance import Policy, TableUpkeep
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
 from feature_store.quality import Expectation, QualityReport
-from feature_store.records import Snapshot, TrainingSet
+from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.row_function import RowFunction, apply_functions
 from feature_store.split import Split
 from feature_store.store import FeatureStore
@@ -31,14 +33,18 @@ __all__ = [
     "FeatureTable",
     "JoinPlan",
     "JoinStatistics",
+    "LeakageReport",
     "Lookup",
     "OpsError",
+    "Policy",
     "QualityReport",
     "RowFunction",
     "Snapshot",
     "Split",
     "TableNotFound",
+    "TableUpkeep",
     "TrainingSet",
+    "TrainingSetState",
     "apply_functions",
     "explain_join",
     "join_statistics",

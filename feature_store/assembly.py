@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from feature_store.checks import require_columns, require_instant
+from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import measure
 from feature_store.delta import Tables
 from feature_store.duration import duration_text, is_duration, parse_duration
@@ -27,6 +27,7 @@ from feature_store.row_function import RowFunction, add_functions
 from feature_store.scan import most_rows
 from feature_store.table import FeatureTable
 from feature_store.versions import Versions
+from feature_store.weight import WEIGHT, weight_of
 
 __all__ = ["COUNTED_FROM", "Assembly", "lookup_document", "lookup_of"]
 
@@ -76,6 +77,7 @@ class Assembly:
         where: str | None = None,
         versions: Versions | None = None,
         functions: Sequence[RowFunction] = (),
+        weight: str | None = None,
     ) -> Assembly:
         """Pin the newest version of every table, and check names and types before any job.
 
@@ -85,6 +87,7 @@ class Assembly:
             where: SQL condition on the spine's rows.
             versions: Which of the spine's rows correct others; the condition is for those that are left.
             functions: What is computed of each joined row; columns of the spine that they read are carried.
+            weight: A column of the spine or an expression over them, carried as `sample_weight`.
         """
         resolved = tuple(_resolved(lookup, registry) for lookup in lookups)
         spine_name = _table_name(spine, registry) if isinstance(spine, str) else None
@@ -102,7 +105,13 @@ class Assembly:
         rows = frame if versions is None else versions.last(frame, what)
         rows = rows if where is None else rows.where(F.expr(check(where)))
         known = None if versions is None else versions.known_time
-        carried = rows.select(*(F.col(quote(name)) for name in wanted))
+        if weight is not None and columns is None:
+            # Carried as `sample_weight`, a weight is no feature beside it.
+            wanted = [name for name in wanted if name != weight or name in (*needed, *keys)]
+        weighing = () if weight is None else (weight_of(rows, weight, what),)
+        if weighing:
+            refuse_clash({"the weight": (WEIGHT,), what: wanted})
+        carried = rows.select(*(F.col(quote(name)) for name in wanted), *weighing)
         return cls(tables, carried, spine_name, resolved, spine_time, inputs, where, known, tuple(functions))
 
     @property
@@ -110,9 +119,15 @@ class Assembly:
         """Names of the tables among the lookups, each once."""
         return tuple(dict.fromkeys(lookup.table for lookup in self.lookups if isinstance(lookup.table, str)))
 
-    def join(self, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:
-        """The point-in-time join of rows of this spine, and what is computed of each; lazy."""
-        joined = point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=self._frames(), statistics=statistics)
+    def join(self, spine: DataFrame, statistics: JoinStatistics | None = None, *, audit: bool = False) -> DataFrame:
+        """The point-in-time join of rows of this spine, and what is computed of each; lazy.
+
+        Args:
+            statistics: What was counted of these rows.
+            audit: Add the source times of each lookup, and fail where its rows tie or come from the future.
+        """
+        tables = self._frames()
+        joined = point_in_time_join(spine, self.lookups, spine_time=self.spine_time, audit=audit, tables=tables, statistics=statistics)
         return add_functions(joined, self.functions)
 
     def counted(self, spine: DataFrame) -> JoinStatistics | None:

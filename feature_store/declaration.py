@@ -203,6 +203,10 @@ class LookupDeclaration(Declaration):
     prefix: str = Field(default="", description="set before the names of the features")
     defaults: dict[str, bool | int | float | str] = Field(default={}, description="feature to its value where no row matches")
 
+    @model_serializer(mode="wrap")
+    def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name != "defaults" or value}
+
     def lookup(self) -> Lookup:
         """The lookup."""
         known = parse_duration(self.known_time) if self.known_time and is_duration(self.known_time) else self.known_time
@@ -213,13 +217,21 @@ class LookupDeclaration(Declaration):
 class SplitDeclaration(Declaration):
     """Parts of a training set relative to the day until which it trains."""
 
-    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys that is held out; 0: none")
-    evaluation: Duration = Field(description='length of the evaluation part after `until`, as "31d"')
+    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys or groups that is held out; 0: none")
+    evaluation: Duration | Annotated[float, Field(gt=0, lt=1)] = Field(
+        description='length of the evaluation part after `until`, as "31d"; or a share of the keys or groups before it, as 0.2'
+    )
+    group: tuple[str, ...] = Field(default=(), description="columns of the spine whose rows stay in one part of those that are shares")
 
     def at(self, until: datetime, seed: int = 0, since: datetime | None = None) -> Split:
         """The split that trains on rows before `until`, and not before `since`."""
-        boundaries = {"train": until, "evaluation": until + parse_duration(self.evaluation)}
-        return Split(boundaries, ("validation", self.validation) if self.validation else None, seed, since)
+        boundaries: dict[str, datetime | None] = {"train": until}
+        shares = {"validation": self.validation} if self.validation else {}
+        if isinstance(self.evaluation, float):
+            shares["evaluation"] = self.evaluation
+        else:
+            boundaries["evaluation"] = until + parse_duration(self.evaluation)
+        return Split(boundaries, shares, seed, since, self.group)
 
 
 class TrainingSetDeclaration(Declaration):
@@ -239,11 +251,14 @@ class TrainingSetDeclaration(Declaration):
     split: SplitDeclaration | None = Field(default=None, description="null: every row is for training")
     maturity: Duration = Field(default="0d", description="age that an example needs before its label counts")
     seed: int = Field(default=0, description="seed of order and split")
+    weight: Expression | None = Field(
+        default=None, description="how much an example counts: a column or expression of the spine's; null: all the same"
+    )
 
     @model_serializer(mode="wrap")
-    def _without_empty_functions(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Finished runs of projects without row functions keep the hash of their configuration.
-        return {name: value for name, value in serialize(self).items() if name != "functions" or value}
+    def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Finished runs of projects without row functions and weights keep the hash of their configuration.
+        return {name: value for name, value in serialize(self).items() if name not in ("functions", "weight") or value}
 
     def row_functions(self) -> tuple[RowFunction, ...]:
         """The row functions, in order."""
@@ -285,6 +300,7 @@ class TrainingSetDeclaration(Declaration):
             "maturity": parse_duration(self.maturity),
             "seed": self.seed,
             **({"functions": self.row_functions()} if self.functions else {}),
+            "weight": self.weight,
         }
 
 

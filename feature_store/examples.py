@@ -20,6 +20,7 @@ from feature_store.layout import Layout, cell_of
 from feature_store.names import quote
 from feature_store.split import Split
 from feature_store.timeline import micros
+from feature_store.weight import WEIGHT, is_unusable
 
 __all__ = ["ENTERED", "Census", "Examples", "take_census"]
 
@@ -39,6 +40,7 @@ class Examples:
         split: Parts; None: every row is "train".
         maturity: Age that an example needs before its label counts.
         seed: Seed of the order.
+        weight: The column or expression that `sample_weight` was made of; None: there is none.
     """
 
     spine_time: str
@@ -48,6 +50,7 @@ class Examples:
     split: Split | None
     maturity: timedelta
     seed: int
+    weight: str | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON types."""
@@ -56,11 +59,14 @@ class Examples:
             "row_key": list(self.row_key),
             "maturity": duration_text(self.maturity),
             "split": self.split.document() if self.split else None,
+            # Left out where there is none: sets without it keep their ids.
+            **({"weight": self.weight} if self.weight else {}),
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Examples:
-        """The examples of a stored document."""
+        """The examples of a stored document; keys of other parts of it are left aside."""
+        document = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
         split = Split.from_document(document["split"]) if document["split"] else None
         changed = {"row_key": tuple(document["row_key"]), "maturity": parse_duration(document["maturity"]), "split": split}
         return cls(**{**document, **changed})
@@ -68,13 +74,15 @@ class Examples:
     @property
     def needed(self) -> tuple[str, ...]:
         """Columns that the spine must have."""
-        return (*self.row_key, self.spine_time, self.label, *((self.label_known_time,) if self.label_known_time else ()))
+        known = (self.label_known_time,) if self.label_known_time else ()
+        return (*self.row_key, self.spine_time, self.label, *known, *(self.split.group if self.split else ()))
 
     def part(self, spine: DataFrame) -> Column:
         """The part of a row, null where it belongs to none."""
         if self.split is None:
             return F.lit("train")
-        return self.split.column(F.col(quote(self.spine_time)), row_hash(spine, columns=self.row_key or None, salt=f"split {self.split.seed}"))
+        together = self.split.group or self.row_key or None
+        return self.split.column(F.col(quote(self.spine_time)), row_hash(spine, columns=together, salt=f"split {self.split.seed}"))
 
     def order(self, spine: DataFrame) -> Column:
         """The hash that orders the rows."""
@@ -153,6 +161,8 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
             F.count_if(examples.entered(spine, as_of) & ~F.col(ENTERED)).alias("corrected"),
             F.count_if(reduce(Column.__or__, no_key, F.lit(False))).alias("no_key"),
             F.count_if(~in_range(examples.spine_time)).alias("impossible"),
+            F.count_if(is_unusable() if examples.weight else F.lit(False)).alias("unusable"),
+            F.max(F.col(WEIGHT) if examples.weight else F.lit(1.0)).alias("heaviest"),
         )
     )
     rows = counted.collect()
@@ -179,6 +189,14 @@ def _check_census(rows: Sequence[Row], inside: Sequence[Row], examples: Examples
         )
     if missing := sum(row["no_key"] for row in inside):
         raise ContractError(f"{missing} examples with a null in {examples.row_key}", expected="a row key in every row", mend="filter them with where")
+    if unusable := sum(row["unusable"] for row in inside):
+        raise ContractError(
+            f"{unusable} examples whose weight {examples.weight!r} is null, not finite or below zero",
+            expected="finite weights of zero or more",
+            mend="correct the weight, as coalesce(weight, 1), or filter the rows with where",
+        )
+    if not any(row["heaviest"] for row in inside):
+        raise ContractError(f"the weight {examples.weight!r}, zero in every example", expected="weights above zero", mend="correct it")
 
 
 def _summed(rows: Iterable[Row]) -> Row:

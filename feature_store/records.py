@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Snapshot", "TrainingSet"]
+__all__ = ["Snapshot", "TrainingSet", "TrainingSetState"]
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,18 @@ class TrainingSet:
     inputs: Mapping[str, int]
     content_hash: str
     rows: int
+
+
+@dataclass(frozen=True)
+class TrainingSetState:
+    """A recorded training set, and what of it is still there.
+
+    Args:
+        training_set: Its record.
+        gone: Inputs whose pinned version can no longer be read: the set is as it was, but `rebuild` cannot prove it any more.
+        readable: Whether its own rows are there.
+    """
+
+    training_set: TrainingSet
+    gone: tuple[str, ...]
+    readable: bool

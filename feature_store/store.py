@@ -15,13 +15,16 @@ from feature_store.delta import Tables
 from feature_store.difference import unlike
 from feature_store.errors import ContractError
 from feature_store.examples import Examples
+from feature_store.leakage import LeakageReport
+from feature_store.leakage_audit import Limits
 from feature_store.lookup import Lookup
+from feature_store.maintenance import Maintenance, Policy, TableUpkeep
 from feature_store.names import Warehouse, quote
 from feature_store.point_in_time import JoinPlan
 from feature_store.quality import QualityReport
 from feature_store.quality.checked import checked, last_report
 from feature_store.quality.quarantine import Quarantine
-from feature_store.records import Snapshot, TrainingSet
+from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.refresh import Refresh
 from feature_store.registry import Registry
 from feature_store.row_function import RowFunction
@@ -175,6 +178,7 @@ class FeatureStore:
         maturity: timedelta = timedelta(0),
         seed: int = 0,
         functions: Sequence[RowFunction] = (),
+        weight: str | None = None,
         on_stage: Callable[[str], None] = lambda _: None,
     ) -> TrainingSet:
         """Join examples with what was known at their time, and freeze them in one table.
@@ -201,6 +205,8 @@ class FeatureStore:
             maturity: Age that an example needs before its label counts.
             seed: Seed of the order.
             functions: Features computed of each joined row, in order; they stand after the looked-up ones.
+            weight: Column of the spine, or SQL expression over its columns, that says how much a row counts: finite and zero or more.
+                The set holds it as `sample_weight` (double).
             on_stage: Told what is done next, each time before some seconds or minutes of work.
 
         Raises:
@@ -208,7 +214,7 @@ class FeatureStore:
         """
         now = _utc(as_of, "as_of")
         versions = Versions(tuple(row_key), spine_known_time, now) if spine_known_time else None
-        examples = Examples(spine_time, label, label_known_time, tuple(row_key), split, maturity, seed)
+        examples = Examples(spine_time, label, label_known_time, tuple(row_key), split, maturity, seed, weight)
         assembly = Assembly.resolve(
             self.tables,
             self._registry,
@@ -220,6 +226,7 @@ class FeatureStore:
             where=where,
             versions=versions,
             functions=functions,
+            weight=weight,
         )
         return self._training_sets.create(name, assembly, examples, now, on_stage)
 
@@ -263,6 +270,57 @@ class FeatureStore:
             ContractError: The content differs, or a version of an input is gone; says where.
         """
         return self._training_sets.rebuild(training_set_id)
+
+    def audit(
+        self,
+        training_set: TrainingSet | str,
+        *,
+        too_good: float = 0.95,
+        duplicates: float = 0.01,
+        sample: int = 100_000,
+        group: Sequence[str] = (),
+        allow: Sequence[str] = (),
+    ) -> LeakageReport:
+        """Look for signs that a training set knows what it will not know at prediction time.
+
+        Looked for are features that tell the label too well by themselves, times after the spine time, keys and groups that stand
+        in more than one part, rows that do so with all their features, and, where the inputs are still readable, the source times of
+        the join done again.
+
+        Args:
+            training_set: The set, or its id.
+            too_good: AUC (labels of 0 and 1) or rank correlation (other numbers) from which a single feature is a finding.
+            duplicates: Share of a part's rows with a twin in the first part above which it is a finding.
+            sample: Most rows on which single features are judged.
+            group: Columns whose values must stay in one part, whatever the split says.
+            allow: Features that were looked at and accepted.
+
+        Raises:
+            ContractError: No such training set, no such column, or limits that cannot be meant.
+        """
+        limits = Limits(too_good, duplicates, sample, tuple(group), tuple(allow))
+        return self._training_sets.audit(training_set if isinstance(training_set, str) else training_set.id, limits)
+
+    def training_sets(self) -> tuple[TrainingSetState, ...]:
+        """Every training set, and which of its pinned inputs can still be read; from logs and folders, without a Spark job."""
+        return self._training_sets.states()
+
+    def maintain(self, *names: str, plan: bool = False, policy: Policy | None = None) -> tuple[TableUpkeep, ...]:
+        """Merge small files, cluster feature tables and take old files away; no row changes, and pinned versions stay readable.
+
+        Args:
+            names: Tables; none: all of the warehouse.
+            plan: Only say what is due.
+            policy: When something is due; None: the defaults.
+
+        Returns:
+            What was done, or is due, in each table; one whose upkeep failed says so in `failed`.
+
+        Raises:
+            ContractError: A table or a released training set is not there.
+        """
+        upkeep = Maintenance(self.tables)
+        return upkeep.plan(names, policy) if plan else tuple(upkeep.run(names, policy))
 
     def search(self, text: str) -> tuple[FeatureTable, ...]:
         """Registered tables in whose names, words, tags, owner or features every word of the text stands."""

@@ -15,13 +15,15 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 from feature_store.assembly import Assembly, lookup_of
 from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import Content, measure, row_hash
-from feature_store.delta import Tables, Transaction
+from feature_store.delta import TableFiles, Tables, Transaction
 from feature_store.errors import ContractError, TableNotFound
 from feature_store.examples import ENTERED, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
+from feature_store.leakage import LeakageReport
+from feature_store.leakage_audit import Audit, Limits
 from feature_store.names import parse_table, quote
 from feature_store.point_in_time import JoinStatistics
-from feature_store.records import Snapshot, TrainingSet
+from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.row_function import function_of
 from feature_store.table import definition_digest
 
@@ -101,6 +103,10 @@ class TrainingSets:
         row = self._row(identity)
         return None if row is None else _record_of(row)
 
+    def all(self) -> tuple[TrainingSet, ...]:
+        """Every recorded training set, by the instant as of which it was made."""
+        return tuple(map(_record_of, sorted(self._rows({}), key=lambda row: (row["as_of"], row["id"]))))
+
     def definition(self, identity: str) -> dict[str, Any] | None:
         """What a training set was made by, as JSON types: spine, spine_time, row_key, split and the rest; None where there is none."""
         row = self._row(identity)
@@ -126,17 +132,10 @@ class TrainingSets:
         Raises:
             ContractError: No such training set, a version of an input is gone, or the content differs; says where.
         """
-        row = self._row(identity)
-        if row is None:
-            known = sorted(str(item["id"]) for item in self._rows({}))
-            raise TableNotFound(f"no training set `{identity}`", expected=f"one of {known[-5:]}", mend="correct the id")
-        result, definition = _record_of(row), json.loads(row["definition"])
-        stored = self.load(result)
-        examples = Examples.from_document({name: definition[name] for name in Examples.__dataclass_fields__})
-        spine = stored.select(*(F.col(quote(name)) for name in definition["spine_columns"]))
-        lookups = tuple(lookup_of(item) for item in definition["lookups"])
-        functions = tuple(map(function_of, definition.get("functions", ())))
-        assembly = Assembly(self._tables, spine, definition["spine"], lookups, examples.spine_time, result.inputs, functions=functions)
+        row = self._known(identity)
+        result, stored = _record_of(row), self.load(_record_of(row))
+        examples, assembly = self._assembly(row, stored)
+        spine = assembly.spine
         as_of = datetime.fromisoformat(row["as_of"])
         expected = Content(result.rows, result.content_hash)
         try:
@@ -155,6 +154,67 @@ class TrainingSets:
                 mend="an input or the stored table was changed under its version: make a new training set",
             )
         return result
+
+    def audit(self, identity: str, limits: Limits) -> LeakageReport:
+        """Look for signs of leakage.
+
+        Raises:
+            ContractError: No such training set, or a column of the limits is not in it.
+        """
+        row = self._known(identity)
+        result, definition = _record_of(row), json.loads(row["definition"])
+        stored, unread = self.load(result), ""
+        assembly: Assembly | None = None
+        try:
+            assembly = self._assembly(row, stored)[1]
+            gone = [
+                f"`{name}` at version {assembly.inputs[name]}" for name in assembly.tables_joined if self._files(name).lost(assembly.inputs[name])
+            ]
+            assembly.join(assembly.spine, audit=True)  # lazy: a clash of the source times' names is seen here
+        except ContractError as error:
+            assembly, unread = None, f"the join was not done again: found {error.found}"
+        else:
+            if gone:
+                assembly, unread = None, f"the join was not done again: no longer readable: {', '.join(gone)}"
+        return Audit(result, stored, definition, limits).run(assembly, unread)
+
+    def states(self) -> tuple[TrainingSetState, ...]:
+        """Every training set, and which of its inputs can still be read; from logs and folders, without a Spark job."""
+        files: dict[str, TableFiles | None] = {}
+
+        def lost(table: str, version: int) -> bool:
+            if table not in files:
+                files[table] = TableFiles(self._tables, table) if self._tables.exists(table) else None
+            found = files[table]
+            return found is None or found.lost(version)
+
+        return tuple(
+            TrainingSetState(
+                made,
+                tuple(name for name, version in made.inputs.items() if lost(name, version)),
+                readable=not lost(made.snapshot.table, made.snapshot.version),
+            )
+            for made in self.all()
+        )
+
+    def _known(self, identity: str) -> dict[str, Any]:
+        row = self._row(identity)
+        if row is None:
+            known = sorted(str(item["id"]) for item in self._rows({}))
+            raise TableNotFound(f"no training set `{identity}`", expected=f"one of {known[-5:]}", mend="correct the id")
+        return row
+
+    def _assembly(self, row: Mapping[str, Any], stored: DataFrame) -> tuple[Examples, Assembly]:
+        """What a recorded set was made of, with its stored rows as spine."""
+        definition, inputs = json.loads(row["definition"]), json.loads(row["inputs"])
+        examples = Examples.from_document(definition)
+        spine = stored.select(*(F.col(quote(name)) for name in definition["spine_columns"]))
+        lookups = tuple(lookup_of(item) for item in definition["lookups"])
+        functions = tuple(map(function_of, definition.get("functions", ())))
+        return examples, Assembly(self._tables, spine, definition["spine"], lookups, examples.spine_time, inputs, functions=functions)
+
+    def _files(self, name: str) -> TableFiles:
+        return TableFiles(self._tables, name)
 
     def _gone(self, assembly: Assembly, error: Exception) -> list[str]:
         """The inputs whose pinned version can no longer be read."""

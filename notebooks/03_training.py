@@ -25,6 +25,19 @@ project.store.load(training_set).groupBy("split").count().orderBy("split").show(
 
 # COMMAND ----------
 # MAGIC %md
+# MAGIC ## Does it know too much?
+# MAGIC Each feature by itself, times after the prediction, keys and whole rows that stand in two parts; and whether its inputs are still there.
+
+# COMMAND ----------
+report = project.store.audit(training_set, sample=20_000)
+print("findings:", [(finding.kind, finding.subject) for finding in report.findings])
+for strength in report.strengths[:3]:
+    print(f"{strength.feature:28}{strength.measure} {strength.value:.4f}")
+print("inputs gone:", {state.training_set.id: state.gone for state in project.store.training_sets()})
+print("upkeep due:", [(item.table, [step.kind for step in item.steps]) for item in project.store.maintain(plan=True) if item.steps])
+
+# COMMAND ----------
+# MAGIC %md
 # MAGIC ## The run
 # MAGIC A training that was cut off goes on from its last checkpoint; a finished one is returned.
 

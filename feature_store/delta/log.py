@@ -23,7 +23,7 @@ from feature_store.errors import ContractError, RetryableError, TableNotFound, f
 from feature_store.names import Warehouse
 from feature_store.records import Snapshot
 
-__all__ = ["FORMAT_VERSION", "TableReader"]
+__all__ = ["FORMAT_VERSION", "TableReader", "format_of"]
 
 FORMAT_VERSION = 1
 _FORMAT = "sparkml_ops.format"
@@ -189,7 +189,7 @@ class TableReader:
             return deltalake.DeltaTable(place)
 
     def _check_format(self, name: str, log: deltalake.DeltaTable) -> None:
-        found = int(log.metadata().configuration.get(_FORMAT) or 0)
+        found = format_of(log)
         if found > FORMAT_VERSION:
             raise ContractError(f"table `{name}` in format {found}", expected=f"format {FORMAT_VERSION} or older", mend="upgrade sparkml-ops")
 
@@ -197,6 +197,11 @@ class TableReader:
     def _own_properties() -> dict[str, str]:
         """What marks a table of our own."""
         return {_FORMAT: str(FORMAT_VERSION)}
+
+
+def format_of(log: deltalake.DeltaTable) -> int:
+    """The format that a table is marked with; 0 where it has no mark."""
+    return int(log.metadata().configuration.get(_FORMAT) or 0)
 
 
 def _there(name: str, place: str) -> bool:

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from feature_store.names import quote
+from feature_store.weight import WEIGHT
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
@@ -105,7 +106,7 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
             expected=f"these columns beside {sorted(types)[:20]}",
             mend="correct training.numeric, .categorical or .label",
         )
-    taken = {*wanted, *settings.exclude}
+    taken = {*wanted, WEIGHT, *settings.exclude}
     free = {name: kind for name, kind in types.items() if name not in taken}
     numeric = _typed("numeric", types, settings.numeric) if settings.numeric is not None else _numbers(free)
     texts = {name: kind for name, kind in free.items() if kind in ("string", "boolean") and name not in numeric}

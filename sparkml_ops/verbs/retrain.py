@@ -190,8 +190,9 @@ def _finished(work: Work, text: str) -> bool:
 
 def _evaluation(work: Work) -> timedelta:
     split = training_set.declaration(work).split
-    if split is None:
+    if split is None or isinstance(split.evaluation, float):
+        found = "a training set without a split" if split is None else f"the share {split.evaluation} as training_set.split.evaluation"
         raise ConfigurationError(
-            "a training set without a split", expected="rows after its training rows that judge it", mend="declare training_set.split.evaluation"
+            found, expected="rows after its training rows that judge it", mend='declare training_set.split.evaluation as a length, "31d"'
         )
     return parse_duration(split.evaluation)

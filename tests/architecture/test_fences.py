@@ -21,6 +21,8 @@ COLLECTORS = {
     "feature_store/quality/checked.py:_examples": "at most five rows, for a message",
     "feature_store/quality/tally.py:take_tally": "a row of counts for each twelve columns",
     "feature_store/row_function.py:_evaluated": "the single row that was asked for",
+    "feature_store/shared_keys.py:shared_rows": "a row for each key that is compared between splits",
+    "feature_store/strength.py:strengths": "a row for each feature",
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",

@@ -32,6 +32,7 @@ def test_only_these_calls_pass_a_hook_whose_name_the_source_does_not_say() -> No
     assert made == [
         ("feature_store/delta/tables.py", 'with hooks.passing(f"delta.create.{parse_table(name)}"):'),
         ("feature_store/delta/tables.py", 'with hooks.passing(f"delta.commit.{parse_table(name)}"):'),
+        ("feature_store/delta/upkeep.py", 'with hooks.passing(f"delta.upkeep.{parse_table(name)}"), self._tables._session(settings):'),
         ("sparkml_ops/storage.py", 'with hooks.passing(f"storage.publish.{kind}"):'),
         ("sparkml_ops/storage.py", 'with hooks.passing(f"storage.publish.{kind}"):'),
         ("sparkml_ops/tracking/store.py", "with hooks.passing(hook) if hook else nullcontext():"),

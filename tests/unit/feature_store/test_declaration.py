@@ -181,6 +181,7 @@ class TestTrainingSet:
             "split": Split({"train": until, "evaluation": until + timedelta(days=31)}, ("validation", 0.1), 7),
             "maturity": timedelta(days=2),
             "seed": 7,
+            "weight": None,
         }
 
     def test_a_split_needs_an_instant(self) -> None:
