@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
+from feature_store.consumers import Consumer
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.lineage import Lineage
 from feature_store.lookup import Lookup
 from feature_store.point_in_time import point_in_time_join
 from feature_store.records import Snapshot, TrainingSet
@@ -21,11 +23,13 @@ from feature_store.windows import windows_at, windows_every
 __all__ = [
     "Aggregate",
     "ConflictError",
+    "Consumer",
     "ContractError",
     "Derived",
     "Feature",
     "FeatureStore",
     "FeatureTable",
+    "Lineage",
     "Lookup",
     "OpsError",
     "Snapshot",

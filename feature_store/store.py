@@ -10,10 +10,12 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from feature_store.assembly import Assembly
+from feature_store.consumers import Consumers
 from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
 from feature_store.errors import ContractError
 from feature_store.examples import Examples
+from feature_store.lineage import Graph, Lineage, known_graph
 from feature_store.lookup import Lookup
 from feature_store.names import Warehouse, quote
 from feature_store.records import Snapshot, TrainingSet
@@ -31,7 +33,8 @@ class FeatureStore:
     """Feature tables and training sets of one warehouse.
 
     Args:
-        spark: The session that reads and writes.
+        spark: The session that reads and writes, or a function that gives it when it is first needed: under `root`, what the log
+            and the small tables tell (`table`, `search`, `lineage`) needs none.
         root: Folder or object-store prefix of the tables, read by Spark and Python; or
         catalog: `catalog.schema` that holds them.
 
@@ -39,10 +42,11 @@ class FeatureStore:
         ContractError: Not exactly one of `root` and `catalog`.
     """
 
-    def __init__(self, spark: SparkSession, *, root: str | None = None, catalog: str | None = None) -> None:
+    def __init__(self, spark: SparkSession | Callable[[], SparkSession], *, root: str | None = None, catalog: str | None = None) -> None:
         self.tables = Tables(spark, Warehouse(root=root, catalog=catalog))
         self._registry = Registry(self.tables)
         self._training_sets = TrainingSets(self.tables)
+        self.consumers = Consumers(self.tables)
 
     def register(self, *tables: FeatureTable) -> None:
         """Declare feature tables, all in one commit; what is declared already costs nothing.
@@ -211,6 +215,22 @@ class FeatureStore:
         """Registered tables in whose names, words, tags, owner or features every word of the text stands."""
         words = text.lower().split()
         return tuple(table for table in self._registry.all() if all(word in _haystack(table) for word in words))
+
+    def graph(self) -> Graph:
+        """Everything that the warehouse knows of, and what each was made from."""
+        return known_graph(self._registry.all(), self._training_sets.all(), self.consumers.all())
+
+    def lineage(self, name: str, *, features: bool = False) -> Lineage:
+        """What a thing was made from and what was made from it: source, feature, training set, model version, predictions.
+
+        Args:
+            name: A source, a table, `table.feature`, `source.column`, a training set's id, `model@version` or the table of predictions.
+            features: Walk through single features and columns too; of a feature or column it always does.
+
+        Raises:
+            ContractError: Nothing of this name is known; names the nearest.
+        """
+        return self.graph().lineage(name, features=features)
 
     def _refresh(self, name: str, as_of: datetime | None) -> Refresh:
         table = self._registry.get(name)

@@ -104,6 +104,11 @@ class TrainingSets:
         row = self._row(identity)
         return None if row is None else dict(json.loads(row["definition"]))
 
+    def all(self) -> tuple[tuple[TrainingSet, dict[str, Any]], ...]:
+        """Every training set with its definition, by the clock that it was made at."""
+        rows = sorted(self._rows({}), key=lambda row: (str(row["as_of"]), str(row["id"])))
+        return tuple((_record_of(row), dict(json.loads(row["definition"]))) for row in rows)
+
     def load(self, training_set: TrainingSet) -> DataFrame:
         """The rows of its pinned snapshot."""
         return self._tables.read(training_set.snapshot.table, training_set.snapshot.version)
