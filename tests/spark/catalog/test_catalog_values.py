@@ -1,0 +1,142 @@
+"""The catalog over real tables: values by distributed passes, kept by version, and lineage to a training set."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from tiny_project import Place
+
+import feature_store as fs
+from sparkml_ops.catalog import Catalog
+from sparkml_ops.config.load import load
+from sparkml_ops.drift import STATE_TABLE
+from sparkml_ops.verbs import catalog
+from sparkml_ops.verbs.work import Work
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+TABLE = fs.FeatureTable(
+    "trips",
+    ("driver",),
+    "at",
+    (
+        fs.Feature("distance", "double", "km"),
+        fs.Feature("seats", "int"),
+        fs.Feature("city", "string"),
+        fs.Feature("name", "string"),
+        fs.Feature("stops", "array<int>"),
+        fs.Feature("ended", "timestamp"),
+    ),
+    pii=("name",),
+    freshness="1h",
+)
+SCHEMA = "driver string, at timestamp, distance double, seats int, city string, name string, stops array<int>, ended timestamp"
+
+
+@pytest.fixture(params=["path", "catalog"])
+def work(spark: SparkSession, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Work]:
+    """The tiny project, with tables below a folder and in a catalog."""
+    schema = f"s{uuid.uuid4().hex}"
+    if request.param == "catalog":
+        spark.sql(f"CREATE SCHEMA {schema}")
+    base = {"warehouse": {"root": str(tmp_path / "tables")} if request.param == "path" else {"catalog": f"spark_catalog.{schema}"}}
+    yield Work(load(Place(tmp_path / "p", base=base).folder / "conf", "tiny"), spark)
+    if request.param == "catalog":
+        spark.sql(f"DROP SCHEMA {schema} CASCADE")
+
+
+def trips(count: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    distance = rng.gamma(2.0, 5.0, count)
+    distance[::10] = np.nan
+    times = [START + timedelta(hours=place + seed) for place in range(count)]
+    return pd.DataFrame(
+        {
+            "driver": [f"d{place % 7}" for place in range(count)],
+            "at": times,
+            "distance": distance,
+            "seats": rng.integers(1, 6, count),
+            "city": rng.choice(["Rome", "Oslo", "Lima"], count, p=[0.6, 0.3, 0.1]),
+            "name": [f"person {place}" for place in range(count)],
+            "stops": [[1, 2]] * count,
+            "ended": times,
+        }
+    )
+
+
+def shown(found: Catalog) -> dict[str, object]:
+    return {feature.name: feature.distribution for feature in found.tables[0].features}
+
+
+def test_values_are_read_once_a_version_and_never_those_of_persons(work: Work) -> None:
+    """Shares are what pandas counts; the second look reads nothing anew; another version is read on the first one's edges."""
+    rows = trips(600, 1)
+    work.store.register(TABLE)
+    work.store.write("trips", work.spark.createDataFrame(rows, SCHEMA))
+    first = catalog.perform(work, as_of="2020-02-01", pictures="newest")
+    (made,) = [feature.distribution for feature in first.tables[0].features if feature.name == "distance"]
+    kept = work.tables.newest(STATE_TABLE)
+    again = catalog.perform(work, as_of="2020-02-01", pictures="newest")
+
+    assert {name for name, found in shown(first).items() if found} == {"distance", "seats", "city", "ended"}
+    assert shown(again) == shown(first)
+    assert work.tables.newest(STATE_TABLE) == kept
+    assert made is not None
+    assert (made.rows, made.missing, made.shape) == (600, 0.1, "bins")
+    low, high = float(made.bars[0].label.split(" to ")[0]), float(made.bars[-1].label.split(" to ")[1])
+    counts, _ = np.histogram(rows["distance"].dropna(), bins=30, range=(low, high))
+    assert [bar.share for bar in made.bars] == pytest.approx(counts / 540, abs=0.01)
+    for name in ("seats", "city"):
+        found = {bar.label: bar.share for bar in shown(first)[name].bars}  # type: ignore[attr-defined]
+        assert found == pytest.approx(rows[name].astype(str).value_counts(normalize=True).to_dict())
+    assert (first.tables[0].rows, first.tables[0].newest, first.tables[0].stale) == (600, "2020-01-26T00:00:00+00:00", True)
+    assert "person" not in str(work.tables.rows(STATE_TABLE)) + first.html()
+
+    edges = {row["column"]: row["edges"] for row in work.tables.rows(STATE_TABLE)}
+    work.store.write("trips", work.spark.createDataFrame(trips(650, 1000), SCHEMA))
+    stored = catalog.perform(work, pictures="stored")
+    newer = catalog.perform(work, pictures="newest")
+
+    assert shown(stored) == shown(first)
+    assert shown(newer)["distance"].rows == 1250  # type: ignore[attr-defined]
+    assert work.tables.newest(STATE_TABLE).version == kept.version + 1
+    assert edges == {row["column"]: row["edges"] for row in work.tables.rows(STATE_TABLE)}
+
+
+def test_lineage_reaches_a_training_set_that_the_store_made(work: Work) -> None:
+    """From the spine's column and from the one feature that was taken, under the name that it has there; the other leads nowhere."""
+    work.store.register(TABLE)
+    frame = work.spark.createDataFrame(trips(60, 1), SCHEMA)
+    work.store.write("trips", frame)
+    work.tables.overwrite("orders", frame.select("driver", "at", (F.col("seats") > 2).alias("label")))
+    lookup = fs.Lookup("trips", ("driver",), ("distance",), prefix="last_")
+    made = work.store.training_set("orders", [lookup], name="late", spine_time="at", label="label", as_of=START + timedelta(days=90))
+    found = work.store.lineage("trips.distance")
+
+    assert {node.id for node in found.downstream} == {f"training set:{made.id}"}
+    assert [edge.how for edge in found.edges if edge.target == f"training set:{made.id}"] == ["as last_distance"]
+    assert {node.id for node in work.store.lineage(made.id).upstream} == {"source:orders", "feature table:trips"}
+    assert work.store.lineage("orders.label").names("training set") == (made.id,)
+    assert work.store.lineage("trips.seats").downstream == ()
+
+
+def test_a_thousand_columns(spark: SparkSession, tmp_path: Path) -> None:
+    """Each gets its picture; a task never holds the states of all of them at once."""
+    names = [f"f{number}" for number in range(1000)]
+    work = Work(load(Place(tmp_path / "p").folder / "conf", "tiny"), spark)
+    work.store.register(fs.FeatureTable("wide", ("k",), "at", tuple(fs.Feature(name, "double") for name in names)))
+    values = [((F.col("id") * (number + 1)) % 97).cast("double").alias(name) for number, name in enumerate(names)]
+    work.tables.overwrite("wide", spark.range(200, numPartitions=1).select(F.col("id").alias("k"), F.lit(START).alias("at"), *values))
+    found = shown(catalog.perform(work, pictures="newest"))
+
+    assert set(found) == set(names)
+    for number in (0, 499, 999):
+        expected = pd.Series((np.arange(200) * (number + 1)) % 97)
+        assert found[f"f{number}"].mean == pytest.approx(expected.mean())  # type: ignore[attr-defined]
