@@ -63,10 +63,11 @@ def _tiles(catalog: Catalog) -> list[tuple[str, str]]:
 
 
 def _age(table: TableEntry) -> str:
-    """The newest row and its age, in words."""
+    """The newest row and its age, in words; no age of one that lies ahead, as a timetable's."""
     if table.newest is None or table.age is None:
         return "not built yet" if table.version is None else "no row, or none that the log knows"
-    return f"{table.newest.replace('T', ' ')[:16]}, {spoken(table.age)} ago"
+    ago = f", {spoken(table.age)} ago" if table.age else ""
+    return f"{table.newest.replace('T', ' ')[:16]}{ago}"
 
 
 def _end(shown: Distribution, place: int) -> str:

@@ -26,8 +26,8 @@ p{margin:.3rem 0}.soft{color:var(--soft)}.small{font-size:.85rem}a{color:inherit
 .scroll{position:relative;overflow-x:auto;padding:.4rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.4rem .7rem;text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
-th{color:var(--soft);font-weight:500;font-size:.82rem;white-space:nowrap}tbody th{color:var(--ink);font-size:inherit;white-space:normal;overflow-wrap:anywhere}tbody tr:last-child>*{border-bottom:0}
-td.number{text-align:right;white-space:nowrap}
+th{color:var(--soft);font-weight:500;font-size:.82rem;white-space:nowrap}tbody th{color:var(--ink);font-size:inherit;white-space:normal;overflow-wrap:break-word;min-width:9rem}tbody tr:last-child>*{border-bottom:0}
+td.number{text-align:right;white-space:nowrap}td.age{min-width:11rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem .8rem;margin:.5rem 0 .8rem;font-size:.9rem}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,16.5rem),1fr));gap:.7rem}
 article{padding:.7rem .8rem;display:flex;flex-direction:column;gap:.25rem;scroll-margin-top:.5rem;content-visibility:auto;contain-intrinsic-size:auto 12rem}
@@ -68,9 +68,8 @@ nobody yet
 {% for bar in shown|columns %}<rect x="{{ bar.x|px }}" y="{{ bar.y|px }}" width="{{ bar.width|px }}" height="{{ bar.height|px }}"><title>{{ bar.text }}</title></rect>{% endfor %}
 </svg>
 <div class="ends"><span>{{ shown|first_end }}</span>{% if shown.mean is not none %}<span>mean {{ '%.4g'|format(shown.mean) }}</span>{% endif %}<span>{{ shown|last_end }}</span></div>
-{% if shown.outside > 0.0005 %}<p class="soft small">{{ shown.outside|share }} lie outside, from {{ shown.low }} to {{ shown.high }}</p>{% endif %}
 {% endif %}
-{% if shown is not none and not feature.personal %}<p class="soft small">missing {{ shown.missing|share }}{% if shown.version != version %} · values of version {{ shown.version }}{% endif %}</p>{% endif %}
+{% if shown is not none and not feature.personal %}<p class="soft small">missing {{ shown.missing|share }}{% if shown.outside > 0.0005 %} · all from {{ shown.low }} to {{ shown.high }}{% endif %}{% if shown.version != version %} · values of version {{ shown.version }}{% endif %}</p>{% endif %}
 {% endmacro %}
 """
 
@@ -94,8 +93,8 @@ _LIST = """
 <div class="scroll"><table class="lists" id="list"><thead><tr><th scope="col">table</th><th scope="col">meaning</th><th scope="col">owner</th><th scope="col">features</th><th scope="col">rows</th>
 <th scope="col">newest row</th></tr></thead><tbody>
 {% for table in tables %}
-<tr><th scope="row"><a href="#{{ table.name }}">{{ table.name }}</a></th><td class="meaning">{{ table.meaning }}</td><td>{{ table.owner or '' }}</td><td class="number" data-what="features">{{ table.features|length }}</td>
-<td class="number" data-what="rows">{{ table.rows|whole }}</td><td data-what="newest">{{ table|age }}{% if table.stale %} <span class="pill stale">stale</span>{% endif %}</td></tr>
+<tr><th scope="row"><a href="#{{ table.name }}">{{ table.name|breakable }}</a></th><td class="meaning">{{ table.meaning }}</td><td>{{ table.owner or '' }}</td><td class="number" data-what="features">{{ table.features|length }}</td>
+<td class="number" data-what="rows">{{ table.rows|whole }}</td><td class="age" data-what="newest">{{ table|age }}{% if table.stale %} <span class="pill stale">stale</span>{% endif %}</td></tr>
 {% endfor %}</tbody></table></div>
 """
 
@@ -116,7 +115,7 @@ _TABLE = """
 <div class="cards">
 {% for feature in table.features %}
 <article id="{{ table.name }}.{{ feature.name }}"><h3>{{ feature.name|breakable }}{% if feature.personal %} <span class="pill personal">personal</span>{% endif %}</h3>
-<p class="soft small">{{ feature.type }}{% if feature.unit %} · in {{ feature.unit }}{% endif %}</p>
+<p class="soft small">{{ feature.type }}{% if feature.unit %} · {{ feature.unit }}{% endif %}</p>
 {% if feature.meaning %}<p>{{ feature.meaning }}</p>{% endif %}
 <div class="values">{{ picture(feature, table.version) }}</div>
 <p class="soft small">used by {{ users(feature.users)|oneline }}</p></article>

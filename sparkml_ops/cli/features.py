@@ -129,7 +129,7 @@ def _show_tables(common: Common, catalog: Catalog) -> None:
 
 def _cells(table: TableEntry) -> tuple[str, ...]:
     newest = "not built" if table.version is None else "" if table.newest is None else table.newest[:16].replace("T", " ")
-    age, promise = ("" if seconds is None else spoken(seconds) for seconds in (table.age, table.freshness))
+    age, promise = (spoken(seconds) if seconds else "" for seconds in (table.age, table.freshness))
     return (
         table.name,
         str(len(table.features)),
@@ -148,8 +148,8 @@ def _show_table(console: Console, table: TableEntry) -> None:
     rows = "" if table.rows is None else f", {table.rows:,} rows"
     _facts(
         console,
-        (table.name, "not built yet" if table.version is None else f"version {table.version}{rows}"),
-        ("", table.meaning),
+        f"{table.name}  {'not built yet' if table.version is None else f'version {table.version}{rows}'}",
+        table.meaning,
         ("entity", ", ".join(table.keys)),
         ("event time", f"{table.event_time}; known {table.known}"),
         ("made", table.made),
@@ -166,8 +166,8 @@ def _show_feature(console: Console, table: TableEntry, feature: FeatureEntry) ->
     missing, values = _values(feature)
     _facts(
         console,
-        (f"{table.name}.{feature.name}", f"{feature.type}{f' in {feature.unit}' if feature.unit else ''}"),
-        ("", feature.meaning),
+        f"{table.name}.{feature.name}  {feature.type}{f' in {feature.unit}' if feature.unit else ''}",
+        feature.meaning,
         ("values", values),
         ("missing", missing),
         *_inherited(table),
@@ -176,12 +176,16 @@ def _show_feature(console: Console, table: TableEntry, feature: FeatureEntry) ->
 
 
 def _inherited(table: TableEntry) -> tuple[tuple[str, str], ...]:
-    age = "" if table.newest is None or table.age is None else f"{table.newest[:16].replace('T', ' ')}, {spoken(table.age)} ago"
+    ago = f", {spoken(table.age)} ago" if table.age else ""
+    age = "" if table.newest is None else f"{table.newest[:16].replace('T', ' ')}{ago}"
     promise = "" if table.freshness is None else f", promised within {spoken(table.freshness)}{': STALE' if table.stale else ''}"
     return ("owner", table.owner or ""), ("tags", ", ".join(table.tags)), ("newest row", f"{age or 'none'}{promise}")
 
 
-def _facts(console: Console, *facts: tuple[str, str]) -> None:
+def _facts(console: Console, title: str, meaning: str, *facts: tuple[str, str]) -> None:
+    console.print(title, style="bold", soft_wrap=True, markup=False)
+    if meaning:
+        console.print(meaning, soft_wrap=True, markup=False)
     width = max(len(name) for name, text in facts if text)
     for name, text in facts:
         if text:

@@ -32,7 +32,7 @@ _WINDOW, _ROLE = "catalog", "catalog"
 # A picture has thirty bars and six categories; the cells are as few as summaries have.
 _SETTINGS = DriftSection(cells=1020, categories=1000, top_categories=100)
 # A task holds the states of all columns of its pass: with a thousand at once they would be hundreds of megabytes.
-_COLUMNS = 250
+_COLUMNS = 500
 _MODELS = "models:/"
 
 
@@ -143,10 +143,10 @@ def _users(graph: Graph, node: str) -> Users:
 
 def _known(table: fs.FeatureTable) -> str:
     if table.aggregates:
-        return f"at `{table.event_time}`, from what was known then"
+        return "then, from what was known then"
     if isinstance(table.known_time, timedelta):
-        return f"{duration_text(table.known_time)} after `{table.event_time}`"
-    return f"at `{table.known_time or table.event_time}`"
+        return f"{duration_text(table.known_time)} later"
+    return f"at {table.known_time}" if table.known_time else "then"
 
 
 def _made(table: fs.FeatureTable) -> str:

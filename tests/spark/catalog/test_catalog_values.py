@@ -40,16 +40,17 @@ TABLE = fs.FeatureTable(
 SCHEMA = "driver string, at timestamp, distance double, seats int, city string, name string, stops array<int>, ended timestamp"
 
 
-@pytest.fixture(params=["path", "catalog"])
-def work(spark: SparkSession, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Work]:
-    """The tiny project, with tables below a folder and in a catalog."""
-    schema = f"s{uuid.uuid4().hex}"
-    if request.param == "catalog":
-        spark.sql(f"CREATE SCHEMA {schema}")
-    base = {"warehouse": {"root": str(tmp_path / "tables")} if request.param == "path" else {"catalog": f"spark_catalog.{schema}"}}
-    yield Work(load(Place(tmp_path / "p", base=base).folder / "conf", "tiny"), spark)
-    if request.param == "catalog":
-        spark.sql(f"DROP SCHEMA {schema} CASCADE")
+@pytest.fixture
+def work(spark: SparkSession, tmp_path: Path) -> Work:
+    """The tiny project."""
+    return opened(spark, tmp_path, {"root": str(tmp_path / "tables")})
+
+
+def opened(spark: SparkSession, folder: Path, warehouse: dict[str, str]) -> Work:
+    """The tiny project, with the table's declaration registered."""
+    work = Work(load(Place(folder / "p", base={"warehouse": warehouse}).folder / "conf", "tiny"), spark)
+    work.store.register(TABLE)
+    return work
 
 
 def trips(count: int, seed: int) -> pd.DataFrame:
@@ -78,8 +79,7 @@ def shown(found: Catalog) -> dict[str, object]:
 def test_values_are_read_once_a_version_and_never_those_of_persons(work: Work) -> None:
     """Shares are what pandas counts; the second look reads nothing anew; another version is read on the first one's edges."""
     rows = trips(600, 1)
-    work.store.register(TABLE)
-    work.store.write("trips", work.spark.createDataFrame(rows, SCHEMA))
+    work.tables.append("trips", work.spark.createDataFrame(rows, SCHEMA).coalesce(1))
     first = catalog.perform(work, as_of="2020-02-01", pictures="newest")
     (made,) = [feature.distribution for feature in first.tables[0].features if feature.name == "distance"]
     kept = work.tables.newest(STATE_TABLE)
@@ -97,10 +97,10 @@ def test_values_are_read_once_a_version_and_never_those_of_persons(work: Work) -
         found = {bar.label: bar.share for bar in shown(first)[name].bars}  # type: ignore[attr-defined]
         assert found == pytest.approx(rows[name].astype(str).value_counts(normalize=True).to_dict())
     assert (first.tables[0].rows, first.tables[0].newest, first.tables[0].stale) == (600, "2020-01-26T00:00:00+00:00", True)
-    assert "person" not in str(work.tables.rows(STATE_TABLE)) + first.html()
+    assert "person 1" not in str(work.tables.rows(STATE_TABLE)) + first.html()
 
     edges = {row["column"]: row["edges"] for row in work.tables.rows(STATE_TABLE)}
-    work.store.write("trips", work.spark.createDataFrame(trips(650, 1000), SCHEMA))
+    work.tables.append("trips", work.spark.createDataFrame(trips(650, 1000), SCHEMA).coalesce(1))
     stored = catalog.perform(work, pictures="stored")
     newer = catalog.perform(work, pictures="newest")
 
@@ -110,21 +110,34 @@ def test_values_are_read_once_a_version_and_never_those_of_persons(work: Work) -
     assert edges == {row["column"]: row["edges"] for row in work.tables.rows(STATE_TABLE)}
 
 
-def test_lineage_reaches_a_training_set_that_the_store_made(work: Work) -> None:
-    """From the spine's column and from the one feature that was taken, under the name that it has there; the other leads nowhere."""
-    work.store.register(TABLE)
-    frame = work.spark.createDataFrame(trips(60, 1), SCHEMA)
-    work.store.write("trips", frame)
+@pytest.fixture
+def in_catalog(spark: SparkSession, tmp_path: Path) -> Iterator[Work]:
+    """The tiny project, with its tables in a catalog."""
+    schema = f"s{uuid.uuid4().hex}"
+    spark.sql(f"CREATE SCHEMA {schema}")
+    yield opened(spark, tmp_path, {"catalog": f"spark_catalog.{schema}"})
+    spark.sql(f"DROP SCHEMA {schema} CASCADE")
+
+
+def test_in_a_catalog_lineage_reaches_a_training_set_that_the_store_made(in_catalog: Work) -> None:
+    """From the spine's column, and from the one feature that was taken, under its name there; the other leads nowhere. Values are read too."""
+    work = in_catalog
+    frame = work.spark.createDataFrame(trips(60, 1), SCHEMA).coalesce(1)
+    work.tables.append("trips", frame)
     work.tables.overwrite("orders", frame.select("driver", "at", (F.col("seats") > 2).alias("label")))
     lookup = fs.Lookup("trips", ("driver",), ("distance",), prefix="last_")
     made = work.store.training_set("orders", [lookup], name="late", spine_time="at", label="label", as_of=START + timedelta(days=90))
     found = work.store.lineage("trips.distance")
+    read = catalog.perform(work, pictures="newest")
 
     assert {node.id for node in found.downstream} == {f"training set:{made.id}"}
     assert [edge.how for edge in found.edges if edge.target == f"training set:{made.id}"] == ["as last_distance"]
     assert {node.id for node in work.store.lineage(made.id).upstream} == {"source:orders", "feature table:trips"}
     assert work.store.lineage("orders.label").names("training set") == (made.id,)
     assert work.store.lineage("trips.seats").downstream == ()
+    assert {name: (found.rows, found.version) for name, found in shown(read).items() if found} == dict.fromkeys(  # type: ignore[attr-defined]
+        ("distance", "seats", "city", "ended"), (60, 0)
+    )
 
 
 def test_a_thousand_columns(spark: SparkSession, tmp_path: Path) -> None:

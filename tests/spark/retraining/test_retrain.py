@@ -120,6 +120,10 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     assert decision.challenger is not None
     assert (decision.challenger.version, project.champion) == (2, decision.challenger)
     assert retrainings(project) == [FEBRUARY]
+    users = [(consumer.kind, consumer.version) for consumer in project.store.consumers.all()]
+    assert users == [("model", "1"), ("model", "2"), ("predictions", "1"), ("predictions", "2"), ("scoring set", "")]
+    lineage = project.store.lineage("events")
+    assert {"customers", "tiny@1", "tiny@2", "tiny_scores", decision.challenger.training_set.id} < {node.name for node in lineage.downstream}
     assert steps(project, "training-set")[1:] == [("2020-01-26T00:00:00+00:00..2020-02-20T00:00:00+00:00", "", 0)]
 
 

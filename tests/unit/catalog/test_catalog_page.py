@@ -114,8 +114,10 @@ def test_each_feature_has_its_card(found: Catalog) -> None:
     """Meaning, unit, type, values and users; the table above it has owner, tags and freshness."""
     texts = Page(found.html()).texts
 
-    assert texts["delays.delay_mean_1d"].startswith("delay_ mean_ 1d double · in min How late the flights of a day were")
-    assert texts["delays.delay_mean_1d"].endswith("missing 0 % used by training set late_0a; models late@2, late@1; predictions scores")
+    assert texts["delays.delay_mean_1d"].startswith("delay_ mean_ 1d double · min How late the flights of a day were")
+    assert texts["delays.delay_mean_1d"].endswith(
+        "missing 0 % · all from -5.292 to 26.61 used by training set late_0a; models late@2, late@1; predictions scores"
+    )
     assert texts["delays.cancelled_3h"].endswith("mean 2.286 9 missing 12.5 % · values of version 3 used by nobody yet")
     assert texts["delays"] == "delays ▲ stale delays"
     for words in ("owner operations", "2020-01-31 23:00, 2d 1h ago; promised within 2d", "windows every 1h", "a lookup takes no value older than 1h"):

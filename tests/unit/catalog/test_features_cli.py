@@ -86,7 +86,7 @@ def test_show_a_table_and_a_feature(known: Known) -> None:
     for line in (
         "delays version 0, 48 rows",
         "How late an airport is",
-        "event time at; known at `at`, from what was known then",
+        "event time at; known then, from what was known then",
         "made from raw_flights by derived columns, windows every 1h",
         "newest row 2020-01-31 23:00, 1d 1h ago, promised within 2d",
         "delay_mean_1d double min How late the flights of a day were",
