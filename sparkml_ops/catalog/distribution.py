@@ -17,6 +17,7 @@ _FEW = 30
 _MOST_CATEGORIES = 6
 # Bins show the middle of the values; what lies outside is named in words.
 _OUTSIDE = 0.005
+_TO = " to "
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Distribution:
     more: int = 0
     outside: float = 0.0
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What stands under the first and the last bar of numbers."""
+        first, last = self.bars[0].label, self.bars[-1].label
+        return (first, last) if self.shape == "values" else (first.split(_TO)[0], last.split(_TO)[1])
+
 
 def distribution_of(edges: ColumnEdges, state: NumberSummary | CategorySummary, kind: str, version: int) -> Distribution:
     """The bars of a column.
@@ -96,5 +103,5 @@ def _numbers(edges: NumberEdges, state: NumberSummary, kind: str) -> tuple[Liter
     bounds = np.linspace(low, high, _BINS + 1)
     below = share_below(state, edges, bounds)
     texts = [value_text(float(bound), kind, high - low) for bound in bounds]
-    bars = tuple(Bar(f"{texts[place]} to {texts[place + 1]}", float(share)) for place, share in enumerate(np.diff(below)))
+    bars = tuple(Bar(f"{texts[place]}{_TO}{texts[place + 1]}", float(share)) for place, share in enumerate(np.diff(below)))
     return "bins", bars, float(1 - (below[-1] - below[0]))

@@ -10,7 +10,6 @@ from functools import cache
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from sparkml_ops.catalog.distribution import Distribution
 from sparkml_ops.catalog.entry import Catalog, TableEntry
 from sparkml_ops.catalog.picture import HEIGHT, WIDTH, columns_of, map_of
 from sparkml_ops.catalog.template import PAGE
@@ -42,8 +41,6 @@ def _template() -> Template:
         "age": _age,
         "breakable": _breakable,
         "columns": columns_of,
-        "first_end": lambda shown: _end(shown, 0),
-        "last_end": lambda shown: _end(shown, -1),
         "newest": _newest,
         "oneline": lambda text: Markup(" ".join(text.split())),  # noqa: S704 - what a macro of ours has escaped
         "px": _px,
@@ -68,12 +65,6 @@ def _age(table: TableEntry) -> str:
         return "not built yet" if table.version is None else "no row, or none that the log knows"
     ago = f", {spoken(table.age)} ago" if table.age else ""
     return f"{table.newest.replace('T', ' ')[:16]}{ago}"
-
-
-def _end(shown: Distribution, place: int) -> str:
-    """What stands under the first or the last bar."""
-    label = shown.bars[place].label
-    return label if shown.shape == "values" else label.split(" to ")[place]
 
 
 def _newest(names: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ nobody yet
 <line class="base" x1="0" x2="{{ width|px }}" y1="{{ height|px }}" y2="{{ height|px }}"/>
 {% for bar in shown|columns %}<rect x="{{ bar.x|px }}" y="{{ bar.y|px }}" width="{{ bar.width|px }}" height="{{ bar.height|px }}"><title>{{ bar.text }}</title></rect>{% endfor %}
 </svg>
-<div class="ends"><span>{{ shown|first_end }}</span>{% if shown.mean is not none %}<span>mean {{ '%.4g'|format(shown.mean) }}</span>{% endif %}<span>{{ shown|last_end }}</span></div>
+<div class="ends"><span>{{ shown.ends[0] }}</span>{% if shown.mean is not none %}<span>mean {{ '%.4g'|format(shown.mean) }}</span>{% endif %}<span>{{ shown.ends[1] }}</span></div>
 {% endif %}
 {% if shown is not none and not feature.personal %}<p class="soft small">missing {{ shown.missing|share }}{% if shown.outside > 0.0005 %} · all from {{ shown.low }} to {{ shown.high }}{% endif %}{% if shown.version != version %} · values of version {{ shown.version }}{% endif %}</p>{% endif %}
 {% endmacro %}

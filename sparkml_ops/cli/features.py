@@ -193,16 +193,18 @@ def _facts(console: Console, title: str, meaning: str, *facts: tuple[str, str]) 
 
 
 def _values(feature: FeatureEntry) -> tuple[str, str]:
-    """Share of missing values, and how the others lie: bars from the lowest to the highest, or the most frequent ones."""
+    """Share of missing values, and how the others lie: as bars, or the most frequent ones."""
     shown = feature.distribution
     if shown is None or feature.personal:
         return "", "personal data" if feature.personal else ""
     missing = "" if shown.missing is None else f"{shown.missing:.1%}"
     if shown.shape == "categories":
         return missing, ", ".join(f"{bar.label} {bar.share:.0%}" for bar in shown.bars) + (f" and {shown.more:,} more" if shown.more else "")
-    highest = max((bar.share for bar in shown.bars), default=1.0) or 1.0
+    if not shown.bars:
+        return missing, ""
+    highest = max(bar.share for bar in shown.bars) or 1.0
     bars = "".join(_BARS[round(bar.share / highest * (len(_BARS) - 1))] for bar in shown.bars)
-    return missing, f"{shown.low} {bars} {shown.high}".strip()
+    return missing, f"{shown.ends[0]} {bars} {shown.ends[1]}"
 
 
 def _used(users: Users) -> str:

@@ -119,25 +119,18 @@ def in_catalog(spark: SparkSession, tmp_path: Path) -> Iterator[Work]:
     spark.sql(f"DROP SCHEMA {schema} CASCADE")
 
 
-def test_in_a_catalog_lineage_reaches_a_training_set_that_the_store_made(in_catalog: Work) -> None:
-    """From the spine's column, and from the one feature that was taken, under its name there; the other leads nowhere. Values are read too."""
+def test_a_catalog_s_tables_have_values_and_users_too(in_catalog: Work) -> None:
+    """Profiles and consumers go through Spark there: the same rows, found again."""
     work = in_catalog
-    frame = work.spark.createDataFrame(trips(60, 1), SCHEMA).coalesce(1)
-    work.tables.append("trips", frame)
-    work.tables.overwrite("orders", frame.select("driver", "at", (F.col("seats") > 2).alias("label")))
-    lookup = fs.Lookup("trips", ("driver",), ("distance",), prefix="last_")
-    made = work.store.training_set("orders", [lookup], name="late", spine_time="at", label="label", as_of=START + timedelta(days=90))
-    found = work.store.lineage("trips.distance")
+    work.tables.append("trips", work.spark.createDataFrame(trips(60, 1), SCHEMA).coalesce(1))
+    work.store.consumers.record(fs.Consumer("model", "late", "1", {"trips": 0}), fs.Consumer("model", "late", "2", {"trips": 0}))
     read = catalog.perform(work, pictures="newest")
 
-    assert {node.id for node in found.downstream} == {f"training set:{made.id}"}
-    assert [edge.how for edge in found.edges if edge.target == f"training set:{made.id}"] == ["as last_distance"]
-    assert {node.id for node in work.store.lineage(made.id).upstream} == {"source:orders", "feature table:trips"}
-    assert work.store.lineage("orders.label").names("training set") == (made.id,)
-    assert work.store.lineage("trips.seats").downstream == ()
     assert {name: (found.rows, found.version) for name, found in shown(read).items() if found} == dict.fromkeys(  # type: ignore[attr-defined]
         ("distance", "seats", "city", "ended"), (60, 0)
     )
+    assert read.tables[0].users == {"model": ("late@1", "late@2")}
+    assert work.store.lineage("trips").names("model") == ("late@1", "late@2")
 
 
 def test_a_thousand_columns(spark: SparkSession, tmp_path: Path) -> None:

@@ -123,6 +123,9 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     users = [(consumer.kind, consumer.version) for consumer in project.store.consumers.all()]
     assert users == [("model", "1"), ("model", "2"), ("predictions", "1"), ("predictions", "2"), ("scoring set", "")]
     lineage = project.store.lineage("events")
+    taken = project.store.lineage("customers.amount")
+    assert {decision.challenger.training_set.id, "tiny@2", "tiny_scores"} < {node.name for node in taken.downstream}
+    assert "events.amount" in {node.name for node in taken.upstream}
     assert {"customers", "tiny@1", "tiny@2", "tiny_scores", decision.challenger.training_set.id} < {node.name for node in lineage.downstream}
     assert steps(project, "training-set")[1:] == [("2020-01-26T00:00:00+00:00..2020-02-20T00:00:00+00:00", "", 0)]
 
