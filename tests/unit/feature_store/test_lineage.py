@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_features import PLANES_2, Known
 
@@ -137,7 +137,7 @@ class TestFeatures:
         fine = up(store, "late@1", features=True)
 
         assert {"feature:delays.delay_mean_1d", "column:raw_flights.flight", "column:raw_flights.Dep_Delay"} <= fine
-        assert "feature:delays.cancelled_3h" not in fine
+        assert not {"feature:delays.cancelled_3h", "column:raw_flights.dep_delay"} & fine
         assert not {node for node in up(store, "late@1") if node.startswith(("feature:", "column:"))}
 
     def test_the_way_of_each_step_is_told(self, store: fs.FeatureStore) -> None:
@@ -176,6 +176,7 @@ def test_lineage_is_plain_json_and_a_flowchart(store: fs.FeatureStore) -> None:
     assert graph.mermaid().splitlines()[1] == '  n0["#quot;]; click n0 #lt;b#gt;#35;<br><i>model</i>"]'
 
 
+@settings(deadline=None, derandomize=True)  # a busy machine is slow, not wrong
 @given(st.integers(1, 8), st.data())
 def test_reach_is_the_transitive_closure(size: int, data: st.DataObject) -> None:
     """On any graph, circles included, against powers of its matrix; kinds of a column's size count only where asked."""
