@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
+from feature_store.consumers import Consumer
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
 from feature_store.leakage import LeakageReport
+from feature_store.lineage import Lineage
 from feature_store.lookup import Lookup
 from feature_store.maintenance import Policy, TableUpkeep
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
@@ -25,6 +27,7 @@ from feature_store.windows import windows_at, windows_every
 __all__ = [
     "Aggregate",
     "ConflictError",
+    "Consumer",
     "ContractError",
     "Derived",
     "Expectation",
@@ -34,6 +37,7 @@ __all__ = [
     "JoinPlan",
     "JoinStatistics",
     "LeakageReport",
+    "Lineage",
     "Lookup",
     "OpsError",
     "Policy",

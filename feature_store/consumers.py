@@ -25,8 +25,8 @@ class Consumer:
         kind: What it is, as "model" or "predictions".
         name: Its name among its kind.
         version: Its version, as text; empty where it has none.
-        inputs: What it was made from: name of a table (a training set's own table too) to the version that was read, None where
-            the version is not known.
+        inputs: What it was made from: name of a table (a training set's own table too), or `kind:name` of another consumer, to
+            the version that was read, None where the version is not known.
 
     >>> Consumer("model", "flights", "3", {"training_set_late_0f": 0}).key
     'model:flights:3'
@@ -53,17 +53,24 @@ class Consumers:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def record(self, consumer: Consumer) -> None:
-        """Keep a consumer; one of the same kind, name and version that is known already costs no commit."""
-        if consumer.key in {known.key for known in self.all()}:
+    def record(self, *consumers: Consumer) -> None:
+        """Keep consumers, all in one commit; those of the same kind, name and version that are known already cost none."""
+        known = {consumer.key for consumer in self.all()}
+        fresh = {consumer.key: consumer for consumer in consumers if consumer.key not in known}
+        if not fresh:
             return
-        row = {"kind": consumer.kind, "name": consumer.name, "version": consumer.version, "inputs": json.dumps(dict(consumer.inputs), sort_keys=True)}
-        self._tables.add(CONSUMERS, _SCHEMA, [row], transaction=Transaction(f"consumer:{consumer.key}"))
+        rows = [
+            {"kind": item.kind, "name": item.name, "version": item.version, "inputs": json.dumps(dict(item.inputs), sort_keys=True)}
+            for item in fresh.values()
+        ]
+        self._tables.add(CONSUMERS, _SCHEMA, rows, transaction=Transaction(f"consumer:{','.join(fresh)}"))
 
     def all(self) -> tuple[Consumer, ...]:
         """Every recorded consumer, by kind, name and version."""
         rows = self._tables.rows(CONSUMERS) if self._tables.exists(CONSUMERS) else []
-        return tuple(sorted(map(_consumer, rows), key=lambda item: (item.kind, item.name, len(item.version), item.version)))
+        # Two drivers that record one beside different others both add it: it counts once.
+        known = {consumer.key: consumer for consumer in map(_consumer, sorted(rows, key=lambda row: str(row["inputs"])))}
+        return tuple(sorted(known.values(), key=lambda item: (item.kind, item.name, len(item.version), item.version)))
 
     def of(self, names: Iterable[str]) -> tuple[Consumer, ...]:
         """Those that were made from any of these tables."""

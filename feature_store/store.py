@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from feature_store.assembly import Assembly
+from feature_store.consumers import Consumers
 from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
 from feature_store.difference import unlike
@@ -17,6 +18,7 @@ from feature_store.errors import ContractError
 from feature_store.examples import Examples
 from feature_store.leakage import LeakageReport
 from feature_store.leakage_audit import Limits
+from feature_store.lineage import Graph, Lineage, known_graph
 from feature_store.lookup import Lookup
 from feature_store.maintenance import Maintenance, Policy, TableUpkeep
 from feature_store.names import Warehouse, quote
@@ -41,7 +43,8 @@ class FeatureStore:
     """Feature tables and training sets of one warehouse.
 
     Args:
-        spark: The session that reads and writes.
+        spark: The session that reads and writes, or a function that gives it when it is first needed: under `root`, what the log
+            and the small tables tell (`table`, `search`, `lineage`) needs none.
         root: Folder or object-store prefix of the tables, read by Spark and Python; or
         catalog: `catalog.schema` that holds them.
 
@@ -49,10 +52,11 @@ class FeatureStore:
         ContractError: Not exactly one of `root` and `catalog`.
     """
 
-    def __init__(self, spark: SparkSession, *, root: str | None = None, catalog: str | None = None) -> None:
+    def __init__(self, spark: SparkSession | Callable[[], SparkSession], *, root: str | None = None, catalog: str | None = None) -> None:
         self.tables = Tables(spark, Warehouse(root=root, catalog=catalog))
         self._registry = Registry(self.tables)
         self._training_sets = TrainingSets(self.tables)
+        self.consumers = Consumers(self.tables)
 
     def register(self, *tables: FeatureTable) -> None:
         """Declare feature tables, all in one commit; what is declared already costs nothing.
@@ -338,6 +342,22 @@ class FeatureStore:
             return stored
         self.tables.widen(table.table_name, {item.name: item.dataType.simpleString() for item in frame.schema.fields})
         return self.tables.read(table.table_name)
+
+    def graph(self) -> Graph:
+        """Everything that the warehouse knows of, and what each was made from."""
+        return known_graph(self._registry.all(), self._training_sets.defined(), self.consumers.all())
+
+    def lineage(self, name: str, *, features: bool = False) -> Lineage:
+        """What a thing was made from and what was made from it: source, feature, training set, model version, predictions.
+
+        Args:
+            name: A source, a table, `table.feature`, `source.column`, a training set's id, `model@version` or the table of predictions.
+            features: Walk through single features and columns too; of a feature or column it always does.
+
+        Raises:
+            ContractError: Nothing of this name is known; names the nearest.
+        """
+        return self.graph().lineage(name, features=features)
 
     def _refresh(self, name: str, as_of: datetime | None) -> Refresh:
         table = self._registry.get(name)

@@ -105,7 +105,7 @@ class TrainingSets:
 
     def all(self) -> tuple[TrainingSet, ...]:
         """Every recorded training set, by the instant as of which it was made."""
-        return tuple(map(_record_of, sorted(self._rows({}), key=lambda row: (row["as_of"], row["id"]))))
+        return tuple(map(_record_of, self._in_order()))
 
     def definition(self, identity: str) -> dict[str, Any] | None:
         """What a training set was made by, as JSON types: spine, spine_time, row_key, split and the rest; None where there is none."""
@@ -121,6 +121,10 @@ class TrainingSets:
         """
         found = {row["id"]: json.loads(row["definition"]) for row in self._rows({}) if table in json.loads(row["inputs"])}
         return tuple(sorted(identity for identity, definition in found.items() if columns is None or _taken(definition, table) & set(columns)))
+
+    def defined(self) -> tuple[tuple[TrainingSet, dict[str, Any]], ...]:
+        """Every training set with its definition, by the clock that it was made at."""
+        return tuple((_record_of(row), dict(json.loads(row["definition"]))) for row in self._in_order())
 
     def load(self, training_set: TrainingSet) -> DataFrame:
         """The rows of its pinned snapshot."""
@@ -230,6 +234,9 @@ class TrainingSets:
 
     def _rows(self, where: Mapping[str, str]) -> list[dict[str, Any]]:
         return self._tables.rows(_TABLE, where) if self._tables.exists(_TABLE) else []
+
+    def _in_order(self) -> list[dict[str, Any]]:
+        return sorted(self._rows({}), key=lambda row: (str(row["as_of"]), str(row["id"])))
 
     def _row(self, identity: str) -> dict[str, Any] | None:
         return next(iter(self._rows({"id": identity})), None)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sparkml_ops.window import instant
 
-__all__ = ["resolve", "wall"]
+__all__ = ["resolve", "spoken", "wall"]
 
 
 def wall() -> datetime:
@@ -17,3 +17,16 @@ def wall() -> datetime:
 def resolve(as_of: datetime | str | None) -> datetime:
     """The instant as of which a verb works: the given one, or now."""
     return wall() if as_of is None else instant(as_of)
+
+
+def spoken(seconds: float) -> str:
+    """A length of time for people: `31d 4h`, `4h`, `12m`.
+
+    >>> spoken(2_692_800.0), spoken(59.0)
+    ('31d 4h', '0m')
+    """
+    days, rest = divmod(timedelta(seconds=seconds), timedelta(days=1))
+    hours, minutes = divmod(rest, timedelta(hours=1))
+    if days:
+        return f"{days}d {hours}h" if hours else f"{days}d"
+    return f"{hours}h" if hours else f"{minutes // timedelta(minutes=1)}m"

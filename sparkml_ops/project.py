@@ -11,13 +11,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from feature_store import FeatureStore
 from sparkml_ops import release, scoring
+from sparkml_ops.catalog import Catalog
 from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Config
 from sparkml_ops.drift import DriftReport
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring.year import Year
 from sparkml_ops.records import ModelVersion, MonitorReport, RetrainDecision, ScoredWindow, Snapshot, TrainingResult, TrainingSet
-from sparkml_ops.verbs import build_features, drift, due, history, monitor, promote, register, retrain, score, status, train, training_set
+from sparkml_ops.verbs import build_features, catalog, drift, due, history, monitor, promote, register, retrain, score, status, train, training_set
 from sparkml_ops.verbs.outcome import Generation
 from sparkml_ops.verbs.status import ProjectStatus
 from sparkml_ops.verbs.work import Work
@@ -158,6 +159,13 @@ class Project:
         if path is not None:
             year.to_html(path)
         return year
+
+    def catalog(self, path: str | Path | None = None, *, as_of: datetime | str | None = None) -> Catalog:
+        """The feature tables with their freshness and who uses them; with a path, as a page too, with the values of each feature."""
+        found = catalog.perform(self._work, as_of=as_of, pictures="none" if path is None else "newest")
+        if path is not None:
+            found.to_html(path)
+        return found
 
     def runs(self) -> list[FinishedRun]:
         """Finished runs of this project, oldest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sparkml_ops.cli import configuration, doctor, ledger, report, scaffold, status, tables, verbs
+from sparkml_ops.cli import configuration, doctor, features, ledger, report, scaffold, status, tables, verbs
 
 __all__ = ["app"]
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 verbs.add_to(app)
 app.add_typer(ledger.app, name="runs")
 app.add_typer(tables.app, name="tables")
+app.add_typer(features.app, name="features")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from sparkml_ops.cli.listing import print_listing
 from sparkml_ops.cli.options import AsOf, Common, command
+from sparkml_ops.clock import spoken
 from sparkml_ops.records import to_json
 
 if TYPE_CHECKING:
@@ -59,21 +59,8 @@ def _champion(found: ProjectStatus) -> str:
 
 def _cells(table: OutputTable) -> tuple[str, ...]:
     newest = "nothing" if table.newest is None else table.newest.removesuffix(":00+00:00")
-    promise = "" if table.freshness is None else _length(table.freshness)
-    return table.table, table.holds, newest, "" if table.age is None else _length(table.age), promise, "STALE" if table.stale else ""
-
-
-def _length(seconds: float) -> str:
-    """`31d 4h`, `4h`, `12m`.
-
-    >>> _length(2_692_800.0), _length(59.0)
-    ('31d 4h', '0m')
-    """
-    days, rest = divmod(timedelta(seconds=seconds), timedelta(days=1))
-    hours, minutes = divmod(rest, timedelta(hours=1))
-    if days:
-        return f"{days}d {hours}h" if hours else f"{days}d"
-    return f"{hours}h" if hours else f"{minutes // timedelta(minutes=1)}m"
+    promise = "" if table.freshness is None else spoken(table.freshness)
+    return table.table, table.holds, newest, "" if table.age is None else spoken(table.age), promise, "STALE" if table.stale else ""
 
 
 status = command(_status)

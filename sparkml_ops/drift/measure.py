@@ -13,21 +13,18 @@ from pyspark.sql import DataFrame, SparkSession
 
 from feature_store.delta import Tables, Transaction
 from feature_store.records import Snapshot
-from feature_store.scan import plan_scan
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
 from sparkml_ops.drift.comparison import compare_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
-from sparkml_ops.drift.source import FileSource, FrameSource, Source
+from sparkml_ops.drift.source import Source, source_of
 from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, write_profiles
 from sparkml_ops.summaries import Edges, kind_of
 
 __all__ = ["METRICS_TABLE", "measure", "state_label"]
 
 METRICS_TABLE = "drift_metrics"
-# Row groups let a few large files fill all cores; with many files their footers are not worth reading.
-_FEW_FILES = 64
 _METRICS = pa.schema(
     [
         ("project", pa.string()),
@@ -132,7 +129,7 @@ def measure(
     """
     settings = settings or DriftSection()
     run = _Run(project, window, slot, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
-    sides = _source(spark, tables, reference, reference_where or {}), _source(spark, tables, current, current_where or {})
+    sides = source_of(spark, tables, reference, reference_where or {}), source_of(spark, tables, current, current_where or {})
     types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks))
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
@@ -163,17 +160,6 @@ def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclud
     types = chosen_types(base.types, columns)
     check_types(types, source.types)
     return types
-
-
-def _source(spark: SparkSession, tables: Tables, rows: Snapshot | DataFrame, where: Mapping[str, str]) -> Source:
-    if isinstance(rows, DataFrame):
-        return FrameSource(rows, where)
-    scan = plan_scan(tables, rows)
-    if scan is None:
-        return FrameSource(tables.read(rows.table, rows.version), where)
-    if len(scan.files) <= _FEW_FILES:
-        scan = plan_scan(tables, rows, row_groups=True) or scan
-    return FileSource(scan, spark, where)
 
 
 def _label(reference: Snapshot | DataFrame, where: Mapping[str, str], types: Mapping[str, str], run: _Run) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from sparkml_ops.drift.report import ColumnDrift
 from sparkml_ops.summaries import NumberEdges, NumberSummary
+from sparkml_ops.summaries.density import middle_of, share_below, single_values, value_text
 from sparkml_ops.summaries.order import Floats
 
 __all__ = ["HEIGHT", "WIDTH", "Bar", "Curves", "Tick", "bars_of", "curves_of"]
@@ -86,11 +86,11 @@ def curves_of(column: ColumnDrift) -> Curves | None:
         return _few_values(edges, first, second, column.type)
     low, high = _range((first, second), edges)
     bounds = np.linspace(low, high, _STEPS + 1)
-    running = [_running(side, edges, bounds) for side in (first, second)]
+    running = [share_below(side, edges, bounds) for side in (first, second)]
     marks = np.linspace(low, high, 5).tolist()
     anchors = ("start", "middle", "middle", "middle", "end")
     ticks = tuple(
-        Tick((value - low) / (high - low) * WIDTH, _text(value, column.type, high - low), anchor)
+        Tick((value - low) / (high - low) * WIDTH, value_text(value, column.type, high - low), anchor)
         for value, anchor in zip(marks, anchors, strict=True)
     )
     outside = tuple(float(1 - (part[-1] - part[0])) for part in running)
@@ -99,35 +99,15 @@ def curves_of(column: ColumnDrift) -> Curves | None:
 
 def _few_values(edges: NumberEdges, first: NumberSummary, second: NumberSummary, kind: str) -> Curves:
     """One step for each value that occurs, side by side."""
-    counts = first.counts + second.counts
-    cells = np.flatnonzero(counts)
-    means = edges.left[cells] + (first.sums + second.sums)[cells] / counts[cells]
-    values = np.where(edges.single[cells], edges.right[cells], means)
+    cells, values = single_values(edges, first.counts + second.counts, first.sums + second.sums)
     places = np.linspace(0, len(cells) - 1, len(cells) if len(cells) <= _MOST_BARS else 6).round().astype(int).tolist()
-    ticks = tuple(Tick((place + 0.5) / len(cells) * WIDTH, _text(float(values[place]), kind)) for place in places)
+    ticks = tuple(Tick((place + 0.5) / len(cells) * WIDTH, value_text(float(values[place]), kind)) for place in places)
     return _drawn(np.arange(len(cells) + 1.0), [side.counts[cells] / side.tally.finite for side in (first, second)], ticks, (0.0, 0.0))
 
 
 def _range(sides: tuple[NumberSummary, NumberSummary], edges: NumberEdges) -> tuple[float, float]:
-    lows, highs = [], []
-    for side in sides:
-        shares = np.cumsum(side.counts) / side.tally.finite
-        bottom, top = np.searchsorted(shares, _OUTSIDE), min(int(np.searchsorted(shares, 1 - _OUTSIDE)), edges.cells - 1)
-        lows.append(max(float(edges.left[bottom]), side.lowest))
-        highs.append(min(float(edges.right[top]), side.highest))
+    lows, highs = zip(*(middle_of(side, edges, _OUTSIDE) for side in sides), strict=True)
     return min(lows), max(highs)
-
-
-def _running(side: NumberSummary, edges: NumberEdges, bounds: Floats) -> Floats:
-    """Share of the values at or below each bound, as if they lay evenly in their cells."""
-    cells = np.flatnonzero(side.counts)
-    left, right = np.maximum(edges.left[cells], side.lowest), np.minimum(edges.right[cells], side.highest)
-    totals: Floats = np.cumsum(side.counts[cells]) / side.tally.finite
-    points: Floats = np.column_stack([left, right]).ravel()
-    shares = np.column_stack([totals - side.counts[cells] / side.tally.finite, totals]).ravel()
-    # The first bound belongs to the picture: a value with much mass may lie on it.
-    inclusive = np.append(np.nextafter(bounds[:1], -np.inf), bounds[1:])
-    return np.asarray(np.interp(inclusive, points, shares, left=0.0, right=1.0))
 
 
 def _drawn(bounds: Floats, heights: list[Floats], ticks: tuple[Tick, ...], outside: tuple[float, float]) -> Curves:
@@ -139,12 +119,3 @@ def _drawn(bounds: Floats, heights: list[Floats], ticks: tuple[Tick, ...], outsi
 
 def _steps(x: Floats, y: Floats) -> str:
     return "L".join(f"{start:.1f} {level:.1f}L{end:.1f} {level:.1f}" for start, end, level in zip(x[:-1], x[1:], y, strict=True))
-
-
-def _text(value: float, kind: str, span: float = 0.0) -> str:
-    """A value as people write it: dates as dates, numbers short."""
-    if kind.split("_", maxsplit=1)[0] in ("date", "timestamp"):
-        day = 86_400_000_000
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(max(value, -6e16), 2.5e17))
-        return moment.strftime("%Y-%m-%d" if kind == "date" or span > 4 * day else "%d %H:%M")
-    return f"{value:.3g}" if 0 < abs(value) < 1e-2 or abs(value) >= 1e5 else f"{value:.4g}"

@@ -12,14 +12,19 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from feature_store.delta import Tables
 from feature_store.names import quote
-from feature_store.scan import Scan
+from feature_store.records import Snapshot
+from feature_store.scan import Scan, plan_scan
 from sparkml_ops.drift.files import FileReader, tasks_of
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import Summary, unpack_summary
 from sparkml_ops.summaries.survey import SCHEMA, Group, Survey, merge_states
 
-__all__ = ["FileSource", "FrameSource", "Source", "as_source", "run"]
+__all__ = ["FileSource", "FrameSource", "Source", "as_source", "run", "source_of"]
+
+# Row groups let a few large files fill all cores; with many files their footers are not worth reading.
+_FEW_FILES = 64
 
 
 class Source(Protocol):
@@ -111,6 +116,18 @@ def as_source(data: DataFrame | Scan | Source, where: Mapping[str, str] | None =
     if isinstance(data, Scan):
         return FileSource(data, SparkSession.active(), where or {})
     return data
+
+
+def source_of(spark: SparkSession, tables: Tables, rows: Snapshot | DataFrame, where: Mapping[str, str]) -> Source:
+    """The source of rows, or of a pinned table: read from its files where they allow it."""
+    if isinstance(rows, DataFrame):
+        return FrameSource(rows, where)
+    scan = plan_scan(tables, rows)
+    if scan is None:
+        return FrameSource(tables.read(rows.table, rows.version), where)
+    if len(scan.files) <= _FEW_FILES:
+        scan = plan_scan(tables, rows, row_groups=True) or scan
+    return FileSource(scan, spark, where)
 
 
 def run(passes: Sequence[tuple[Source, Survey]]) -> dict[str, dict[Group, dict[str, Summary]]]:

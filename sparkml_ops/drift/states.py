@@ -18,7 +18,7 @@ from sparkml_ops.errors import TableNotFound
 from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, NumberSummary, unpack_edges, unpack_summary
 from sparkml_ops.summaries.survey import Group
 
-__all__ = ["STATE_TABLE", "StateKey", "StoredProfile", "from_delta", "kept_edges", "read_profile", "to_delta", "write_profiles"]
+__all__ = ["STATE_TABLE", "StateKey", "StoredProfile", "from_delta", "kept_edges", "read_profile", "read_stored", "to_delta", "write_profiles"]
 
 STATE_TABLE = "profile_state"
 _REFERENCE = "reference"
@@ -119,6 +119,12 @@ def write_profiles(
 
 def read_profile(tables: Tables, key: StateKey) -> Profile | None:
     """A stored profile; None where there is none."""
+    found = read_stored(tables, key)
+    return None if found is None else found.profile
+
+
+def read_stored(tables: Tables, key: StateKey) -> StoredProfile | None:
+    """A stored profile with what it was made of; None where there is none. Needs no Spark where the warehouse is a folder."""
     if not tables.exists(STATE_TABLE):
         return None
     rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window})
@@ -130,7 +136,7 @@ def read_profile(tables: Tables, key: StateKey) -> Profile | None:
     for row in rows:
         state = cast("NumberSummary | CategorySummary", unpack_summary(row["state"]))
         groups.setdefault((row["segment"] or None, row["block"] or None), {})[row["column"]] = state
-    return Profile(edges, groups)
+    return StoredProfile(key, Profile(edges, groups), whole[0]["source"])
 
 
 def kept_edges(tables: Tables, table: str, types: Mapping[str, str]) -> dict[str, ColumnEdges]:

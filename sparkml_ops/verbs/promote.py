@@ -11,6 +11,7 @@ from sparkml_ops import clock, release
 from sparkml_ops.config.root import Config
 from sparkml_ops.records import ModelVersion
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.consumers import record_predictions
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Outcome, Plan, Task, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -48,7 +49,7 @@ def perform_rollback(work: Work, *, as_of: datetime | str | None = None, actor: 
 def plan(work: Work, *, version: ModelVersion | None = None, as_of: datetime | str | None = None, actor: str = "") -> Plan:
     """What `promote` would read and write."""
     chosen = version or newest(work, "register", ModelVersion)
-    writes = [f"alias champion of {chosen.name} to version {chosen.version}", "table model_events"]
+    writes = [f"alias champion of {chosen.name} to version {chosen.version}", "table model_events", "table consumers"]
     return make_plan(work, _promotion(work, chosen, actor), reads=["table gate_reports"], writes=writes)
 
 
@@ -72,7 +73,9 @@ def _promotion(work: Work, given: ModelVersion | None, actor: str) -> Task[Model
     chosen = given or newest(work, "register", ModelVersion)
 
     def body(run_id: str, now: datetime) -> ModelVersion:
-        return release.promote(work.tables, work.tracking, work.sections.release, chosen, work.config.hash("release"), now, actor)
+        champion = release.promote(work.tables, work.tracking, work.sections.release, chosen, work.config.hash("release"), now, actor)
+        record_predictions(work, champion)
+        return champion
 
     return _task(work, "promote", body)
 

@@ -12,6 +12,7 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.logs import logger
 from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.consumers import record_model
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -43,7 +44,9 @@ def plan(work: Work, *, result: TrainingResult | None = None, as_of: datetime | 
     """What the verb would read and write."""
     chosen = result or newest(work, "train", TrainingResult)
     reads = [f"objects {chosen.checkpoint}", f"metrics of run {chosen.run_id}", f"evaluation rows of {chosen.training_set.snapshot.table}"]
-    return make_plan(work, _task(work, chosen, generation), reads=reads, writes=[f"model {work.sections.release.model}", "table gate_reports"])
+    return make_plan(
+        work, _task(work, chosen, generation), reads=reads, writes=[f"model {work.sections.release.model}", "table gate_reports", "table consumers"]
+    )
 
 
 def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[ModelVersion]:
@@ -64,6 +67,7 @@ def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[
         )
         for gate in report.results:
             logger.info("gate %s: %s (%s)", gate.gate, gate.verdict, gate.message)
+        record_model(work, version)
         return version
 
     key = generation(work, RunKey("register", work.config.project, settings.model, window=chosen.run_id), wanted)

@@ -17,6 +17,7 @@ from sparkml_ops.progress import track
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import training_set
+from sparkml_ops.verbs.consumers import record_predictions
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -145,6 +146,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Sco
                 row_key=declared.row_key,
                 spine_time=declared.time,
             )
+            record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's
             advance(3, "")
         return scored
 

@@ -91,6 +91,24 @@ def test_a_no_is_recorded_with_its_evidence(place: Place, spark: SparkSession) -
     assert retrainings(project) == [JANUARY]
 
 
+def test_the_store_knows_who_uses_its_tables(prepared: Place, spark: SparkSession) -> None:
+    """From the source to the predictions, by what registration and promotion have recorded; two scored windows added nothing."""
+    store = prepared.project(spark).store
+    (made,) = store.lineage("events").names("training set")
+    feature = store.lineage("customers.amount")
+
+    assert prepared.tables(spark).newest("consumers").version == 2
+    assert {node.id for node in store.lineage("tiny_scores").upstream} == {
+        "scoring set:tiny_scores_scoring_set",
+        "model:tiny@1",
+        f"training set:{made}",
+        "feature table:customers",
+        "source:events",
+    }
+    assert {node.name for node in feature.downstream} == {made, "tiny@1", "tiny_scores"}
+    assert {node.name for node in feature.upstream} == {"customers", "events.amount", "events"}
+
+
 def test_a_yes_trains_judges_and_promotes(place: Place, spark: SparkSession) -> None:
     """The rows are those up to the evaluation part before the clock; then the cooldown holds."""
     project = place.project(spark)
@@ -121,6 +139,8 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     assert (decision.challenger.version, project.champion) == (2, decision.challenger)
     assert retrainings(project) == [FEBRUARY]
     assert steps(project, "training-set")[1:] == [("2020-01-26T00:00:00+00:00..2020-02-20T00:00:00+00:00", "", 0)]
+    users = [(consumer.kind, consumer.version) for consumer in project.store.consumers.all()]
+    assert users == [("model", "1"), ("model", "2"), ("predictions", "1"), ("predictions", "2"), ("scoring set", "")]
 
 
 def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: SparkSession) -> None:
