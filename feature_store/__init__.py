@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
-from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.erasure import ErasureReport
+from feature_store.errors import ConflictError, ContractError, ErasedError, OpsError, TableNotFound
 from feature_store.lookup import Lookup
 from feature_store.point_in_time import point_in_time_join
 from feature_store.records import Snapshot, TrainingSet
@@ -23,6 +24,8 @@ __all__ = [
     "ConflictError",
     "ContractError",
     "Derived",
+    "ErasedError",
+    "ErasureReport",
     "Feature",
     "FeatureStore",
     "FeatureTable",

@@ -15,8 +15,10 @@ from feature_store.builders import find_builder
 from feature_store.checks import require_columns
 from feature_store.contract import check_once, check_rows, check_schema, check_times
 from feature_store.delta import Tables
+from feature_store.erasure import without_forgotten
 from feature_store.errors import ContractError
 from feature_store.names import quote
+from feature_store.pii import without_statistics
 from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros, micros
@@ -58,7 +60,7 @@ class Refresh:
         if recorded and not force and all(recorded.get(key) == value for key, value in inputs.items()):
             return self.tables.newest(self.table.table_name)
         details = {"kind": "refresh", **inputs, "complete": used == last, "as_of": _text(self.as_of)}
-        return self.tables.overwrite(self.table.table_name, self.frame(), details=details).snapshot
+        return self._overwritten(self.frame(), details)
 
     def backfill(self, start: datetime, end: datetime) -> Snapshot:
         """Replace the rows with event time in [start, end) in one commit; the others stay as they are."""
@@ -66,13 +68,13 @@ class Refresh:
         details = {"kind": "backfill", **self._inputs(), "used_until": used, "range": [_text(start), _text(end)]}
         name = self.table.table_name
         if not self.tables.exists(name):
-            return self.tables.overwrite(name, self.frame().where(self._between(start, end)), details=details).snapshot
+            return self._overwritten(self.frame().where(self._between(start, end)), details)
         if self.tables.details(name).details == details:
             return self.tables.newest(name)
         kept = self.tables.read(name)
         check_schema(self.table, kept, f"the stored rows of `{name}`")
         fresh = self.frame().where(self._between(start, end))
-        return self.tables.overwrite(name, kept.where(~self._between(start, end)).unionByName(fresh), details=details).snapshot
+        return self._overwritten(kept.where(~self._between(start, end)).unionByName(fresh), details)
 
     def frame(self) -> DataFrame:
         """The table's rows; runs the checks of its contract, and is lazy otherwise."""
@@ -84,11 +86,16 @@ class Refresh:
         check_rows(self.table, rows, what)
         made = self._windows(rows) if self.table.aggregates else rows
         require_columns(made, self.table.columns, what)
-        made = made.select(*(F.col(quote(name)) for name in self.table.columns))
+        # A transform may have given the key its name only now.
+        made = without_forgotten(self.tables, made.select(*(F.col(quote(name)) for name in self.table.columns)))
         check_schema(self.table, made, what)
         if not self.table.aggregates:
             check_once(self.table, made, what)
         return made
+
+    def _overwritten(self, frame: DataFrame, details: Mapping[str, Any]) -> Snapshot:
+        without_statistics(self.tables, self.table, frame.schema)
+        return self.tables.overwrite(self.table.table_name, frame, details=details).snapshot
 
     def _windows(self, rows: DataFrame) -> DataFrame:
         table = self.table
@@ -105,7 +112,7 @@ class Refresh:
         )
 
     def _source(self) -> DataFrame:
-        return self.tables.read(self.source.table, self.source.version)
+        return without_forgotten(self.tables, self.tables.read(self.source.table, self.source.version))
 
     def _transformed(self, frame: DataFrame) -> DataFrame:
         transform = self.table.transform

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -12,10 +12,14 @@ from pyspark.sql.types import StructField, StructType
 from feature_store.assembly import Assembly
 from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
+from feature_store.erasure import ErasureReport, without_forgotten
+from feature_store.erasure.entity import Entity
+from feature_store.erasure.erase import Erasure
 from feature_store.errors import ContractError
 from feature_store.examples import Examples
 from feature_store.lookup import Lookup
 from feature_store.names import Warehouse, quote
+from feature_store.pii import without_statistics
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.refresh import Refresh
 from feature_store.registry import Registry
@@ -73,9 +77,10 @@ class FeatureStore:
         table = self._registry.get(name)
         what = f"the rows for `{name}`"
         check_schema(table, frame, what)
-        frame = frame.select(*(F.col(quote(column)) for column in table.columns))
+        frame = without_forgotten(self.tables, frame.select(*(F.col(quote(column)) for column in table.columns)))
         check_rows(table, frame, what)
         check_once(table, frame, what)
+        without_statistics(self.tables, table, frame.schema)
         if self.tables.exists(table.table_name):
             stored = self.tables.read(table.table_name)
             check_types({item.name: item.dataType.simpleString() for item in stored.schema.fields}, frame.schema, what)
@@ -206,6 +211,45 @@ class FeatureStore:
             ContractError: The content differs, or a version of an input is gone; says where.
         """
         return self._training_sets.rebuild(training_set_id)
+
+    def forget(
+        self,
+        keys: Mapping[str, str | int],
+        *,
+        dry_run: bool = False,
+        include_sources: bool = False,
+        roles: Mapping[str, Sequence[str]] | None = None,
+        writers_idle: bool = False,
+    ) -> ErasureReport:
+        """Forget an entity: delete its rows from every table of the store, and prove that no file and no log tells of it.
+
+        Feature tables, training sets (each keeps a tombstone), scoring sets, predictions and quarantine are erased from; a table that
+        is not the store's own, as a source, only with `include_sources`. Earlier versions of a table that held the entity cannot be
+        read afterwards. No later refresh, write or training set takes rows of the entity. Killed at any point, it goes on when it is
+        called again.
+
+        Args:
+            keys: Key columns with the entity's values (text or whole numbers), as {"customer": "17"}.
+            dry_run: Only count what would be touched; nothing is written.
+            include_sources: Erase from sources and other tables that the store did not make, too.
+            roles: Further columns that hold a key in any table, as {"airport": ("origin", "dest")}; those that lookups name are
+                known for spines, training sets and scoring sets.
+            writers_idle: Your word that nothing writes: files of writers that never committed go even if they are young.
+
+        Raises:
+            ContractError: A null or empty value, or no table with such a key; nothing was written.
+            RetryableError: A file still holds the entity, of a writer at work or killed within the last day.
+        """
+        erasure = Erasure.of(
+            self.tables,
+            self._registry,
+            self._training_sets,
+            Entity.of(keys),
+            roles=roles or {},
+            include_sources=include_sources,
+            writers_idle=writers_idle,
+        )
+        return erasure.plan() if dry_run else erasure.run()
 
     def search(self, text: str) -> tuple[FeatureTable, ...]:
         """Registered tables in whose names, words, tags, owner or features every word of the text stands."""

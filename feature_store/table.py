@@ -26,7 +26,7 @@ __all__ = ["Feature", "FeatureTable", "definition_digest"]
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # What describes a table without changing a value in it: it may change under the same version.
 _DESCRIPTIVE = frozenset({"owner", "meaning", "tags", "pii", "expectations", "retention", "freshness"})
-_RESERVED = frozenset({"feature_tables", "training_sets", "consumers"})
+_RESERVED = frozenset({"feature_tables", "training_sets", "consumers", "erasures"})
 _DURATIONS = ("slide", "ttl", "retention", "freshness")
 _TUPLES = ("keys", "features", "aggregates", "row_id", "tags", "pii", "expectations")
 

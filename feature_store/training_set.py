@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from feature_store.assembly import Assembly, lookup_of
 from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import Content, measure, row_hash
 from feature_store.delta import Tables, Transaction
+from feature_store.erasure.forgotten import Forgotten, refuse_erased
 from feature_store.errors import ContractError, TableNotFound
 from feature_store.examples import ENTERED, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
@@ -97,7 +99,11 @@ class TrainingSets:
     def find(self, identity: str) -> TrainingSet | None:
         """The training set of an id, or None."""
         row = self._row(identity)
-        return None if row is None else _record_of(row)
+        return None if row is None else self._standing(_record_of(row))
+
+    def definitions(self) -> dict[str, dict[str, Any]]:
+        """What each training set was made by, by id, with the `table` that holds it."""
+        return {row["id"]: {**json.loads(row["definition"]), "table": row["table_name"]} for row in self._rows({})}
 
     def definition(self, identity: str) -> dict[str, Any] | None:
         """What a training set was made by, as JSON types: spine, spine_time, row_key, split and the rest; None where there is none."""
@@ -118,6 +124,7 @@ class TrainingSets:
         if row is None:
             known = sorted(str(item["id"]) for item in self._rows({}))
             raise TableNotFound(f"no training set `{identity}`", expected=f"one of {known[-5:]}", mend="correct the id")
+        refuse_erased(self._tables, identity)
         result, definition = _record_of(row), json.loads(row["definition"])
         stored = self.load(result)
         examples = Examples.from_document({name: definition[name] for name in Examples.__dataclass_fields__})
@@ -142,6 +149,13 @@ class TrainingSets:
                 mend="an input or the stored table was changed under its version: make a new training set",
             )
         return result
+
+    def _standing(self, made: TrainingSet) -> TrainingSet:
+        """The training set as it is now, where rows of it were erased."""
+        stone = Forgotten(self._tables).tombstone(made.id)
+        if stone is None:
+            return made
+        return replace(made, snapshot=self._tables.standing(made.snapshot), content_hash=stone.new_hash, rows=stone.rows)
 
     def _gone(self, assembly: Assembly, error: Exception) -> list[str]:
         """The inputs whose pinned version can no longer be read."""

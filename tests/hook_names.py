@@ -61,6 +61,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         [
             "delta.create.* of feature_store/store.py",
+            "delta.create.* of feature_store/pii.py",
             *(f"delta.commit.* of feature_store/{name}.py" for name in ("refresh", "source", "store", "training_set")),
             "delta.commit.feature_tables",
             "delta.commit.training_sets",
@@ -72,6 +73,10 @@ ELSEWHERE = {
         "of drift and monitor",
     ),
     "delta.commit.retrainings": "of retrain",
+    **dict.fromkeys(
+        ["delta.commit.erasures", "erasure.purge", "erasure.vacuum", "erasure.shorten", "erasure.properties"],
+        "of forget, which is killed in tests/spark/feature_store/test_forget.py",
+    ),
     "delta.commit.probe": "of doctor",
 }
 _WRITES = {"append", "add", "overwrite", "replace", "merge"}

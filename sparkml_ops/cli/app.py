@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sparkml_ops.cli import configuration, doctor, ledger, report, scaffold, status, verbs
+from sparkml_ops.cli import configuration, doctor, forget, ledger, report, scaffold, status, verbs
 
 __all__ = ["app"]
 
@@ -20,5 +20,6 @@ app.add_typer(ledger.app, name="runs")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("forget")(forget.forget)
 app.command("report")(report.report)
 app.command("init")(scaffold.init)
