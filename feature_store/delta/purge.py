@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import reduce
@@ -111,7 +113,10 @@ class Purge(Tables):
         """
         before = self._log(name).metadata().configuration
         kept = {f"{_BEFORE}{key}": before[key] for key in _SHORT if key in before and before[key] != _SHORT[key]}
-        self.set_properties(name, {**kept, **_SHORT})
+        # This commit stays: a refresh finds in it what the last one recorded.
+        note = {"token": uuid.uuid4().hex, "transaction": None, "details": dict(self.details(name).details)}
+        with self._session({_METADATA: json.dumps(note, default=str)}):
+            self.set_properties(name, {**kept, **_SHORT})
         version = self._checkpointed(name)
         with hooks.passing("erasure.shorten"):
             place = self.location(name)
@@ -149,9 +154,14 @@ class Purge(Tables):
         base = for_spark(place) if "://" in place else f"file:{place}"
         rows = [(f"{base.rstrip('/')}/{file.name}", file.size, False, int(file.modified.timestamp() * 1000)) for file in files]
         listed = self.spark.createDataFrame(rows, "path string, length bigint, isDir boolean, modificationTime bigint")
-        query = f"VACUUM {_literal(self.warehouse.qualified(name))} USING INVENTORY (SELECT * FROM {{listed}}) RETAIN 0 HOURS"
-        with self._session({_RETENTION_CHECK: "false"}):
-            self.spark.sql(query, listed=listed)
+        # Under a name of its own: Delta reads the inventory's query only while it runs.
+        view = f"inventory_{uuid.uuid4().hex}"
+        listed.createOrReplaceTempView(view)
+        try:
+            with self._session({_RETENTION_CHECK: "false"}):
+                self.spark.sql(f"VACUUM {self.warehouse.qualified(name)} USING INVENTORY (SELECT * FROM {view}) RETAIN 0 HOURS")
+        finally:
+            self.spark.catalog.dropTempView(view)
 
     def _checkpointed(self, name: str) -> int:
         """The newest version that has a checkpoint, which must be of the last commit or one after it."""

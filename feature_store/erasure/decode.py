@@ -74,7 +74,8 @@ def mentions(document: Any, sought: Sought) -> bool:
     if not isinstance(document, Mapping):
         return False
     ends = [_mapping(document.get(name)) for name in ("minValues", "maxValues")]
-    rest = [value for name, value in document.items() if name not in ("minValues", "maxValues")]
+    # Counts of nulls are numbers by column too, and no values.
+    rest = [value for name, value in document.items() if name not in ("minValues", "maxValues", "nullCount")]
     found = (any if len(sought.values) == 1 else all)(_names(end, sought, cut=True) for end in ends)
     return found or _names(document, sought) or any(mentions(_mapping(item) or item, sought) for item in rest)
 
@@ -104,8 +105,8 @@ def _in_text(text: str, sought: Sought) -> bool:
 
 def _beside(names: tuple[str, ...], value: str) -> str:
     columns = "|".join(map(re.escape, names))
-    # As `customer=17`, `"customer":"17"` or Spark's `(customer#12L = 17)`.
-    return rf"(?<!\w)(?:{columns})(?:#\d+L?)?\W{{1,8}}{re.escape(value)}(?!\w)"
+    # As `customer=17`, `"customer":"17"` or Spark's `(customer#12L = 17)`, whose own number is no value.
+    return rf"(?<!\w)(?:{columns})(?:#\d+L?)?(?!#)\W{{1,8}}{re.escape(value)}(?!\w)"
 
 
 def _alone(value: str) -> str:

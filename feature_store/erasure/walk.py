@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from feature_store.consumers import CONSUMERS, Consumer
@@ -24,6 +25,8 @@ from feature_store.table import FeatureTable
 __all__ = ["Place", "Walk"]
 
 FEATURES, TRAINING, STORE, SOURCE = "feature table", "training set", "store", "source"
+# The table of a target's scoring sets, by its name.
+_SCORING_SET = "_scoring_set"
 # Their `name` or `id` is a table's, not an entity's.
 _OWN = frozenset({"feature_tables", "training_sets", CONSUMERS, ERASURES})
 
@@ -50,7 +53,9 @@ class Place:
 
     def row(self, purge: Purge, entity: Entity) -> tuple[DataFrame, list[dict[str, str]]]:
         """The entity's values as one row in the types of this table's columns, and for each role which column is which."""
-        fields, values, roles = [], [], []
+        fields: list[StructField] = []
+        values: list[str] = []
+        roles: list[dict[str, str]] = []
         for role in self.roles:
             names = [f"__sought_{len(fields) + index}" for index in range(len(role))]
             fields += [StructField(name, self.schema[column].dataType) for name, column in zip(names, role, strict=True)]
@@ -99,11 +104,20 @@ class Walk:
             if odd:
                 notes.append(f"column `{odd[0]}` of `{name}` is {schema[odd[0]].dataType.simpleString()}, which is not searched as a key")
             fitting = tuple(role for role in roles if _fits(role, schema, entity))
+            notes += self._profiled(name, schema, entity)
             if fitting:
                 found.append(replace(self._place(name, schema), roles=fitting))
         if not found and not notes:
             self._refuse(entity, seen)
         return tuple(found), tuple(notes)
+
+    def _profiled(self, name: str, schema: StructType, entity: Entity) -> list[str]:
+        """What a table of profiles, a row for each column of others, tells of the key columns: it may count their values."""
+        if not {"column", "state"} <= set(schema.names):
+            return []
+        columns = sorted({*entity.columns, *(item for items in self.roles.values() for item in items)})
+        there = not self.purge.read(name).where(F.col("column").isin(columns)).isEmpty()
+        return [f"`{name}` holds profiles of {columns}, which count values: profile them no more, and delete those rows"] if there else []
 
     def _place(self, name: str, schema: StructType) -> Place:
         sets = {definition["table"]: identity for identity, definition in self.definitions.items()}
@@ -135,14 +149,21 @@ class Walk:
         That is the spine's own table, the training set, and a table that the store has made for scoring: one with all its columns.
         """
         found: dict[str, list[str]] = {}
+        scored_columns = set(self._scored(name, schema))
         for definition in self.definitions.values():
             pairs = [tuple(pair) for lookup in definition["lookups"] for pair in lookup["keys"]]
             spine = {definition["spine_time"], *(left for left, _ in pairs)}
-            scored = name.endswith("_scoring_set") and spine <= set(schema.names)
-            if scored or name in (definition["table"], parse_table(definition["spine"]) if definition["spine"] else None):
+            if spine <= scored_columns or name in (definition["table"], parse_table(definition["spine"]) if definition["spine"] else None):
                 for left, right in pairs:
                     found.setdefault(right, []).append(left)
         return found
+
+    def _scored(self, name: str, schema: StructType) -> list[str]:
+        """Columns of the scoring set that a table is, or that predictions were made from."""
+        if name.endswith(_SCORING_SET):
+            return schema.names
+        made_from = f"{name}{_SCORING_SET}"
+        return self.purge.schema(made_from).names if self.purge.exists(made_from) else []
 
     def _refuse(self, entity: Entity, seen: Iterable[str]) -> None:
         known = sorted({key for table in self.registered for key in table.keys} or set(seen))

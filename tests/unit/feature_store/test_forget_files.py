@@ -26,7 +26,7 @@ LONG = "a-very-long-customer-name-of-more-than-32-letters"
     [
         ({"add": {"path": "p", "size": 17, "stats": '{"numRecords":17,"minValues":{"customer":"17"}}'}}, True),
         ({"add": {"stats": '{"maxValues":{"customer":17}}'}}, True),
-        ({"add": {"stats": '{"maxValues":{"customer":170},"nullCount":{"customer":17}}'}}, True),
+        ({"add": {"stats": '{"maxValues":{"customer":170},"nullCount":{"customer":17}}'}}, False),
         ({"add": {"stats": '{"maxValues":{"customer":170,"other":17}}'}}, False),
         ({"add": {"stats_parsed": {"minValues": {"col-1f": 17}}}}, True),
         ({"remove": {"path": "customer=17/part-0.parquet"}}, True),
