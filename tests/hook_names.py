@@ -77,6 +77,7 @@ ELSEWHERE = {
         ["delta.commit.erasures", "erasure.purge", "erasure.vacuum", "erasure.shorten", "erasure.properties"],
         "of forget, which is killed in tests/spark/feature_store/test_forget.py",
     ),
+    "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.probe": "of doctor",
 }
 _WRITES = {"append", "add", "overwrite", "replace", "merge"}

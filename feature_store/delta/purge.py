@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from feature_store import hooks
 from feature_store.address import for_spark
 from feature_store.delta.commits import Commit
-from feature_store.delta.files import CHANGE, DATA, LeftFile, committed_since, empty_folders, left_files, recent
+from feature_store.delta.folder import CHANGE, DATA, LeftFile, committed_since, empty_folders, left_files, recent
 from feature_store.delta.log import ERASED, TableReader
 from feature_store.delta.tables import Tables
 from feature_store.errors import RetryableError

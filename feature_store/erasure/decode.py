@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_store.delta.files import CHANGE, CHECKPOINT, DATA, LOG
+from feature_store.delta.folder import CHANGE, CHECKPOINT, DATA, LOG
 
 __all__ = ["Sought", "inspect", "mentions"]
 
@@ -42,7 +42,7 @@ def inspect(path: str, name: str, kind: str, sought: Sought) -> tuple[int, int]:
     Args:
         path: Absolute, as fsspec reads it.
         name: Below the table's folder.
-        kind: One of `feature_store.delta.files`.
+        kind: One of `feature_store.delta.folder`.
         sought: What to look for.
     """
     named = int(_in_text(unquote(name), sought))

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from feature_store.consumers import Consumer, Consumers
 from feature_store.content import measure
 from feature_store.delta import Purge, Tables
-from feature_store.delta.files import CHANGE, DATA, OTHER
+from feature_store.delta.folder import CHANGE, DATA, OTHER
 from feature_store.erasure.entity import Entity
 from feature_store.erasure.forgotten import Forgotten, Tombstone
 from feature_store.erasure.prove import Evidence, proof_of, search

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from feature_store.delta import LeftFile, Purge, left_files
-from feature_store.delta.files import CHANGE, CHECKPOINT, DATA, LOG
+from feature_store.delta.folder import CHANGE, CHECKPOINT, DATA, LOG
 from feature_store.erasure.decode import Sought, inspect
 from feature_store.erasure.entity import Entity
 from feature_store.erasure.report import Proof
@@ -28,7 +28,7 @@ class Evidence:
 
     Args:
         table: The table.
-        kind: One of `feature_store.delta.files`.
+        kind: One of `feature_store.delta.folder`.
         files: How many were read.
         rows: Rows or entries in them.
         found: Files that tell of the entity.

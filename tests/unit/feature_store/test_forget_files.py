@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import feature_store as fs
-from feature_store.delta.files import CHECKPOINT, DATA, LOG, OTHER, LeftFile, committed_since, left_files
+from feature_store.delta.folder import CHECKPOINT, DATA, LOG, OTHER, LeftFile, committed_since, left_files
 from feature_store.erasure.decode import Sought, inspect, mentions
 from feature_store.erasure.entity import Entity
 from sparkml_ops.cli.forget import keys_of
