@@ -11,7 +11,7 @@ from feature_store.aggregate import Aggregate
 from feature_store.erasure import ErasureReport
 from feature_store.errors import ConflictError, ContractError, ErasedError, OpsError, TableNotFound
 from feature_store.lookup import Lookup
-from feature_store.point_in_time import point_in_time_join
+from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.split import Split
 from feature_store.store import FeatureStore
@@ -29,12 +29,16 @@ __all__ = [
     "Feature",
     "FeatureStore",
     "FeatureTable",
+    "JoinPlan",
+    "JoinStatistics",
     "Lookup",
     "OpsError",
     "Snapshot",
     "Split",
     "TableNotFound",
     "TrainingSet",
+    "explain_join",
+    "join_statistics",
     "point_in_time_join",
     "windows_at",
     "windows_every",

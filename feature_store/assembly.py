@@ -20,13 +20,17 @@ from feature_store.expressions import check
 from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.nearest import did_you_mean
-from feature_store.point_in_time import point_in_time_join
+from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
+from feature_store.records import Snapshot
 from feature_store.registry import Registry
+from feature_store.scan import most_rows
 from feature_store.table import FeatureTable
 from feature_store.versions import Versions
 
-__all__ = ["Assembly", "lookup_document", "lookup_of"]
+__all__ = ["COUNTED_FROM", "Assembly", "lookup_document", "lookup_of"]
 
+# Feature rows from which a hot key can be worth a pass over keys and times.
+COUNTED_FROM = 50_000_000
 _LOCAL = "<frame>"
 
 
@@ -99,10 +103,26 @@ class Assembly:
         """Names of the tables among the lookups, each once."""
         return tuple(dict.fromkeys(lookup.table for lookup in self.lookups if isinstance(lookup.table, str)))
 
-    def join(self, spine: DataFrame) -> DataFrame:
+    def join(self, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:
         """The point-in-time join of rows of this spine; lazy."""
-        frames = {name: self.tables.read(name, self.inputs[name]) for name in self.tables_joined}
-        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=frames)
+        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, tables=self._frames(), statistics=statistics)
+
+    def counted(self, spine: DataFrame) -> JoinStatistics | None:
+        """The rows that the join brings together, by key; None where so few are joined that counting them would cost more than it saves."""
+        if sum(most_rows(self.tables, Snapshot(name, self.inputs[name])) for name in self.tables_joined) < COUNTED_FROM:
+            return None
+        return self.count(spine)
+
+    def count(self, spine: DataFrame) -> JoinStatistics:
+        """The rows that the join brings together, by key; starts jobs."""
+        return join_statistics(spine, self.lookups, spine_time=self.spine_time, tables=self._frames())
+
+    def explain(self, statistics: JoinStatistics | None = None) -> JoinPlan:
+        """Which plan the join takes for each entity, and why."""
+        return explain_join(self.spine, self.lookups, spine_time=self.spine_time, tables=self._frames(), statistics=statistics)
+
+    def _frames(self) -> dict[str, DataFrame]:
+        return {name: self.tables.read(name, self.inputs[name]) for name in self.tables_joined}
 
     def document(self) -> dict[str, Any]:
         """What is joined, as JSON types; frames stand with the hash of their content, which takes a job each."""
@@ -118,7 +138,8 @@ class Assembly:
 
 def lookup_document(lookup: Lookup) -> dict[str, Any]:
     """A lookup as JSON types."""
-    document = {item.name: _plain(getattr(lookup, item.name)) for item in fields(lookup)}
+    # Defaults are left out where there are none: sets without them keep their ids.
+    document = {item.name: _plain(getattr(lookup, item.name)) for item in fields(lookup) if item.name != "defaults" or lookup.defaults}
     if not isinstance(lookup.table, str):
         document |= {"table": _LOCAL, "content": measure(lookup.table).digest}
     return {**document, "keys": [list(pair) for pair in lookup.pairs]}

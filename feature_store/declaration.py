@@ -197,6 +197,7 @@ class LookupDeclaration(Declaration):
     exact_match: bool = Field(default=True, description="whether a value of the spine time itself counts")
     tie_break: tuple[str, ...] = Field(default=(), description="columns that decide between equal times")
     prefix: str = Field(default="", description="set before the names of the features")
+    defaults: dict[str, bool | int | float | str] = Field(default={}, description="feature to its value where no row matches")
 
     def lookup(self) -> Lookup:
         """The lookup."""

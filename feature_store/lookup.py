@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ class Lookup:
         exact_match: Whether a value whose event time is the spine time counts.
         tie_break: Columns that decide between rows of equal event and known time; the greatest wins.
         prefix: Set before the names of the features.
+        defaults: Feature to the value that it has where no row matches; a null of a matched row stays null.
 
     Raises:
         ContractError: No keys, no features, a ttl of zero or less, or a delay that is neither column nor timedelta.
@@ -46,6 +47,7 @@ class Lookup:
     exact_match: bool = True
     tie_break: tuple[str, ...] = ()
     prefix: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         key_pairs(self.keys)

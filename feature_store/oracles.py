@@ -45,7 +45,9 @@ def point_in_time_oracle(spine: pd.DataFrame, lookups: Sequence[Lookup], *, spin
     for row in records(spine):
         best = [_match(row, lookup, table, spine_time) for lookup, table in tables]
         features = {
-            lookup.prefix + name: found and found[name] for lookup, found in zip(lookups, best, strict=True) for name in lookup.features or ()
+            lookup.prefix + name: found[name] if found else lookup.defaults.get(name)
+            for lookup, found in zip(lookups, best, strict=True)
+            for name in lookup.features or ()
         }
         times: dict[str, Any] = {}
         for index, (lookup, found) in enumerate(zip(lookups, best, strict=True)):

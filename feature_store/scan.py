@@ -13,13 +13,14 @@ from typing import Any
 
 import deltalake
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_store.delta import Tables
 from feature_store.errors import ContractError
 from feature_store.records import Snapshot
 
-__all__ = ["Scan", "ScanFile", "newest_instant", "plan_scan"]
+__all__ = ["Scan", "ScanFile", "most_rows", "newest_instant", "plan_scan"]
 
 _READABLE_FEATURES = frozenset(
     {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
@@ -95,6 +96,16 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
         if _matches(action, where)
     ]
     return Scan(snapshot, pa.schema(table.schema().to_arrow()), tuple(files))
+
+
+def most_rows(tables: Tables, snapshot: Snapshot) -> int:
+    """How many rows a snapshot has at most, from its log: rows that deletion vectors take away are counted.
+
+    Raises:
+        TableNotFound: No such table.
+    """
+    actions = pa.table(deltalake.DeltaTable(tables.location(snapshot.table), version=snapshot.version).get_add_actions(flatten=True))
+    return int(pc.sum(actions["num_records"]).as_py() or 0)
 
 
 def newest_instant(tables: Tables, name: str, column: str) -> datetime | None:

@@ -20,6 +20,7 @@ from feature_store.examples import Examples
 from feature_store.lookup import Lookup
 from feature_store.names import Warehouse, quote
 from feature_store.pii import without_statistics
+from feature_store.point_in_time import JoinPlan
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.refresh import Refresh
 from feature_store.registry import Registry
@@ -198,7 +199,16 @@ class FeatureStore:
             The lazy frame, and the version of each table that it reads.
         """
         assembly = Assembly.resolve(self.tables, self._registry, spine, lookups, spine_time=spine_time, columns=columns, where=where)
-        return assembly.join(assembly.spine), dict(assembly.inputs)
+        return assembly.join(assembly.spine, assembly.counted(assembly.spine)), dict(assembly.inputs)
+
+    def explain(self, spine: str | DataFrame, lookups: Sequence[Lookup], *, spine_time: str, count: bool = False) -> JoinPlan:
+        """Which plan a join takes for each entity, why, and with how many shuffles.
+
+        Args:
+            count: Count the rows by key first, in jobs, as `training_set` does from 50 million feature rows on.
+        """
+        assembly = Assembly.resolve(self.tables, self._registry, spine, lookups, spine_time=spine_time)
+        return assembly.explain(assembly.count(assembly.spine) if count else assembly.counted(assembly.spine))
 
     def load(self, training_set: TrainingSet) -> DataFrame:
         """The rows of a training set, at its pinned version."""

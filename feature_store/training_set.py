@@ -22,6 +22,7 @@ from feature_store.errors import ContractError, TableNotFound
 from feature_store.examples import ENTERED, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
 from feature_store.names import parse_table, quote
+from feature_store.point_in_time import JoinStatistics
 from feature_store.records import Snapshot, TrainingSet
 from feature_store.table import definition_digest
 
@@ -79,7 +80,7 @@ class TrainingSets:
         spine = assembly.spine
         # Most spines hold no correction: their rows are not shuffled a second time to find one.
         entered = examples.mark(spine, as_of).where(ENTERED).drop(ENTERED) if census.corrected else spine.where(examples.entered(spine, as_of))
-        frame = _arranged(assembly, examples, census.layout, entered)
+        frame = _arranged(assembly, examples, census.layout, entered, assembly.counted(entered))
         details = {"definition": definition_hash, "inputs": dict(assembly.inputs), "as_of": as_of.isoformat()}
         table = f"training_set_{identity}"
         on_stage(STAGES[1])
@@ -207,8 +208,8 @@ def _check(assembly: Assembly, examples: Examples, name: str) -> None:
     refuse_clash({"the training set": ("split", "row_position"), "the joined columns": assembly.join(spine).columns})
 
 
-def _arranged(assembly: Assembly, examples: Examples, layout: Layout, spine: DataFrame) -> DataFrame:
-    joined = assembly.join(spine).withColumn("split", examples.part(spine))
+def _arranged(assembly: Assembly, examples: Examples, layout: Layout, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:
+    joined = assembly.join(spine, statistics).withColumn("split", examples.part(spine))
     return layout.arrange(joined, examples.order(spine), row_hash(spine, salt="tie"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,6 +28,7 @@ __all__ = ["Place", "Walk"]
 FEATURES, TRAINING, STORE, SOURCE = "feature table", "training set", "store", "source"
 # The table of a target's scoring sets, by its name.
 _SCORING_SET = "_scoring_set"
+_QUARANTINE = re.compile(r"_quarantine(_v\d+)?$")
 # Their `name` or `id` is a table's, not an entity's.
 _OWN = frozenset({"feature_tables", "training_sets", CONSUMERS, ERASURES})
 
@@ -127,7 +129,7 @@ class Walk:
             return Place(name, FEATURES, schema, ())
         sources = {parse_table(source) for source in self._sources()}
         used = {item.name for item in self.consumers if item.kind == "predictions"}
-        own = name in used or name.endswith("_quarantine") or FORMAT in self.purge.properties(name)
+        own = name in used or bool(_QUARANTINE.search(name)) or FORMAT in self.purge.properties(name)
         return Place(name, STORE if own and name not in sources else SOURCE, schema, ())
 
     def _sources(self) -> Iterable[str]:

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.errors import ContractError
-from feature_store.point_in_time import Lookup, point_in_time_join
+from feature_store.point_in_time import Lookup, explain_join, point_in_time_join
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
@@ -93,21 +93,22 @@ def test_lookups_of_an_entity_share_one_shuffle(spine: DataFrame, table: DataFra
 
     point_in_time_join(spine, lookups, spine_time="t").explain()
 
-    assert capsys.readouterr().out.count("Exchange hashpartitioning") == 2
+    assert capsys.readouterr().out.count("Exchange hashpartitioning") == 2 == explain_join(spine, lookups, spine_time="t").shuffles
 
 
 def test_wide_and_many_lookups(spark: SparkSession) -> None:
-    """A table of 1,000 features and ten narrow lookups of one entity go through in one piece."""
+    """A table of 1,000 features and fifty narrow lookups of one entity go through in one piece."""
     spine = spark.range(40).select((F.col("id") % 4).alias("k"), F.timestamp_seconds(F.col("id")).alias("t"))
     wide = spark.range(40).select(
         (F.col("id") % 4).alias("k"), F.timestamp_seconds(F.col("id")).alias("e"), *(F.lit(index).alias(f"c{index}") for index in range(1_000))
     )
-    narrow = [Lookup(wide, ("k",), ("c1",), event_time="e", prefix=f"l{index}_") for index in range(10)]
+    few = wide.select("k", "e", "c1")
+    narrow = [Lookup(few, ("k",), ("c1",), event_time="e", prefix=f"l{index}_") for index in range(50)]
 
     joined = point_in_time_join(spine, [Lookup(wide, ("k",), event_time="e"), *narrow], spine_time="t")
 
-    assert len(joined.columns) == 1_012
-    [row] = joined.agg(F.count("*"), F.sum("c999"), F.sum("l9_c1")).toArrow().to_pylist()
+    assert len(joined.columns) == 1_052
+    [row] = joined.agg(F.count("*"), F.sum("c999"), F.sum("l49_c1")).toArrow().to_pylist()
     assert list(row.values()) == [40, 40 * 999, 40]
 
 
@@ -160,6 +161,8 @@ def test_without_lookups_the_spine_comes_back(spine: DataFrame) -> None:
         ({"features": ("k",)}, "`k` of the spine and `k` of lookup 0"),
         ({"features": ("v",), "prefix": "I"}, "`id` of the spine and `Id` of lookup 0"),
         ({"table": "prices"}, "table `prices` without a DataFrame"),
+        ({"defaults": {"xx": 1.0}}, r"defaults for \['xx'\] of the frame of lookup 0; expected features that it looks up"),
+        ({"defaults": {"x": "none"}}, "the default 'none' for `x` of type double in the frame of lookup 0"),
     ],
 )
 def test_bad_lookups_fail_before_any_job(spine: DataFrame, table: DataFrame, options: dict[str, Any], message: str) -> None:
