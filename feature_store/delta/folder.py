@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
+import deltalake
 import fsspec
 
 from feature_store.address import for_python
@@ -17,7 +18,7 @@ from feature_store.delta.log import TableReader
 from feature_store.errors import ContractError
 from feature_store.names import parse_table
 
-__all__ = ["CHANGE", "CHECKPOINT", "DATA", "LOG", "OTHER", "LeftFile", "committed_since", "left_files", "table_names"]
+__all__ = ["CHANGE", "CHECKPOINT", "DATA", "LOG", "OTHER", "LeftFile", "committed_since", "is_delta", "left_files", "table_names"]
 
 DATA, CHANGE, LOG, CHECKPOINT, OTHER = "data", "change", "log", "checkpoint", "other"
 _LOG_FOLDER = "_delta_log/"
@@ -77,7 +78,7 @@ def recent(files: tuple[LeftFile, ...], length: timedelta) -> datetime:
 
 
 def table_names(tables: TableReader) -> tuple[str, ...]:
-    """Names of all Delta tables of a warehouse, by the schema or the folder that it is."""
+    """Names of all tables of a warehouse: of its schema, whatever they are, or its folders that hold a Delta log."""
     if tables.warehouse.catalog is not None:
         listed = tables.spark.catalog.listTables(tables.warehouse.catalog)
         found = [table.name for table in listed if not table.isTemporary and table.tableType != "VIEW"]
@@ -87,6 +88,11 @@ def table_names(tables: TableReader) -> tuple[str, ...]:
         entries = system.ls(root, detail=True) if system.exists(root) else []
         found = [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory"]
     return tuple(name for name in sorted(found) if _is_table_name(name) and tables.exists(name))
+
+
+def is_delta(tables: TableReader, name: str) -> bool:
+    """Whether a table that is there has a Delta log; a catalog's schema may hold others."""
+    return tables.warehouse.catalog is None or deltalake.DeltaTable.is_deltatable(tables.location(name))
 
 
 def empty_folders(place: str) -> Iterator[Path]:

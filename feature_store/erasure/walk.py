@@ -14,6 +14,7 @@ from pyspark.sql.types import StructField, StructType
 
 from feature_store.consumers import CONSUMERS, Consumer
 from feature_store.delta import Purge, table_names
+from feature_store.delta.folder import is_delta
 from feature_store.delta.log import FORMAT
 from feature_store.erasure.decode import Sought
 from feature_store.erasure.entity import Entity, is_searchable, value_for
@@ -95,9 +96,14 @@ class Walk:
         Raises:
             ContractError: No table has the key columns.
         """
-        found, notes, seen = [], [], set[str]()
+        found: list[Place] = []
+        notes: list[str] = []
+        seen: set[str] = set()
         for name in table_names(self.purge):
             if name in _OWN:
+                continue
+            if not is_delta(self.purge, name):
+                notes.append(f"`{name}` is no Delta table, which is not searched")
                 continue
             schema = self.purge.schema(name)
             seen |= set(schema.names)
@@ -109,7 +115,7 @@ class Walk:
             notes += self._profiled(name, schema, entity)
             if fitting:
                 found.append(replace(self._place(name, schema), roles=fitting))
-        if not found and not notes:
+        if not found and not set(entity.columns) <= seen:
             self._refuse(entity, seen)
         return tuple(found), tuple(notes)
 

@@ -175,8 +175,11 @@ def test_numbers_pairs_roles_and_files_of_killed_writers(spark: SparkSession, tm
         tables.append("trips", spark.createDataFrame(trips, "account bigint, origin string, carrier string, dest string").coalesce(1))
         store.register(fs.FeatureTable("pairs", ("origin", "carrier"), "at", (fs.Feature("n", "int"),)))
         place = Path(tables.location("trips"))
+        tables.append("profiles", spark.createDataFrame([("account", bytearray(b"17"))], "column string, state binary"))
+        spark.range(1).write.saveAsTable(f"{tables.warehouse.catalog}.plain", format="parquet")
 
         number = store.forget({"account": 17})
+        assert [note.split("`")[1] for note in number.notes] == ["plain", "profiles"], "what was not searched, or tells of keys in its own way"
         assert [(item.table, item.rows) for item in number.tables] == [("trips", 1)]
         assert '\\"account\\":17' not in "".join(text for _, text in texts(place))
         pair = store.forget({"origin": "EWR", "carrier": "UA"})
