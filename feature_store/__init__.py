@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
 from feature_store.consumers import Consumer
-from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.erasure import ErasureReport
+from feature_store.errors import ConflictError, ContractError, ErasedError, OpsError, TableNotFound
 from feature_store.leakage import LeakageReport
 from feature_store.lineage import Lineage
 from feature_store.lookup import Lookup
@@ -30,6 +31,8 @@ __all__ = [
     "Consumer",
     "ContractError",
     "Derived",
+    "ErasedError",
+    "ErasureReport",
     "Expectation",
     "Feature",
     "FeatureStore",

@@ -15,6 +15,7 @@ from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import measure
 from feature_store.delta import Tables
 from feature_store.duration import duration_text, is_duration, parse_duration
+from feature_store.erasure import without_forgotten
 from feature_store.errors import ContractError
 from feature_store.expressions import check
 from feature_store.lookup import Lookup
@@ -95,6 +96,7 @@ class Assembly:
         inputs = {name: tables.newest(name).version for name in dict.fromkeys(named)}
         frame = tables.read(spine_name, inputs[spine_name]) if spine_name else spine
         assert isinstance(frame, DataFrame)
+        frame = without_forgotten(tables, frame, [pair for lookup in resolved for pair in lookup.pairs])
         what = f"the spine `{spine_name}`" if spine_name else "the spine"
         keys = [left for lookup in resolved for left, _ in lookup.pairs]
         read = [name for item in functions for name in item.columns if name in frame.columns]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["ConflictError", "ContractError", "OpsError", "RetryableError", "TableNotFound", "first_line"]
+__all__ = ["ConflictError", "ContractError", "ErasedError", "OpsError", "RetryableError", "TableNotFound", "first_line"]
 
 
 class OpsError(Exception):
@@ -43,6 +43,10 @@ class ContractError(OpsError, ValueError):
 
 class TableNotFound(ContractError, LookupError):
     """A table or a version of it that is not there (exit code 2)."""
+
+
+class ErasedError(ContractError):
+    """Something of which rows were erased on purpose, and that is no longer what it was (exit code 2)."""
 
 
 class RetryableError(OpsError):

@@ -15,8 +15,10 @@ from feature_store.builders import find_builder
 from feature_store.checks import require_columns
 from feature_store.contract import check_once, check_rows, check_schema, check_times
 from feature_store.delta import Tables
+from feature_store.erasure import without_forgotten
 from feature_store.errors import ContractError
 from feature_store.names import quote
+from feature_store.pii import without_statistics
 from feature_store.quality.checked import QUALITY, Checked, checked
 from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
@@ -82,6 +84,7 @@ class Refresh:
         return checked(self.tables, self.table, frame, what=what, as_of=self.as_of, unit=unit, whole=whole, beside=beside)
 
     def _overwrite(self, made: Checked, details: Mapping[str, Any]) -> Snapshot:
+        without_statistics(self.tables, self.table, made.rows.schema)
         written = {**details, **made.details}
         return self.tables.overwrite(self.table.table_name, made.rows, transaction=made.transaction, details=written).snapshot
 
@@ -95,11 +98,16 @@ class Refresh:
         check_rows(self.table, rows, what)
         made = self._windows(rows) if self.table.aggregates else rows
         require_columns(made, self.table.columns, what)
-        made = made.select(*(F.col(quote(name)) for name in self.table.columns))
+        # A transform may have given the key its name only now.
+        made = without_forgotten(self.tables, made.select(*(F.col(quote(name)) for name in self.table.columns)))
         check_schema(self.table, made, what)
         if not self.table.aggregates:
             check_once(self.table, made, what)
         return made
+
+    def _overwritten(self, frame: DataFrame, details: Mapping[str, Any]) -> Snapshot:
+        without_statistics(self.tables, self.table, frame.schema)
+        return self.tables.overwrite(self.table.table_name, frame, details=details).snapshot
 
     def _windows(self, rows: DataFrame) -> DataFrame:
         table = self.table
@@ -116,7 +124,7 @@ class Refresh:
         )
 
     def _source(self) -> DataFrame:
-        return self.tables.read(self.source.table, self.source.version)
+        return without_forgotten(self.tables, self.tables.read(self.source.table, self.source.version))
 
     def _transformed(self, frame: DataFrame) -> DataFrame:
         transform = self.table.transform

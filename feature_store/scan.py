@@ -80,6 +80,7 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
         TableNotFound: No such table.
         ContractError: `where` names a column that is no partition column.
     """
+    snapshot = tables.standing(snapshot)
     table = deltalake.DeltaTable(tables.location(snapshot.table), version=snapshot.version)
     if not _readable(table):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -14,6 +14,9 @@ from feature_store.consumers import Consumers
 from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
 from feature_store.difference import unlike
+from feature_store.erasure import ErasureReport, without_forgotten
+from feature_store.erasure.entity import Entity
+from feature_store.erasure.erase import Erasure
 from feature_store.errors import ContractError
 from feature_store.examples import Examples
 from feature_store.leakage import LeakageReport
@@ -22,6 +25,7 @@ from feature_store.lineage import Graph, Lineage, known_graph
 from feature_store.lookup import Lookup
 from feature_store.maintenance import Maintenance, Policy, TableUpkeep
 from feature_store.names import Warehouse, quote
+from feature_store.pii import without_statistics
 from feature_store.point_in_time import JoinPlan
 from feature_store.quality import QualityReport
 from feature_store.quality.checked import checked, last_report
@@ -92,12 +96,13 @@ class FeatureStore:
         table = self._registry.get(name)
         what = f"the rows for `{name}`"
         check_schema(table, frame, what)
-        frame = frame.select(*(F.col(quote(column)) for column in table.columns))
+        frame = without_forgotten(self.tables, frame.select(*(F.col(quote(column)) for column in table.columns)))
         check_rows(table, frame, what)
         check_once(table, frame, what)
         stored = self._stored(table, frame, what)
         kept = checked(self.tables, table, frame, what=what, as_of=_utc(as_of, "as_of"), unit="write", whole=False, beside=stored)
         details = {"kind": "write", "definition": table.definition_hash, **kept.details}
+        without_statistics(self.tables, table, frame.schema)
         if stored is None:
             # A merge into the empty table, not an append: two first writers of the same rows must not both add them.
             self.tables.ensure(table.table_name, StructType([StructField(item.name, item.dataType) for item in frame.schema.fields]))
@@ -325,6 +330,45 @@ class FeatureStore:
         """
         upkeep = Maintenance(self.tables)
         return upkeep.plan(names, policy) if plan else tuple(upkeep.run(names, policy))
+
+    def forget(
+        self,
+        keys: Mapping[str, str | int],
+        *,
+        dry_run: bool = False,
+        include_sources: bool = False,
+        roles: Mapping[str, Sequence[str]] | None = None,
+        writers_idle: bool = False,
+    ) -> ErasureReport:
+        """Forget an entity: delete its rows from every table of the store, and prove that no file and no log tells of it.
+
+        Feature tables, training sets (each keeps a tombstone), scoring sets, predictions and quarantine are erased from; a table that
+        is not the store's own, as a source, only with `include_sources`. Earlier versions of a table that held the entity cannot be
+        read afterwards. No later refresh, write or training set takes rows of the entity. Killed at any point, it goes on when it is
+        called again.
+
+        Args:
+            keys: Key columns with the entity's values (text or whole numbers), as {"customer": "17"}.
+            dry_run: Only count what would be touched; nothing is written.
+            include_sources: Erase from sources and other tables that the store did not make, too.
+            roles: Further columns that hold a key in any table, as {"airport": ("origin", "dest")}; those that lookups name are
+                known for spines, training sets and scoring sets.
+            writers_idle: Your word that nothing writes: files of writers that never committed go even if they are young.
+
+        Raises:
+            ContractError: A null or empty value, or no table with such a key; nothing was written.
+            RetryableError: A file still holds the entity, of a writer at work or killed within the last day.
+        """
+        erasure = Erasure.of(
+            self.tables,
+            self._registry,
+            self._training_sets,
+            Entity.of(keys),
+            roles=roles or {},
+            include_sources=include_sources,
+            writers_idle=writers_idle,
+        )
+        return erasure.plan() if dry_run else erasure.run()
 
     def search(self, text: str) -> tuple[FeatureTable, ...]:
         """Registered tables in whose names, words, tags, owner or features every word of the text stands."""

@@ -27,7 +27,7 @@ __all__ = ["QUARANTINE_COLUMNS", "Feature", "FeatureTable", "definition_digest",
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # What describes a table without changing a value in it: it may change under the same version.
 _DESCRIPTIVE = frozenset({"owner", "meaning", "tags", "pii", "expectations", "retention", "freshness", "deprecated"})
-_RESERVED = frozenset({"feature_tables", "training_sets", "consumers"})
+_RESERVED = frozenset({"feature_tables", "training_sets", "consumers", "erasures"})
 # What the quarantine of a table adds to its columns: why a row was kept apart, and by which write.
 QUARANTINE_COLUMNS = ("quarantine_reasons", "quarantine_write")
 _DURATIONS = ("slide", "ttl", "retention", "freshness")

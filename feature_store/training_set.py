@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from feature_store.assembly import Assembly, lookup_of
 from feature_store.checks import refuse_clash, require_columns, require_instant
 from feature_store.content import Content, measure, row_hash
 from feature_store.delta import TableFiles, Tables, Transaction
+from feature_store.erasure.forgotten import Forgotten, refuse_erased
 from feature_store.errors import ContractError, TableNotFound
 from feature_store.examples import ENTERED, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
@@ -101,7 +103,11 @@ class TrainingSets:
     def find(self, identity: str) -> TrainingSet | None:
         """The training set of an id, or None."""
         row = self._row(identity)
-        return None if row is None else _record_of(row)
+        return None if row is None else self._standing(_record_of(row))
+
+    def definitions(self) -> dict[str, dict[str, Any]]:
+        """What each training set was made by, by id, with the `table` that holds it."""
+        return {row["id"]: {**json.loads(row["definition"]), "table": row["table_name"]} for row in self._rows({})}
 
     def all(self) -> tuple[TrainingSet, ...]:
         """Every recorded training set, by the instant as of which it was made."""
@@ -137,6 +143,7 @@ class TrainingSets:
             ContractError: No such training set, a version of an input is gone, or the content differs; says where.
         """
         row = self._known(identity)
+        refuse_erased(self._tables, identity)
         result, stored = _record_of(row), self.load(_record_of(row))
         examples, assembly = self._assembly(row, stored)
         spine = assembly.spine
@@ -219,6 +226,13 @@ class TrainingSets:
 
     def _files(self, name: str) -> TableFiles:
         return TableFiles(self._tables, name)
+
+    def _standing(self, made: TrainingSet) -> TrainingSet:
+        """The training set as it is now, where rows of it were erased."""
+        stone = Forgotten(self._tables).tombstone(made.id)
+        if stone is None:
+            return made
+        return replace(made, snapshot=self._tables.standing(made.snapshot), content_hash=stone.new_hash, rows=stone.rows)
 
     def _gone(self, assembly: Assembly, error: Exception) -> list[str]:
         """The inputs whose pinned version can no longer be read."""

@@ -61,6 +61,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         [
             "delta.create.* of feature_store/store.py",
+            "delta.create.* of feature_store/pii.py",
             *(f"delta.commit.* of feature_store/{name}.py" for name in ("refresh", "source", "store", "training_set")),
             "delta.commit.feature_tables",
             "delta.commit.training_sets",
@@ -74,6 +75,10 @@ ELSEWHERE = {
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/spark/feature_store/test_quality_kills.py",
     "delta.commit.retrainings": "of retrain",
+    **dict.fromkeys(
+        ["delta.commit.erasures", "erasure.purge", "erasure.vacuum", "erasure.shorten", "erasure.properties"],
+        "of forget, which is killed in tests/spark/feature_store/test_forget.py",
+    ),
     "delta.commit.probe": "of doctor",
 }
 _WRITES = {"append", "add", "overwrite", "replace", "merge"}

@@ -196,14 +196,13 @@ def _listed(tables: TableReader) -> Iterator[str]:
         yield from (table.name for table in tables.spark.catalog.listTables(warehouse.catalog) if not table.isTemporary and table.tableType != "VIEW")
         return
     root = for_python(warehouse.root or "")
-    folder = root.removeprefix("file://")
-    if "://" in folder:
-        names = (info.base_name for info in _filesystem(root).get_file_info(FileSelector("", allow_not_found=True)))
-        yield from (name for name in names if _NAME.fullmatch(name) and tables.exists(name))
-        return
-    # A log folder of a killed writer has no commit yet.
-    logs = (path / "_delta_log" for path in (Path(folder).iterdir() if Path(folder).is_dir() else ()))
-    yield from (log.parent.name for log in logs if log.is_dir() and any(log.glob("*.json")))
+    folder = Path(root.removeprefix("file://"))
+    if "://" in root.removeprefix("file://"):
+        names = [info.base_name for info in _filesystem(root).get_file_info(FileSelector("", allow_not_found=True))]
+    else:
+        names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    # A log folder of a killed writer has no commit yet: no table.
+    yield from (name for name in names if _NAME.fullmatch(name) and tables.exists(name))
 
 
 def _filesystem(place: str) -> FileSystem:

@@ -23,10 +23,12 @@ from feature_store.errors import ContractError, RetryableError, TableNotFound, f
 from feature_store.names import Warehouse
 from feature_store.records import Snapshot
 
-__all__ = ["FORMAT_VERSION", "TableReader", "format_of"]
+__all__ = ["ERASED", "FORMAT", "FORMAT_VERSION", "TableReader", "format_of"]
 
 FORMAT_VERSION = 1
-_FORMAT = "sparkml_ops.format"
+FORMAT = "sparkml_ops.format"
+# On an immutable table of which rows were erased: its newest version stands for each earlier one, whose files are gone.
+ERASED = "sparkml_ops.erased"
 _HISTORY = 50
 
 
@@ -91,8 +93,18 @@ class TableReader:
         if version is not None and not 0 <= version <= found:
             raise TableNotFound(f"version {version} of `{name}` asked for", expected=f"0 to {found}", mend="read a version that exists")
         self._check_format(name, log)
+        version = None if ERASED in log.metadata().configuration else version
         reader = self.spark.read.format("delta").option("versionAsOf", str(found if version is None else version))
         return reader.load(self.warehouse.path(name)) if self.warehouse.catalog is None else reader.table(self.warehouse.qualified(name))
+
+    def properties(self, name: str) -> dict[str, str]:
+        """The table's properties, from the log."""
+        return dict(self._log(name).metadata().configuration)
+
+    def standing(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot that can be read for a pinned one: the newest, where rows of an immutable table were erased, else the same."""
+        log = self._log(snapshot.table)
+        return Snapshot(snapshot.table, log.version()) if ERASED in log.metadata().configuration else snapshot
 
     def details(self, name: str) -> Commit:
         """The newest of the last commits that was made through this class; the newest of all, without details, where none was.
@@ -196,12 +208,12 @@ class TableReader:
     @staticmethod
     def _own_properties() -> dict[str, str]:
         """What marks a table of our own."""
-        return {_FORMAT: str(FORMAT_VERSION)}
+        return {FORMAT: str(FORMAT_VERSION)}
 
 
 def format_of(log: deltalake.DeltaTable) -> int:
     """The format that a table is marked with; 0 where it has no mark."""
-    return int(log.metadata().configuration.get(_FORMAT) or 0)
+    return int(log.metadata().configuration.get(FORMAT) or 0)
 
 
 def _there(name: str, place: str) -> bool:

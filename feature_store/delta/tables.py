@@ -48,13 +48,17 @@ _WRITING = Gate()
 class Tables(TableReader):
     """Delta tables of one warehouse, read and written by logical name; as `TableReader`."""
 
-    def ensure(self, name: str, schema: StructType, *, partition_by: Sequence[str] = ()) -> None:
-        """Create one of our own tables, empty, marked with the format version, unless it is there."""
+    def ensure(self, name: str, schema: StructType, *, partition_by: Sequence[str] = (), properties: Mapping[str, str] | None = None) -> None:
+        """Create one of our own tables, empty, marked with the format version, unless it is there.
+
+        Args:
+            properties: Further properties of the new table.
+        """
         if self.exists(name):
             return
         try:
             with hooks.passing(f"delta.create.{parse_table(name)}"):
-                self._create(name, schema, partition_by)
+                self._create(name, schema, partition_by, properties or {})
         except Exception:
             # Another writer was first: what was asked for is there.
             if not self.exists(name):
@@ -163,7 +167,7 @@ class Tables(TableReader):
 
         return self._commit(name, write, None, {"kind": "widen", "columns": added})
 
-    def _create(self, name: str, schema: StructType, partition_by: Sequence[str]) -> None:
+    def _create(self, name: str, schema: StructType, partition_by: Sequence[str], properties: Mapping[str, str]) -> None:
         if self.warehouse.catalog is None:
             # Not by Spark: it takes an empty log folder, of a killed or of a faster writer, for a table that is there.
             # Without retries: a second commit of the same metadata would make a new version.
@@ -171,18 +175,18 @@ class Tables(TableReader):
                 for_python(self.warehouse.path(name)),
                 deltalake.Schema.from_json(schema.json()),
                 partition_by=list(partition_by),
-                configuration=self._own_properties(),
+                configuration={**self._own_properties(), **properties},
                 commit_properties=deltalake.CommitProperties(max_commit_retries=0),
                 raise_if_key_not_exists=False,
             )
             return
         with self._session({}):
-            self._new(name, self.spark.createDataFrame([], schema), partition_by).create()
+            self._new(name, self.spark.createDataFrame([], schema), partition_by, properties).create()
 
-    def _new(self, name: str, frame: DataFrame, partition_by: Sequence[str]) -> DataFrameWriterV2:
+    def _new(self, name: str, frame: DataFrame, partition_by: Sequence[str], properties: Mapping[str, str] | None = None) -> DataFrameWriterV2:
         """What makes a table of our own, with the rows of a frame."""
         writer = frame.writeTo(self.warehouse.qualified(name)).using("delta")
-        for key, value in self._own_properties().items():
+        for key, value in {**self._own_properties(), **(properties or {})}.items():
             writer = writer.tableProperty(key, value)
         return writer.partitionedBy(*(F.col(quote(column)) for column in partition_by)) if partition_by else writer
 

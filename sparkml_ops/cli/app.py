@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sparkml_ops.cli import configuration, doctor, features, ledger, report, scaffold, status, tables, verbs
+from sparkml_ops.cli import configuration, doctor, features, forget, ledger, report, scaffold, status, tables, verbs
 
 __all__ = ["app"]
 
@@ -22,5 +22,6 @@ app.add_typer(features.app, name="features")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("forget")(forget.forget)
 app.command("report")(report.report)
 app.command("init")(scaffold.init)

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tiny_project import AS_OF, ROWS, WINDOW, Place
 
+from feature_store import FeatureStore
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.testing import assert_pit_equal, generators, window_oracle
@@ -50,6 +51,22 @@ def test_what_the_server_writes_every_reader_of_the_log_knows(spark: SparkSessio
 
         assert [tables.columns(name) for name in ("t", "u")] == [{"part": "string", "text": "string"}] * 2
         assert [len(tables.rows(name)) for name in ("t", "u")] == [1, 3]
+
+
+def test_a_client_forgets_an_entity(spark: SparkSession, tmp_path: Path) -> None:
+    """MERGE, VACUUM by inventory, the search of the files and the shortened log need no JVM beside the session."""
+    store = FeatureStore(spark, root=str(tmp_path))
+    rows = spark.createDataFrame([("C-0017x", 1), ("B", 2)], "customer string, n int")
+    store.tables.overwrite("visits", rows.coalesce(1), partition_by=("customer",))
+    report = store.forget({"customer": "C-0017x"}, include_sources=True)
+
+    assert [item.rows for item in report.tables] == [1]
+    assert report.proof is not None
+    assert report.proof.findings == 0
+    assert [row["n"] for row in store.tables.rows("visits")] == [2]
+    assert not [path for path in tmp_path.rglob("*") if "C-0017x" in str(path) or (path.suffix == ".json" and "C-0017x" in path.read_text())]
+    late, _ = store.assemble(rows.selectExpr("customer", "n", "timestamp'2013-01-01' AS at"), [], spine_time="at")
+    assert [row["customer"] for row in late.toLocalIterator()] == ["B"]
 
 
 def test_features_follow_their_source(place: Place, spark: SparkSession) -> None:
