@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from feature_store.aggregate import Aggregate
 from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.incremental import RefreshPlan
 from feature_store.lookup import Lookup
 from feature_store.point_in_time import point_in_time_join
 from feature_store.records import Snapshot, TrainingSet
@@ -28,6 +29,7 @@ __all__ = [
     "FeatureTable",
     "Lookup",
     "OpsError",
+    "RefreshPlan",
     "Snapshot",
     "Split",
     "TableNotFound",

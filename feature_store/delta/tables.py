@@ -32,6 +32,7 @@ from feature_store.names import parse_table, quote
 __all__ = ["Tables"]
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_TRANSACTION_APP, _TRANSACTION_VERSION = "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion"
 _ATTEMPTS = 4
 _CONFLICT = re.compile(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
 _EXISTS = re.compile(r"DELTA_PATH_EXISTS|DELTA_TABLE_ALREADY_EXISTS|TABLE_OR_VIEW_ALREADY_EXISTS|already exists")
@@ -118,23 +119,39 @@ class Tables(TableReader):
         partitions = partition_by or tuple(where)
         return self._write(name, frame, "overwrite", {"replaceWhere": predicate}, transaction, details, partition_by=partitions, settings=settings)
 
-    def merge(self, name: str, frame: DataFrame, keys: Sequence[str], *, details: Mapping[str, Any] | None = None) -> Commit:
+    def merge(
+        self,
+        name: str,
+        frame: DataFrame,
+        keys: Sequence[str],
+        *,
+        details: Mapping[str, Any] | None = None,
+        transaction: Transaction | None = None,
+        gone: str | None = None,
+        between: tuple[str, int, int] | None = None,
+    ) -> Commit:
         """Insert rows with new keys and update rows whose other columns differ; equal rows stay untouched.
 
         Keys compare null-safe. The frame must hold each key once.
+
+        Args:
+            gone: Column of the frame, no column of the table, that is true for rows to delete.
+            between: A timestamp column among the keys, and the half-open range of microseconds in which it lies in every row of the frame:
+                other files are not looked at.
         """
 
         def write(token: str) -> None:
             # In SQL, since Delta's own Python interface needs a plugin in a Spark Connect server.
-            same = " AND ".join(map(_same, keys))
-            equal = " AND ".join(_same(column) for column in frame.columns if column not in keys) or "true"
-            clauses = f"WHEN MATCHED AND NOT ({equal}) THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
-            with self._session({_METADATA: token}):
+            same = " AND ".join([*map(_same, keys), *([] if between is None else [_lies(*between)])])
+            equal = " AND ".join(_same(column) for column in frame.columns if column not in (*keys, gone)) or "true"
+            delete, insert = ("", "") if gone is None else (f"WHEN MATCHED AND {_of_source(gone)} THEN DELETE ", f"AND NOT {_of_source(gone)} ")
+            clauses = f"{delete}WHEN MATCHED AND NOT ({equal}) THEN UPDATE SET * WHEN NOT MATCHED {insert}THEN INSERT *"
+            with self._session({_METADATA: token, **_once(transaction)}):
                 self.spark.sql(
                     f"MERGE INTO {_literal(self.warehouse.qualified(name))} AS target USING {{source}} AS source ON {same} {clauses}", source=frame
                 )
 
-        return self._commit(name, write, None, details)
+        return self._commit(name, write, transaction, details)
 
     def _create(self, name: str, schema: StructType, partition_by: Sequence[str]) -> None:
         if self.warehouse.catalog is None:
@@ -266,6 +283,20 @@ def _plain(schema: StructType) -> StructType:
 
 def _same(column: str) -> str:
     return f"target.{_literal(quote(column))} <=> source.{_literal(quote(column))}"
+
+
+def _of_source(column: str) -> str:
+    return f"source.{_literal(quote(column))}"
+
+
+def _lies(column: str, start: int, end: int) -> str:
+    target = f"target.{_literal(quote(column))}"
+    return f"{target} >= timestamp_micros({start:d}) AND {target} < timestamp_micros({end:d})"
+
+
+def _once(transaction: Transaction | None) -> dict[str, str]:
+    """What a statement that takes no options is told of its transaction."""
+    return {} if transaction is None else {_TRANSACTION_APP: transaction.app, _TRANSACTION_VERSION: str(transaction.version)}
 
 
 def _literal(text: str) -> str:

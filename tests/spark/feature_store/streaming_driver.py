@@ -1,0 +1,18 @@
+"""A driver that streams one refresh to its end, in a process of its own that attaches to a running JVM."""
+
+from __future__ import annotations
+
+import sys
+
+from running_session import attach
+
+import feature_store as fs
+
+
+def main(root: str, checkpoint: str) -> None:
+    """Stream the table `totals`."""
+    fs.FeatureStore(attach(), root=root).stream("totals", checkpoint=checkpoint).awaitTermination()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
