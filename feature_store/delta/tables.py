@@ -26,6 +26,7 @@ from feature_store import hooks
 from feature_store.address import for_python
 from feature_store.delta.commits import Commit, Transaction
 from feature_store.delta.log import TableReader
+from feature_store.delta.merge_text import merge_text
 from feature_store.errors import ConflictError, ContractError
 from feature_store.names import parse_table, quote
 
@@ -142,14 +143,8 @@ class Tables(TableReader):
 
         def write(token: str) -> None:
             # In SQL, since Delta's own Python interface needs a plugin in a Spark Connect server.
-            same = " AND ".join([*map(_same, keys), *([] if between is None else [_lies(*between)])])
-            equal = " AND ".join(_same(column) for column in frame.columns if column not in (*keys, gone)) or "true"
-            delete, insert = ("", "") if gone is None else (f"WHEN MATCHED AND {_of_source(gone)} THEN DELETE ", f"AND NOT {_of_source(gone)} ")
-            clauses = f"{delete}WHEN MATCHED AND NOT ({equal}) THEN UPDATE SET * WHEN NOT MATCHED {insert}THEN INSERT *"
             with self._session({_METADATA: token, **_once(transaction)}):
-                self.spark.sql(
-                    f"MERGE INTO {_literal(self.warehouse.qualified(name))} AS target USING {{source}} AS source ON {same} {clauses}", source=frame
-                )
+                self.spark.sql(merge_text(self.warehouse.qualified(name), keys, frame.columns, gone=gone, between=between), source=frame)
 
         return self._commit(name, write, transaction, details)
 
@@ -281,24 +276,6 @@ def _plain(schema: StructType) -> StructType:
     return StructType.fromJson(json.loads(text.replace("string collate UTF8_BINARY", "string")))
 
 
-def _same(column: str) -> str:
-    return f"target.{_literal(quote(column))} <=> source.{_literal(quote(column))}"
-
-
-def _of_source(column: str) -> str:
-    return f"source.{_literal(quote(column))}"
-
-
-def _lies(column: str, start: int, end: int) -> str:
-    target = f"target.{_literal(quote(column))}"
-    return f"{target} >= timestamp_micros({start:d}) AND {target} < timestamp_micros({end:d})"
-
-
 def _once(transaction: Transaction | None) -> dict[str, str]:
     """What a statement that takes no options is told of its transaction."""
     return {} if transaction is None else {_TRANSACTION_APP: transaction.app, _TRANSACTION_VERSION: str(transaction.version)}
-
-
-def _literal(text: str) -> str:
-    """For a query with named arguments, where braces stand for them."""
-    return text.replace("{", "{{").replace("}", "}}")

@@ -114,6 +114,8 @@ class _Decision:
             return self._made("rebuild", refusal, since)
         if same_inputs(recorded, inputs) and recorded.get("complete") and not self._before(recorded.get("used_until")):
             return self._made("nothing", "every row of the source is in the table", since)
+        if same_inputs(recorded, inputs) and recorded.get("as_of") == self.as_of.isoformat():
+            return self._made("nothing", "the last refresh was as of the same instant", since)
         if refusal := self._not_by_row(recorded):
             return self._made("rebuild", refusal, since)
         if since == self.source.version:
