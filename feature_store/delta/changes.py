@@ -28,11 +28,13 @@ _LOOKED_AT = 256  # files of the feed whose presence is asked for; vacuum takes 
 _HISTORY = 50
 # What leaves every row as it is, however it lies in files.
 _UPKEEP = frozenset(
-    """OPTIMIZE;VACUUM START;VACUUM END;SET TBLPROPERTIES;UNSET TBLPROPERTIES;ADD CONSTRAINT;DROP CONSTRAINT;CLUSTER BY;REORG;ANALYZE;COMPUTE STATS;
-    UPGRADE PROTOCOL;ADD FEATURE;DROP FEATURE;FSCK;SET TABLE METADATA""".replace("\n", "")
-    .replace("    ", "")
-    .split(";")
+    (
+        *("OPTIMIZE", "REORG", "CLUSTER BY", "VACUUM START", "VACUUM END", "FSCK", "ANALYZE", "COMPUTE STATS"),
+        *("SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "SET TABLE METADATA", "ADD CONSTRAINT", "DROP CONSTRAINT"),
+        *("UPGRADE PROTOCOL", "ADD FEATURE", "DROP FEATURE"),
+    )
 )
+# A feed that the log calls whole and that is not, in Delta's and Spark's words.
 _LOST = re.compile(
     r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|DELTA_MISSING_CHANGE_DATA|DELTA_CHANGE_DATA_FEED_INCOMPATIBLE|DELTA_CHANGE_TABLE_FEED_DISABLED"
 )

@@ -16,10 +16,10 @@ from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
 from feature_store.transform import Builder, Derived, Function, digest
 
-__all__ = ["RefreshPlan", "decide", "inputs_of", "plan_refresh", "same_inputs", "written"]
+__all__ = ["FEED", "RefreshPlan", "decide", "inputs_of", "plan_refresh", "same_inputs", "written"]
 
-# A source that was overwritten once has a feed of twice its size: the rows that went and those that came.
-_FEED = 2.5
+#: Largest size of the changes, in sizes of the source. One that was overwritten once has changes of twice its size: the rows that went and those that came.
+FEED = 2.5
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Decision:
         if found.refusal:
             return self._made("rebuild", f"of `{self.source.table}` {found.refusal}", since)
         times = found.size / max(byte_count(self.tables, self.source.table, self.source.version), 1)
-        if times > _FEED:
+        if times > FEED:
             return self._made("rebuild", f"the changes of `{self.source.table}` are {times:.1f} times its size", since)
         reason = "only what the changed rows touch" if found.net else "only what differs; rows that were written again as they were do not count"
         return self._made("incremental", reason, since, found.rows if found.net else None)

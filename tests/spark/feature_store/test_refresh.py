@@ -18,13 +18,13 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from running_session import keys as session_keys
-from warehouses import WAYS, opened
+from warehouses import opened
 
 import feature_store as fs
 from feature_store import hooks
 from feature_store.delta import Commit, Tables
 from feature_store.delta.changes import FEED
-from feature_store.incremental import update
+from feature_store.incremental import plan, update
 from feature_store.testing import assert_pit_equal, generators, window_oracle
 
 START = generators.START
@@ -158,6 +158,7 @@ def computed(events: pd.DataFrame, of: Callable[[int], int]) -> pd.Series[Any]:
 def large_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tables are refreshed by what changed too, whatever the share of that is."""
     monkeypatch.setattr(update, "MOST", float("inf"))
+    monkeypatch.setattr(plan, "FEED", float("inf"))
 
 
 @pytest.mark.usefixtures("large_share")
@@ -165,23 +166,24 @@ def test_any_order_of_arrival_ends_in_the_rows_of_a_rebuild(spark: SparkSession,
     """Late, corrected, moved, deleted and rewritten rows, later clocks: after each step the oracle's rows, each by an incremental refresh."""
     store = fs.FeatureStore(spark, root=tables.warehouse.root)
     source = Source(tables, seed=11)
-    declared = (CORRECTED, DELAYED, PLAIN)
-    store.register(*declared)
-    steps: list[tuple[Callable[[], None], float]] = [
-        (lambda: None, 70),
-        (lambda: (source.arrive(1, 25), source.correct(0.15)), 90),  # type: ignore[dict-item,list-item,func-returns-value]
-        (lambda: source.rewrite(0.2), 400),
+    every = (CORRECTED, DELAYED, PLAIN)
+    store.register(*every)
+    steps: list[tuple[list[Callable[[], None]], float, tuple[fs.FeatureTable, ...]]] = [
+        ([], 70, every),
+        ([lambda: source.arrive(1, 25)], 90, (CORRECTED,)),
+        ([lambda: source.correct(0.15), lambda: source.rewrite(0.2)], 400, every),
     ]
-    for number, (change, clock) in enumerate(steps):
-        change()
-        for table in declared:
-            before = store.plan_refresh(table.name, hour(clock))
-            store.refresh(table.name, hour(clock))
+    for number, (changes, clock, refreshed) in enumerate(steps):
+        for change in changes:
+            change()
+        for table in refreshed:
+            before, planned = tables.newest(table.name).version if number else -1, store.plan_refresh(table.name, hour(clock))
+            found = store.refresh(table.name, hour(clock))
 
-            assert before.kind == ("incremental" if number else "rebuild"), before
-            assert_pit_equal(store.read(table.name), expected(table, source.rows, hour(clock)))
-            assert tables.newest(table.name).version == number
+            assert planned.kind == ("incremental" if number else "rebuild"), planned
+            assert found.version == before + 1
             assert store.plan_refresh(table.name, hour(clock)).kind == "nothing"
+            assert_pit_equal(store.read(table.name), expected(table, source.rows, hour(clock)))
 
 
 TOTALS = fs.FeatureTable(
@@ -198,10 +200,10 @@ TOTALS = fs.FeatureTable(
 NOW = hour(1000)
 
 
-@pytest.fixture(params=WAYS)
-def either(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Iterator[tuple[fs.FeatureStore, Source]]:
-    """A refreshed table in a folder, and in a catalog."""
-    with opened(request.param, spark, tmp_path) as tables:
+@pytest.fixture
+def listed(spark: SparkSession, tmp_path: Path) -> Iterator[tuple[fs.FeatureStore, Source]]:
+    """A refreshed table in a catalog; those of the other tests lie in folders."""
+    with opened("catalog", spark, tmp_path) as tables:
         source = Source(tables, seed=3)
         store = fs.FeatureStore(spark, root=tables.warehouse.root, catalog=tables.warehouse.catalog)
         store.register(TOTALS)
@@ -210,9 +212,9 @@ def either(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("large_share")
-def test_a_refresh_writes_what_differs_or_nothing(either: tuple[fs.FeatureStore, Source]) -> None:
+def test_a_refresh_writes_what_differs_or_nothing(listed: tuple[fs.FeatureStore, Source]) -> None:
     """Rows written again as they were rewrite no file; a bad row is refused before the commit; after a backfill nothing is lost or kept wrong."""
-    store, source = either
+    store, source = listed
     tables = store.tables
     files = live_files(tables)
     source.rewrite(0.0)
