@@ -28,8 +28,6 @@ __all__ = ["Refresh"]
 
 _ATTEMPTS = 4
 _ZONE = "spark.sql.session.timeZone"
-# A merge then writes the rows that it changes and marks the old ones, instead of every file that holds one of them.
-_NEW_TABLE = {"spark.databricks.delta.properties.defaults.enableDeletionVectors": "true"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Refresh:
             return self.tables.newest(self._name)
         fresh = self._computation.frame().where(self._between(start, end))
         if not self.tables.exists(self._name):
-            return self.tables.overwrite(self._name, fresh, details=details, settings=_NEW_TABLE).snapshot
+            return self.tables.overwrite(self._name, fresh, details=details).snapshot
         base = self.tables.newest(self._name).version
         stored = self.tables.read(self._name, base)
         check_schema(self.table, stored, f"the stored rows of `{self._name}`")
@@ -159,8 +157,7 @@ class Refresh:
             return Commit(self.tables.newest(self._name), recorded, fresh=False)
         details = {"kind": "refresh", **inputs, "complete": used == newest, "as_of": _text(self.as_of), "zone": self._zone}
         transaction = None if last is None else self._transaction(last.version)
-        settings = _NEW_TABLE if last is None else None
-        return self.tables.overwrite(self._name, self._computation.frame(), details=details, transaction=transaction, settings=settings)
+        return self.tables.overwrite(self._name, self._computation.frame(), details=details, transaction=transaction)
 
     @property
     def _zone(self) -> str:
