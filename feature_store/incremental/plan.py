@@ -10,16 +10,18 @@ from typing import Any, Literal
 from feature_store.builders import find_builder
 from feature_store.computation import epoch_micros
 from feature_store.delta import Tables
-from feature_store.delta.changes import LastWrite, byte_count, last_write, span
+from feature_store.delta.changes import LastWrite, byte_count, last_write, row_count, span
 from feature_store.errors import TableNotFound
 from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
 from feature_store.transform import Builder, Derived, Function, digest
 
-__all__ = ["FEED", "RefreshPlan", "decide", "inputs_of", "plan_refresh", "same_inputs", "written"]
+__all__ = ["FEED", "SMALL", "RefreshPlan", "decide", "inputs_of", "plan_refresh", "same_inputs", "written"]
 
 #: Largest size of the changes, in sizes of the source. One that was overwritten once has changes of twice its size: the rows that went and those that came.
 FEED = 2.5
+#: Rows of a table below which computing it as a whole costs less than the jobs that find out what to compute.
+SMALL = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class _Decision:
             return self._made("nothing", "every row of the source is in the table", since)
         if same_inputs(recorded, inputs) and recorded.get("as_of") == self.as_of.isoformat():
             return self._made("nothing", "the last refresh was as of the same instant", since)
-        if refusal := self._not_by_row(recorded):
+        if refusal := self._not_by_row(recorded) or self._small():
             return self._made("rebuild", refusal, since)
         if since == self.source.version:
             return self._made("incremental", "rows may have become known since the last refresh", since)
@@ -162,6 +164,11 @@ class _Decision:
         if as_of is None or datetime.fromisoformat(as_of) > self.as_of:
             return f"the last refresh was as of {as_of}, which is later"
         return ""
+
+    def _small(self) -> str:
+        assert self.last is not None
+        rows = row_count(self.tables, self.table.table_name, self.last.version)
+        return f"it has {rows} rows, and a table below {SMALL} costs less as a whole" if rows is not None and rows < SMALL else ""
 
     def _before(self, used: int | None) -> bool:
         """Whether the instant lies before the last row that is in the table."""

@@ -20,6 +20,7 @@ from rounds import heading, measure
 
 import feature_store as fs
 from feature_store.delta.changes import FEED
+from feature_store.incremental import plan
 from sparkml_ops import session
 
 ROWS, KEYS = 2_000_000, 20_000
@@ -89,6 +90,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows and keys")
     parser.add_argument("--heap", default="4g", help="Java heap")
     arguments = parser.parse_args()
+    plan.SMALL = 0  # so that a trial measures the same
     spark = session.build(session.SparkSection(master="local[2]", driver_memory=arguments.heap, conf={"spark.sql.shuffle.partitions": "8"}))
     print(heading(f"python scripts/bench/refresh.py {' '.join(sys.argv[1:])}".strip()), end="\n\n")
     print("| table | refresh: seconds, CPU seconds | rebuild: seconds, CPU seconds | ratio of CPU seconds | promised |\n|---|---:|---:|---:|---:|")
@@ -130,8 +132,8 @@ def compare(spark: SparkSession, folder: str, title: str, table: fs.FeatureTable
 def _refresh(kind: str, store: fs.FeatureStore, name: str) -> None:
     if kind == "rebuild":
         store.rebuild_table(name)
-    elif (plan := store.plan_refresh(name)).kind != "incremental":
-        raise SystemExit(f"not measured: {plan.text}")
+    elif (planned := store.plan_refresh(name)).kind != "incremental":
+        raise SystemExit(f"not measured: {planned.text}")
     else:
         store.refresh(name)
 

@@ -7,10 +7,12 @@ import sys
 from running_session import attach
 
 import feature_store as fs
+from feature_store.incremental import plan, update
 
 
 def main(root: str, checkpoint: str) -> None:
-    """Stream the table `totals`."""
+    """Stream the table `totals`, which is too small to be worth it."""
+    plan.SMALL, plan.FEED, update.MOST = 0, float("inf"), float("inf")
     fs.FeatureStore(attach(), root=root).stream("totals", checkpoint=checkpoint).awaitTermination()
 
 

@@ -159,6 +159,7 @@ def large_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tables are refreshed by what changed too, whatever the share of that is."""
     monkeypatch.setattr(update, "MOST", float("inf"))
     monkeypatch.setattr(plan, "FEED", float("inf"))
+    monkeypatch.setattr(plan, "SMALL", 0)
 
 
 @pytest.mark.usefixtures("large_share")

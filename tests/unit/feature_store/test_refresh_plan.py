@@ -17,6 +17,7 @@ import pytest
 import feature_store as fs
 from feature_store.delta import Tables
 from feature_store.delta.changes import FEED
+from feature_store.incremental import plan
 from feature_store.incremental.plan import RefreshPlan, inputs_of, plan_refresh
 from feature_store.names import Warehouse
 
@@ -54,7 +55,8 @@ def _no_spark() -> NoReturn:
 
 
 @pytest.fixture
-def logs(tmp_path: Path) -> Logs:
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Logs:
+    monkeypatch.setattr(plan, "SMALL", 0)
     return Logs(tmp_path)
 
 
@@ -122,10 +124,10 @@ def test_a_feed_that_cannot_be_read_means_a_rebuild(logs: Logs, feed: bool, chan
     logs.refreshed()
     change(logs)
 
-    plan = logs.plan()
+    found = logs.plan()
 
-    assert plan.kind == "rebuild"
-    assert re.search(reason, plan.reason), plan.reason
+    assert found.kind == "rebuild"
+    assert re.search(reason, found.reason), found.reason
 
 
 @pytest.mark.parametrize(
@@ -147,10 +149,10 @@ def test_what_no_row_tells_means_a_rebuild(logs: Logs, recorded: dict[str, Any],
     logs.refreshed(table, **recorded)
     logs.source()
 
-    plan = logs.plan(table)
+    found = logs.plan(table)
 
-    assert plan.kind == "rebuild"
-    assert reason in plan.reason
+    assert found.kind == "rebuild"
+    assert reason in found.reason
 
 
 def test_a_write_by_others_means_a_rebuild_and_upkeep_does_not(logs: Logs) -> None:
@@ -183,3 +185,13 @@ def test_a_later_clock_asks_for_what_became_known(logs: Logs) -> None:
     assert (logs.plan(as_of=NOW + timedelta(days=1)).kind, logs.plan().kind) == ("incremental", "nothing")
     logs.refreshed()
     assert logs.plan(as_of=NOW + timedelta(days=1)).kind == "nothing"
+
+
+def test_a_small_table_is_computed_as_a_whole(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finding out what to compute costs jobs of its own."""
+    monkeypatch.setattr(plan, "SMALL", 3)
+    logs.source()
+    logs.refreshed()
+    logs.source()
+
+    assert (logs.plan().kind, logs.plan().reason) == ("rebuild", "it has 2 rows, and a table below 3 costs less as a whole")
