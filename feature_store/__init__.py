@@ -11,6 +11,7 @@ from feature_store.aggregate import Aggregate
 from feature_store.consumers import Consumer
 from feature_store.erasure import ErasureReport
 from feature_store.errors import ConflictError, ContractError, ErasedError, OpsError, TableNotFound
+from feature_store.incremental import RefreshPlan
 from feature_store.leakage import LeakageReport
 from feature_store.lineage import Lineage
 from feature_store.lookup import Lookup
@@ -45,6 +46,7 @@ __all__ = [
     "OpsError",
     "Policy",
     "QualityReport",
+    "RefreshPlan",
     "RowFunction",
     "Snapshot",
     "Split",

@@ -11,11 +11,14 @@ from feature_store.content import content_columns, content_of, row_hash
 from feature_store.contract import check_types
 from feature_store.declaration import SourceDeclaration
 from feature_store.delta import Commit, Tables
+from feature_store.delta.changes import FEED
 from feature_store.duration import is_duration
 from feature_store.errors import ContractError, TableNotFound
 from feature_store.names import quote
 
 __all__ = ["build_source", "check_source"]
+
+_NEW_TABLE = {f"spark.databricks.delta.properties.defaults.{FEED.removeprefix('delta.')}": "true"}
 
 
 def check_source(tables: Tables, name: str, source: SourceDeclaration) -> StructType:
@@ -69,7 +72,8 @@ def build_source(tables: Tables, name: str, source: SourceDeclaration) -> Commit
     details = {"kind": "source", "builder": source.builder, "content": content.digest, "rows": content.rows, "columns": sorted(frame.columns)}
     if tables.exists(name) and (there := tables.details(name)).details == details:
         return Commit(there.snapshot, details, fresh=False)
-    return tables.overwrite(name, frame, details=details)
+    # The feed costs nothing where rows are only added or replaced as a whole, and lets feature tables follow changes.
+    return tables.overwrite(name, frame, details=details, settings=None if tables.exists(name) else _NEW_TABLE)
 
 
 def _check_columns(schema: StructType, source: SourceDeclaration, what: str) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructField, StructType
 
 from feature_store.assembly import Assembly
@@ -19,6 +20,9 @@ from feature_store.erasure.entity import Entity
 from feature_store.erasure.erase import Erasure
 from feature_store.errors import ContractError
 from feature_store.examples import Examples
+from feature_store.incremental import RefreshPlan
+from feature_store.incremental.plan import plan_refresh
+from feature_store.incremental.stream import stream
 from feature_store.leakage import LeakageReport
 from feature_store.leakage_audit import Limits
 from feature_store.lineage import Graph, Lineage, known_graph
@@ -146,7 +150,10 @@ class FeatureStore:
         return rows.drop(*gone)
 
     def refresh(self, name: str, as_of: datetime | None = None) -> Snapshot:
-        """Compute a table from its source, in one commit; nothing is written where the rows would be the same.
+        """Bring a table up to its source, in one commit; nothing is written where the rows would be the same.
+
+        Only what the source's changed rows touch is computed again where its change feed tells them, else the whole table;
+        `plan_refresh` says which and why. Either way ends in the same rows.
 
         Args:
             name: A registered table with a source.
@@ -154,8 +161,35 @@ class FeatureStore:
 
         Raises:
             ContractError: No source, or source rows that break the table's contract; nothing was written.
+            ConflictError: Other writers were first, again and again; the same call may succeed later.
         """
         return self._refresh(name, as_of).run()
+
+    def plan_refresh(self, name: str, as_of: datetime | None = None) -> RefreshPlan:
+        """What `refresh` would do now, and why; reads two logs, and neither rows nor Spark where tables lie in folders.
+
+        Raises:
+            ContractError: No such table, or one without a source.
+        """
+        table, source = self._sourced(name)
+        return plan_refresh(self.tables, table, source, _utc(as_of, "as_of"))
+
+    def stream(self, name: str, *, checkpoint: str, available_now: bool = True) -> StreamingQuery:
+        """Refresh a table each time its source has grown or changed, as a streaming query over the source's change feed.
+
+        Each batch ends in the rows that `refresh` gives as of its time. A query that was killed goes on from its checkpoint, and
+        what it had written is not written again.
+
+        Args:
+            name: A registered table with a source whose change feed is enabled.
+            checkpoint: Folder or object-store prefix in which the query keeps its place; one for each table.
+            available_now: End when the source's newest version is in the table; False goes on until it is stopped.
+
+        Raises:
+            ContractError: No source, or one that keeps no change feed.
+        """
+        table, source = self._sourced(name)
+        return stream(self.tables, table, source, checkpoint=checkpoint, available_now=available_now)
 
     def rebuild_table(self, name: str, as_of: datetime | None = None) -> Snapshot:
         """Compute a table from its source and overwrite it, whatever is recorded of the last time."""
@@ -404,12 +438,16 @@ class FeatureStore:
         return self.graph().lineage(name, features=features)
 
     def _refresh(self, name: str, as_of: datetime | None) -> Refresh:
+        table, source = self._sourced(name)
+        return Refresh(self.tables, table, self.tables.newest(source), _utc(as_of, "as_of"))
+
+    def _sourced(self, name: str) -> tuple[FeatureTable, str]:
+        """A registered table, and the name of the table that it reads."""
         table = self._registry.get(name)
         if table.source is None:
             raise ContractError(f"table `{name}` without a source", expected="source=", mend="write its rows with store.write")
         source = self._registry.find(table.source)
-        pinned = self.tables.newest(source.table_name if source else table.source)
-        return Refresh(self.tables, table, pinned, _utc(as_of, "as_of"))
+        return table, source.table_name if source else table.source
 
 
 def _haystack(table: FeatureTable) -> str:

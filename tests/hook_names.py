@@ -62,7 +62,7 @@ ELSEWHERE = {
         [
             "delta.create.* of feature_store/store.py",
             "delta.create.* of feature_store/pii.py",
-            *(f"delta.commit.* of feature_store/{name}.py" for name in ("refresh", "source", "store", "training_set")),
+            *(f"delta.commit.* of feature_store/{name}.py" for name in ("incremental/update", "refresh", "source", "store", "training_set")),
             "delta.commit.feature_tables",
             "delta.commit.training_sets",
         ],

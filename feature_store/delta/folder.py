@@ -86,3 +86,33 @@ def empty_folders(place: str) -> Iterator[Path]:
     for folder in sorted((path for path in Path(place).rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)):
         if not any(folder.iterdir()):
             yield folder
+
+
+def _left(place: str, name: str, entry: dict[str, object]) -> LeftFile:
+    path = f"{place.rstrip('/')}/{name}"
+    return LeftFile(path, name, _kind(name), int(str(entry["size"])), _modified(entry))
+
+
+def _modified(entry: dict[str, object]) -> datetime:
+    """Object stores give an instant, folders give seconds."""
+    for key in ("LastModified", "last_modified", "updated", "mtime"):
+        value = entry.get(key)
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).astimezone(UTC)
+    return datetime.now(UTC)
+
+
+def _kind(name: str) -> str:
+    base = name.rsplit("/", 1)[-1]
+    if name.startswith(_LOG_FOLDER):
+        if base.endswith(".parquet"):
+            return CHECKPOINT
+        # Hadoop's own sums of four bytes, `.<name>.crc`, are no text.
+        return OTHER if base.startswith(".") else LOG
+    if not base.endswith(".parquet"):
+        return OTHER
+    return CHANGE if name.startswith("_change_data/") else DATA

@@ -143,6 +143,22 @@ class TableReader:
         log = self._log(name)
         return frozenset(meant for app, meant in apps.items() if log.transaction_version(app) is not None)
 
+    def identity(self, name: str) -> str:
+        """What tells the table from another one that took its name, from the log.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        return str(self._log(name).metadata().id)
+
+    def keeps_feed(self, name: str) -> bool:
+        """Whether the table's changes are recorded as a feed, from the log.
+
+        Raises:
+            TableNotFound: There is no such table.
+        """
+        return self._log(name).metadata().configuration.get("delta.enableChangeDataFeed") == "true"
+
     def schema(self, name: str) -> StructType:
         """The newest version's columns, from the log.
 

@@ -135,16 +135,24 @@ class Tables(TableReader):
         *,
         transaction: Transaction | None = None,
         details: Mapping[str, Any] | None = None,
+        gone: str | None = None,
+        between: tuple[str, int, int] | None = None,
     ) -> Commit:
         """Insert rows with new keys and update rows whose other columns differ; equal rows stay untouched.
 
         Keys compare null-safe. The frame must hold each key once. Columns of the table that the frame lacks stay as they are, null in new rows.
+
+        Args:
+            gone: Column of the frame, no column of the table, that is true for rows to delete.
+            between: A timestamp column among the keys, and the half-open range of microseconds in which it lies in every row of the frame:
+                other files are not looked at.
         """
+        statement = merge_statement(self.warehouse.qualified(name), frame.columns, keys, gone=gone, between=between)
 
         def write(token: str) -> None:
             once = {} if transaction is None else {_APP: transaction.app, _VERSION: str(transaction.version)}
             with self._session({_METADATA: token, **once}, alone=transaction is not None):
-                self.spark.sql(merge_statement(self.warehouse.qualified(name), frame.columns, keys), source=frame)
+                self.spark.sql(statement, source=frame)
 
         return self._commit(name, write, transaction, details)
 

@@ -6,7 +6,9 @@ from datetime import datetime
 
 from pyspark.sql import SparkSession
 
+from feature_store.incremental.plan import plan_refresh
 from feature_store.source import build_source
+from sparkml_ops import clock
 from sparkml_ops.config.root import Config
 from sparkml_ops.progress import track
 from sparkml_ops.records import Snapshot
@@ -41,8 +43,27 @@ def plan(work: Work, *, as_of: datetime | str | None = None) -> Plan:
     ]
     writes = [f"table {source.table_name(name)}" for name, source in sources.items() if source.builder]
     writes += [f"table {name}" for name in features]
-    notes = ["a table whose sources did not change is not written"]
+    notes = _refreshes(work, as_of)
     return make_plan(work, _task(work, as_of), reads=reads, writes=writes, notes=notes, as_of=as_of)
+
+
+def _refreshes(work: Work, as_of: datetime | str | None) -> list[str]:
+    """What the refresh of each feature table would do, as far as its source is there already."""
+    now = clock.resolve(as_of)
+    notes = []
+    for name, declaration in work.sections.features.items():
+        table = declaration.table(name, work.sections.sources)
+        source = work.sections.sources.get(declaration.source or "")
+        made = " (once its builder has run, its rows may be others)" if source is not None and source.builder is not None else ""
+        if table.source is not None:
+            notes.append(f"{plan_refresh(work.tables, table, _stored(work, table.source), now).text}{made}")
+    return notes
+
+
+def _stored(work: Work, source: str) -> str:
+    """Name of the table that holds a feature table's source."""
+    declared = work.sections.features.get(source)
+    return source if declared is None else declared.table(source, work.sections.sources).table_name
 
 
 def _task(work: Work, as_of: datetime | str | None) -> Task[tuple[Snapshot, ...]]:

@@ -127,7 +127,10 @@ def test_what_keeps_the_contract_is_planned(given: Given) -> None:
     """Columns beside the declared ones may be there."""
     given.stored(CONTRACT | {"more": "string"})
 
-    assert not VERBS["build-features --plan"](given.work).done
+    planned = VERBS["build-features --plan"](given.work)
+
+    assert not planned.done
+    assert planned.notes == ("customers: rebuild, events ? to 0: the table is not there yet",)
     assert VERBS["training-set --plan"](given.work).writes == ("table training_set_tiny_<hash>",)
 
 

@@ -1,0 +1,101 @@
+"""The touched part of a feature table: computed again from its source, and compared with what is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from feature_store.computation import Computation
+from feature_store.contract import check_once
+from feature_store.incremental.region import Bounds, Rows, Windows, within
+from feature_store.names import quote
+from feature_store.table import FeatureTable
+from feature_store.timeline import orderable
+
+__all__ = ["GONE", "Part", "difference"]
+
+#: Marks a stored row that is no longer made.
+GONE = "__gone"
+_BROADCAST = 300_000  # most parts that are sent to every task: some 30 MB
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some parts of a table.
+
+    Args:
+        now: The table as it shall be.
+        stored: The rows that it has.
+        region: How it is cut into parts.
+        touched: The parts.
+        parts: Their number.
+        bounds: Event times between which their rows lie.
+    """
+
+    now: Computation
+    stored: DataFrame
+    region: Rows | Windows
+    touched: DataFrame
+    parts: int
+    bounds: Bounds
+
+    def difference(self) -> DataFrame:
+        """What is to be merged, as `difference` says; lazy but for the check for doubled rows."""
+        return difference(self.now.table, self._made(), self._inside(self.stored))
+
+    def _made(self) -> DataFrame:
+        made = self.now.made(self._needed(self.now.rows(self.now.read())))
+        if not self.now.table.aggregates:
+            check_once(self.now.table, made, self.now.what)
+        return self._inside(made)
+
+    def _inside(self, frame: DataFrame) -> DataFrame:
+        near = frame.where(self.bounds.holds(self.now.table.event_time))
+        return self.region.inside(near, self.touched, small=self._small)
+
+    def _needed(self, rows: DataFrame) -> DataFrame:
+        """The source's rows from which the parts are computed."""
+        table, bounds = self.now.table, self.region.source_bounds(self.bounds)
+        near = rows.where(bounds.holds(table.event_time))
+        needed = self.region.inside(near, self.region.sources(self.touched), small=self._small)
+        if not (table.aggregates and table.row_id):
+            return needed
+        # Whether a row counts at an instant is said by its later versions, which may lie anywhere.
+        columns = [F.col(quote(name)) for name in table.row_id]
+        identified = reduce(Column.__and__, (column.isNotNull() for column in columns))
+        ids = needed.where(identified).select(*columns).distinct()
+        return within(rows, ids, columns, table.row_id, small=False).unionByName(needed.where(~identified))
+
+    @property
+    def _small(self) -> bool:
+        return self.parts <= _BROADCAST
+
+
+def difference(table: FeatureTable, made: DataFrame, stored: DataFrame) -> DataFrame:
+    """The stored rows that are no longer made, marked in `__gone`, and the made ones that are not stored as they are; lazy.
+
+    Args:
+        table: The feature table.
+        made: Rows as they shall be, each identity once.
+        stored: Rows as they are.
+    """
+
+    def keyed(frame: DataFrame, side: str) -> DataFrame:
+        keys = (F.col(quote(name)).alias(f"__{side}_{index}") for index, name in enumerate(table.merge_keys))
+        return frame.select(*keys, F.struct(*(F.col(quote(name)) for name in table.columns)).alias(f"__{side}"))
+
+    same = [F.col(f"__new_{index}") == F.col(f"__old_{index}") for index in range(len(table.merge_keys))]
+    new, old = F.col("__new"), F.col("__old")
+    kinds = {name: made.schema[name].dataType for name in table.columns}
+    equal: Column = reduce(
+        Column.__and__,
+        (orderable(new.getField(name), kind).eqNullSafe(orderable(old.getField(name), kind)) for name, kind in kinds.items()),
+        new.isNotNull() & old.isNotNull(),
+    )
+    either = [
+        (F.coalesce(new.getField(name), old.getField(name)) if name in table.merge_keys else new.getField(name)).alias(name) for name in table.columns
+    ]
+    return keyed(made, "new").join(keyed(stored, "old"), same, "full_outer").where(~equal).select(*either, new.isNull().alias(GONE))
