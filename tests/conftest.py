@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from sparkml_ops import session
+
+# A busy machine is slow, not wrong; and a run is the same each time.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
