@@ -59,7 +59,7 @@ class Change:
 def change_of(old: FeatureTable, new: FeatureTable) -> Change:
     """What a declaration changes in another of the same name and version.
 
-    Added features bring aggregates of their own and derived columns behind those that are there. A derived column that something else
+    Added features bring aggregates and derived columns of their own. A derived column that something else
     reads, and every other difference, is a change of meaning: it cannot be told that values stay what they were.
     """
     before, after = meaning_of(old.definition), meaning_of(new.definition)
@@ -94,7 +94,7 @@ def _only_adds_or_drops(old: FeatureTable, new: FeatureTable, common: Sequence[s
     if before is None or after is None or before.where != after.where:
         return False
     stay = [pair for pair in before.pairs if pair in after.pairs]
-    if [pair for pair in after.pairs if pair in stay] != stay or list(after.pairs[: len(stay)]) != stay:
+    if [pair for pair in after.pairs if pair in stay] != stay:
         return False
     differing = {name.lower() for name, _ in {*before.pairs, *after.pairs} - set(stay)}
     return not differing & {name.lower() for name in _read(old, new, stay, common)}

@@ -57,6 +57,7 @@ HOURS = fs.Feature("hours", "double")
     ("old", "new", "words"),
     [
         (PLAIN, plus(PLAIN, HOURS, ("hours", "delay / 60")), ["feature `hours` added"]),
+        (PLAIN, plus(PLAIN, HOURS, ("hours", "1D"), first=True), ["feature `hours` added"]),
         (plus(PLAIN, HOURS, ("hours", "delay / 60")), PLAIN, ["feature `hours` removed"]),
         (PLAIN, replace(PLAIN, features=PLAIN.features[::-1]), []),
         (WINDOWS, counted(("early", "delay < 0")), ["feature `count_2h` added"]),
@@ -77,13 +78,14 @@ def test_what_comes_and_goes_is_told_from_meaning(old: fs.FeatureTable, new: fs.
     [
         (PLAIN, replace(PLAIN, ttl="1d"), "ttl was null"),
         (PLAIN, replace(PLAIN, features=(PLAIN.features[0], fs.Feature("delay", "double", "h"))), "unit of delay"),
-        # Before the others it changes what they read; of a name that is read, wherever it stands.
+        # A new column of a name that something reads.
         (PLAIN, plus(PLAIN, HOURS, ("raw_delay", "0"), ("hours", "1D"), first=True), "transform was"),
         (PLAIN, plus(PLAIN, HOURS, ("hours", "1D"), ("MINUTES", "0")), "transform was"),
         (PLAIN, plus(PLAIN, HOURS, ("hours", "1D"), ("origin", "'x'")), "transform was"),
         (PLAIN, replace(PLAIN, transform=fs.Derived(PLAIN.transform.pairs)), "transform was"),  # type: ignore[union-attr]
         (PLAIN, replace(PLAIN, transform="a.builder"), "transform was"),
         (WINDOWS, counted(("delay", "0D")), "transform was"),
+        (WINDOWS, replace(WINDOWS, transform=fs.Derived({"late": "delay > 30"})), "transform was"),
         (WINDOWS, replace(WINDOWS, aggregates=(fs.Aggregate("mean", "delay", "2h"),)), "the aggregate of `delay_mean_2h` was"),
         (WINDOWS, replace(WINDOWS, slide="30m"), "slide was"),
     ],

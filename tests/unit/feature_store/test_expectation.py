@@ -117,7 +117,7 @@ class TestJudged:
         [
             ("rows", 0.25, {"rows": 100}, "pass"),
             ("rows", 0.24, {"rows": 100}, "fail"),
-            ("rows", 0.25, {"rows": 100, "bad": 1}, "pass"),
+            ("rows", 0.24, {"rows": 100, "bad": 1}, "pass"),
             ("mean", 0.5, {"mean": -6.0}, "pass"),
             ("mean", 0.5, {"mean": -6.1}, "fail"),
             ("mean", 0.5, {"mean": None}, "not judged"),
