@@ -72,6 +72,7 @@ ELSEWHERE = {
         "of drift and monitor",
     ),
     "delta.commit.retrainings": "of retrain",
+    "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.probe": "of doctor",
 }
 _WRITES = {"append", "add", "overwrite", "replace", "merge"}
