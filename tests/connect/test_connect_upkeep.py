@@ -16,7 +16,11 @@ def test_a_warehouse_is_kept_up_and_a_training_set_audited(spark: SparkSession, 
     """Files are merged and taken away but for those that the set pins; a copy of the label among its features is found."""
     store = fs.FeatureStore(spark, root=str(tmp_path))
     rows = spark.range(400).selectExpr(
-        "id", "timestamp_micros(1577836800000000 + id * 3600000000) as at", "cast(id % 2 as double) as label", "(id % 2) * 3 as copied"
+        "id",
+        "timestamp_micros(1577836800000000 + id * 3600000000) as at",
+        "cast(id % 2 as double) as label",
+        "(id % 2) * 3 as copied",
+        "id * 1.5D as spent",
     )
     split = fs.Split({"train": datetime(2021, 1, 1, tzinfo=UTC)}, {"evaluation": 0.3}, group=("id",))
     store.tables.overwrite("spine", rows.repartition(3))
