@@ -74,6 +74,8 @@ def test_every_row_is_decoded(tmp_path: Path) -> None:
     assert found("b.parquet", ONE) == (200, 0)
     assert found("b.parquet", ONE, "customer=17/")[1] > 0
     assert found("c.parquet", PAIR) == (3, 1)
+    pq.write_table(pa.table({"carrier": ["AA", "UA", "UA"]}), tmp_path / "d.parquet")
+    assert [found("d.parquet", PAIR, folder) for folder in ("origin=EWR/", "origin=JFK/", "")] == [(3, 2), (3, 0), (3, 0)]
     assert found("c.parquet", Sought(((("carrier",),), (("origin",),)), ("EWR",))) == (3, 2)
 
 
