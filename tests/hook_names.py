@@ -71,6 +71,7 @@ ELSEWHERE = {
         ["delta.commit.drift_metrics", "delta.commit.profile_state", "delta.commit.performance_metrics", "storage.publish.calibration"],
         "of drift and monitor",
     ),
+    "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.retrainings": "of retrain",
     "delta.commit.probe": "of doctor",
 }
