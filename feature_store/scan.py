@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import deltalake
 import pyarrow as pa
@@ -135,7 +136,8 @@ def _matches(action: Mapping[str, Any], where: Mapping[str, str] | None) -> bool
 
 
 def _file(root: str, action: Mapping[str, Any], partitions: list[str], *, row_groups: bool) -> ScanFile:
-    path = str(action["path"])
+    # The log escapes its paths as addresses are; the names of partitions are escaped before, and stay so.
+    path = unquote(str(action["path"]))
     if "://" not in path and not path.startswith("/"):
         path = f"{root.removeprefix('file://').rstrip('/')}/{path}"
     groups: tuple[int, ...] = ()

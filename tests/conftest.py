@@ -22,7 +22,13 @@ settings.load_profile("suite")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The session of this test process."""
     folder = tmp_path_factory.mktemp("spark")
-    settings = {"spark.sql.warehouse.dir": str(folder / "warehouse"), "spark.local.dir": str(folder / "local")}
+    settings = {
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.local.dir": str(folder / "local"),
+        # Of tiny tables most of the time would go into compiling each plan; e2e, doors and faults run as users do.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
+    }
     built = session.build(session.SparkSection(master="local[2]", driver_memory="1g", conf=settings))
     yield built
     built.stop()

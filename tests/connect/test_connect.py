@@ -7,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from ended import run
 from pyspark import SparkContext
@@ -15,9 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tiny_project import AS_OF, ROWS, WINDOW, Place
 
-import feature_store as fs
 from feature_store.delta import Tables
-from feature_store.incremental import plan, update
 from feature_store.names import Warehouse
 from feature_store.testing import assert_pit_equal, generators, window_oracle
 from feature_store.windows import Aggregate, windows_at
@@ -102,30 +99,6 @@ def test_a_trailing_window_is_what_the_oracle_says(spark: SparkSession) -> None:
     )
 
     assert_pit_equal(found, window_oracle(events, aggregates, spine=spine, **names))
-
-
-def test_a_refresh_follows_the_change_feed(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what a late row touches is merged, and a stream of the same source finds nothing left to do."""
-    monkeypatch.setattr(update, "MOST", float("inf"))
-    monkeypatch.setattr(plan, "SMALL", 0)
-    store = fs.FeatureStore(spark, root=str(tmp_path))
-    events, late = generators.event_rows(1, 40, nulls=0.0), generators.event_rows(2, 1, nulls=0.0)
-    feed = {"spark.databricks.delta.properties.defaults.enableChangeDataFeed": "true"}
-    store.tables.overwrite("events", generators.to_spark(spark, events, generators.EVENTS), settings=feed)
-    aggregates, features = (Aggregate("sum", "items", "36h"),), (fs.Feature("items_sum_36h", "bigint"),)
-    names = {"event_time": "happened", "known_time": "known", "slide": "6h"}
-    store.register(fs.FeatureTable("sums", ("customer", "shop"), features=features, aggregates=aggregates, source="events", **names))
-    store.refresh("sums")
-    store.tables.append("events", generators.to_spark(spark, late, generators.EVENTS, partitions=1))
-
-    planned = store.plan_refresh("sums")
-    store.refresh("sums")
-    store.stream("sums", checkpoint=str(tmp_path / "checkpoint")).awaitTermination()
-
-    assert (planned.kind, planned.changed_rows) == ("incremental", 1)
-    assert store.tables.newest("sums").version == 1
-    whole = pd.concat([events, late], ignore_index=True)
-    assert_pit_equal(store.read("sums"), window_oracle(whole, aggregates, keys=("customer", "shop"), **names))
 
 
 def test_a_window_is_scored_and_its_drift_measured(place: Place, spark: SparkSession, tmp_path: Path) -> None:
