@@ -73,10 +73,7 @@ ELSEWHERE = {
         "of drift and monitor",
     ),
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
-<<<<<<< HEAD
     "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/spark/feature_store/test_quality_kills.py",
-=======
->>>>>>> refresh
     "delta.commit.retrainings": "of retrain",
     **dict.fromkeys(
         ["delta.commit.erasures", "erasure.purge", "erasure.vacuum", "erasure.shorten", "erasure.properties"],

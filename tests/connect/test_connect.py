@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tiny_project import AS_OF, ROWS, WINDOW, Place
 
+from feature_store import FeatureStore
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.testing import assert_pit_equal, generators, window_oracle
@@ -54,7 +55,7 @@ def test_what_the_server_writes_every_reader_of_the_log_knows(spark: SparkSessio
 
 def test_a_client_forgets_an_entity(spark: SparkSession, tmp_path: Path) -> None:
     """MERGE, VACUUM by inventory, the search of the files and the shortened log need no JVM beside the session."""
-    store = fs.FeatureStore(spark, root=str(tmp_path))
+    store = FeatureStore(spark, root=str(tmp_path))
     rows = spark.createDataFrame([("C-0017x", 1), ("B", 2)], "customer string, n int")
     store.tables.overwrite("visits", rows.coalesce(1), partition_by=("customer",))
     report = store.forget({"customer": "C-0017x"}, include_sources=True)
