@@ -50,7 +50,7 @@ CORRECTED = fs.FeatureTable(
     FEATURES,
     source="events",
     aggregates=AGGREGATES,
-    slide="5h",
+    slide="4h",
     known_time="known",
     row_id="row",
     closed="left",
