@@ -71,7 +71,8 @@ def _main() -> None:
 def _write(request: dict[str, Any]) -> int:
     os.environ[hooks.VARIABLE] = json.dumps(request.get("hooking") or {})
     try:
-        spark = attach()
+        # Settings of a write are the session's, and one lock keeps the writers of a process apart: each process needs its own.
+        spark = attach().newSession()
         rows = [(origin, hour(at), delay) for origin, at, delay in request["rows"]]
         store = fs.FeatureStore(spark, root=request["root"])
         store.write(request["table"], spark.createDataFrame(rows, SCHEMA))

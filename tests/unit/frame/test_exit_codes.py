@@ -29,6 +29,7 @@ PACKAGES = [Path(__file__).resolve().parents[3] / name for name in ("feature_sto
 CODES: dict[type[OpsError], int] = {
     ConfigurationError: 2,
     ContractError: 2,
+    ErasedError: 2,
     TableNotFound: 2,
     GateRefused: 3,
     ConflictError: 4,
