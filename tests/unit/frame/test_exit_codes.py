@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from tiny_project import Place
 from typer.testing import CliRunner, Result
 
-from feature_store.errors import ConflictError, ContractError, OpsError, TableNotFound
+from feature_store.errors import ConflictError, ContractError, ErasedError, OpsError, TableNotFound
 from sparkml_ops.cli.app import app
 from sparkml_ops.cli.options import Common, command, refusing
 from sparkml_ops.errors import ConfigurationError, GateRefused, RetryableError
