@@ -15,7 +15,7 @@ from feature_store.errors import ContractError
 from feature_store.joins.buckets import Buckets
 from feature_store.joins.plan import BUCKETS, INTERVAL, JoinPlan, choose
 from feature_store.joins.running import join_running
-from feature_store.joins.source import check, groups, resolve
+from feature_store.joins.source import Source, check, groups, resolve
 from feature_store.joins.statistics import JoinStatistics, measure_entity
 from feature_store.joins.validity import join_validity
 from feature_store.lookup import Lookup
@@ -60,8 +60,7 @@ def point_in_time_join(
         ContractError: Before any job: a clash of names, missing columns, differing key types, a time that is no
             `timestamp`, a default of another type, or a registered name without a frame.
     """
-    sources = resolve(lookups, tables or {}, audit=audit)
-    check(spine, sources, spine_time)
+    sources = _checked(spine, lookups, spine_time, tables, audit=audit)
     state = spine.select(F.struct(*(F.col(quote(name)) for name in spine.columns)).alias("spine"))
     for names, group in groups(sources):
         known = statistics.entities.get(names) if statistics else None
@@ -91,8 +90,7 @@ def explain_join(
     Raises:
         ContractError: As the join.
     """
-    sources = resolve(lookups, tables or {}, audit=audit)
-    check(spine, sources, spine_time)
+    sources = _checked(spine, lookups, spine_time, tables, audit=audit)
     known = statistics.entities if statistics else {}
     return JoinPlan(tuple(choose(names, group, known.get(names)) for names, group in groups(sources)))
 
@@ -121,6 +119,13 @@ def join_statistics(
     """
     if task_rows < 1:
         raise ContractError(f"task_rows={task_rows}", expected="1 or more", mend="leave it out")
-    sources = resolve(lookups, tables or {})
-    check(spine, sources, spine_time)
+    sources = _checked(spine, lookups, spine_time, tables)
     return JoinStatistics({names: measure_entity(spine, group, names, spine_time, task_rows) for names, group in groups(sources)})
+
+
+def _checked(
+    spine: DataFrame, lookups: Sequence[Lookup], spine_time: str, tables: Mapping[str, DataFrame] | None, *, audit: bool = False
+) -> tuple[Source, ...]:
+    sources = resolve(lookups, tables or {}, audit=audit)
+    check(spine, sources, spine_time)
+    return sources

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from feature_store.computation import Computation, epoch_micros
 from feature_store.contract import check_schema
-from feature_store.delta import Commit, Tables, Transaction
+from feature_store.delta import Commit, Transaction
 from feature_store.delta.changes import LastWrite, is_lost, last_write
 from feature_store.errors import ConflictError, ContractError
 from feature_store.incremental.part import GONE, difference
@@ -23,7 +23,6 @@ from feature_store.names import quote
 from feature_store.pii import without_statistics
 from feature_store.quality.checked import QUALITY, Checked, checked
 from feature_store.records import Snapshot
-from feature_store.table import FeatureTable
 from feature_store.transform import Derived
 
 __all__ = ["Refresh"]
@@ -37,20 +36,14 @@ class Refresh:
     """A refresh of one table from one pinned version of its source.
 
     Args:
-        tables: Where both lie.
-        table: The declared table; it has a source.
-        source: The source's pinned version.
-        as_of: Rows that became known later are left out.
+        now: The table as it shall be.
     """
 
-    tables: Tables
-    table: FeatureTable
-    source: Snapshot
-    as_of: datetime
+    now: Computation
 
     def plan(self) -> RefreshPlan:
         """What `run` would do, without a Spark job."""
-        return decide(self.tables, self.table, self.source, self.as_of, written(self.tables, self.table))
+        return decide(self.now.tables, self.now.table, self.now.source, self.now.as_of, written(self.now.tables, self.now.table))
 
     def run(self, *, force: bool = False) -> Snapshot:
         """Bring the table up to its source in one commit, unless its rows would be the same.
@@ -68,7 +61,7 @@ class Refresh:
             if found is not None:
                 return found
             # Somebody else was first, perhaps with a newer version of the source.
-            refresh = replace(self, source=self.tables.newest(self.source.table))
+            refresh = Refresh(replace(self.now, source=self.now.tables.newest(self.now.source.table)))
         raise ConflictError(f"{_ATTEMPTS} other writes to `{self._name}` during its refresh", mend="run the refresh again")
 
     def backfill(self, start: datetime, end: datetime) -> Snapshot:
@@ -78,37 +71,35 @@ class Refresh:
         used, _ = self._known_bounds()
         details = {"kind": "backfill", **self._inputs, "used_until": used, "range": [_text(start), _text(end)]}
         unit = f"backfill {_text(start)} {_text(end)}"
-        frame = self._computation.frame().where(self._between(start, end))
-        if not self.tables.exists(self._name):
+        frame = self.now.frame().where(self._between(start, end))
+        if not self.now.tables.exists(self._name):
             return self._overwrite(self._judged(frame, unit, whole=False), details, None).snapshot
-        if {key: value for key, value in self.tables.details(self._name).details.items() if key != QUALITY} == details:
-            return self.tables.newest(self._name)
-        without_statistics(self.tables, self.table, frame.schema)
-        base = self.tables.newest(self._name).version
-        stored = self.tables.read(self._name, base)
-        check_schema(self.table, stored, f"the stored rows of `{self._name}`")
+        if {key: value for key, value in self.now.tables.details(self._name).details.items() if key != QUALITY} == details:
+            return self.now.tables.newest(self._name)
+        without_statistics(self.now.tables, self.now.table, frame.schema)
+        base = self.now.tables.newest(self._name).version
+        stored = self.now.tables.read(self._name, base)
+        check_schema(self.now.table, stored, f"the stored rows of `{self._name}`")
         fresh = self._judged(frame, unit, whole=False, beside=stored.where(~self._between(start, end)))
-        differing = difference(self.table, fresh.rows, stored.where(self._between(start, end)))
-        bounds = (self.table.event_time, epoch_micros(start), epoch_micros(end))
+        differing = difference(self.now.table, fresh.rows, stored.where(self._between(start, end)))
+        bounds = (self.now.table.event_time, epoch_micros(start), epoch_micros(end))
         # Rows that were kept apart count by their own transaction, of which a commit has one.
         once = fresh.transaction or self._transaction(base)
         written_as = {**details, **fresh.details}
-        commit = self.tables.merge(self._name, differing, self.table.merge_keys, details=written_as, transaction=once, gone=GONE, between=bounds)
+        commit = self.now.tables.merge(
+            self._name, differing, self.now.table.merge_keys, details=written_as, transaction=once, gone=GONE, between=bounds
+        )
         if not commit.fresh:
             raise ConflictError(f"another write to `{self._name}` during its backfill", mend="run the backfill again")
         return commit.snapshot
 
     @property
     def _name(self) -> str:
-        return self.table.table_name
-
-    @property
-    def _computation(self) -> Computation:
-        return Computation(self.tables, self.table, self.source, self.as_of)
+        return self.now.table.table_name
 
     @cached_property
     def _inputs(self) -> dict[str, Any]:
-        return inputs_of(self.tables, self.table, self.source)
+        return inputs_of(self.now.tables, self.now.table, self.now.source)
 
     def _transaction(self, base: int) -> Transaction:
         """Of the writers that start from one version of the table one lands."""
@@ -116,8 +107,8 @@ class Refresh:
 
     def _attempt(self, *, force: bool) -> Snapshot | None:
         """The table's version that holds the refresh; None where another writer was first."""
-        last = written(self.tables, self.table)
-        plan = decide(self.tables, self.table, self.source, self.as_of, last)
+        last = written(self.now.tables, self.now.table)
+        plan = decide(self.now.tables, self.now.table, self.now.source, self.now.as_of, last)
         if plan.kind == "nothing" and not force:
             assert last is not None
             return Snapshot(self._name, last.version)
@@ -127,7 +118,7 @@ class Refresh:
                 return self._standing(commit, last)
             commit = self._rebuild(last, force=force)
         except Exception:
-            if last is not None and self.tables.newest(self._name).version > last.version:
+            if last is not None and self.now.tables.newest(self._name).version > last.version:
                 return None
             raise
         return commit.snapshot if commit.fresh or last is None or commit.snapshot.version == last.version else None
@@ -137,17 +128,17 @@ class Refresh:
         assert last is not None
         if not commit.fresh:
             return commit.snapshot if commit.snapshot.version == last.version else None
-        met = commit.snapshot.version == last.version + 1 or not last_write(self.tables, self._name).stranger
+        met = commit.snapshot.version == last.version + 1 or not last_write(self.now.tables, self._name).stranger
         return commit.snapshot if met else None
 
     def _update(self, last: LastWrite) -> Commit | None:
         """The incremental refresh; None where the table is to be rebuilt after all."""
-        zoned = isinstance(self.table.transform, Derived) or any(item.where is not None for item in self.table.aggregates)
+        zoned = isinstance(self.now.table.transform, Derived) or any(item.where is not None for item in self.now.table.aggregates)
         # `hour(at)` is another one in another zone.
         if zoned and last.details.get("zone", self._zone) != self._zone:
             return None
         try:
-            update = Update(self._computation, last.details, last.version)
+            update = Update(self.now, last.details, last.version)
             return update.run({**self._inputs, "zone": self._zone}, self._transaction(last.version))
         except Exception as error:
             if is_lost(error):
@@ -160,39 +151,39 @@ class Refresh:
         used, newest = self._known_bounds()
         inputs = {**self._inputs, "used_until": used}
         if recorded and not force and same_inputs(recorded, inputs):
-            return Commit(self.tables.newest(self._name), recorded, fresh=False)
-        details = {"kind": "refresh", **inputs, "complete": used == newest, "as_of": _text(self.as_of), "zone": self._zone}
+            return Commit(self.now.tables.newest(self._name), recorded, fresh=False)
+        details = {"kind": "refresh", **inputs, "complete": used == newest, "as_of": _text(self.now.as_of), "zone": self._zone}
         transaction = None if last is None else self._transaction(last.version)
-        return self._overwrite(self._judged(self._computation.frame(), "refresh", whole=True), details, transaction)
+        return self._overwrite(self._judged(self.now.frame(), "refresh", whole=True), details, transaction)
 
     def _judged(self, frame: DataFrame, unit: str, *, whole: bool, beside: DataFrame | None = None) -> Checked:
         """The rows that may land, by the table's expectations."""
-        what = f"the rows of `{self.table.name}`"
-        return checked(self.tables, self.table, frame, what=what, as_of=self.as_of, unit=unit, whole=whole, beside=beside)
+        what = f"the rows of `{self.now.table.name}`"
+        return checked(self.now.tables, self.now.table, frame, what=what, as_of=self.now.as_of, unit=unit, whole=whole, beside=beside)
 
     def _overwrite(self, made: Checked, details: Mapping[str, Any], transaction: Transaction | None) -> Commit:
-        without_statistics(self.tables, self.table, made.rows.schema)
+        without_statistics(self.now.tables, self.now.table, made.rows.schema)
         written_as = {**details, **made.details}
-        return self.tables.overwrite(self._name, made.rows, transaction=made.transaction or transaction, details=written_as)
+        return self.now.tables.overwrite(self._name, made.rows, transaction=made.transaction or transaction, details=written_as)
 
     @property
     def _zone(self) -> str:
-        return str(self.tables.spark.conf.get(_ZONE))
+        return str(self.now.tables.spark.conf.get(_ZONE))
 
     def _known_bounds(self) -> tuple[int | None, int | None]:
         """The last known time by `as_of` and the last of all, in microseconds: they tell whether a later `as_of` sees more."""
-        made = self._computation
+        made = self.now
         source = made.read()
         timed = source if made.has_times(source) else made.transformed(source)
         if not made.has_times(timed):
-            return epoch_micros(self.as_of), None
+            return epoch_micros(self.now.as_of), None
         known = made.known()
-        found = timed.agg(F.max(F.when(known <= epoch_micros(self.as_of), known)).alias("used"), F.max(known).alias("last")).first()
+        found = timed.agg(F.max(F.when(known <= epoch_micros(self.now.as_of), known)).alias("used"), F.max(known).alias("last")).first()
         assert found is not None
         return found["used"], found["last"]
 
     def _between(self, start: datetime, end: datetime) -> Column:
-        event = F.unix_micros(F.col(quote(self.table.event_time)))
+        event = F.unix_micros(F.col(quote(self.now.table.event_time)))
         return (event >= epoch_micros(start)) & (event < epoch_micros(end))
 
 

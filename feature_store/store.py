@@ -6,16 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
-from pyspark.sql.types import StructField, StructType
 
 from feature_store.assembly import Assembly
+from feature_store.computation import Computation
 from feature_store.consumers import Consumers
-from feature_store.contract import check_once, check_rows, check_schema, check_types
 from feature_store.delta import Tables
-from feature_store.difference import unlike
-from feature_store.erasure import ErasureReport, without_forgotten
+from feature_store.erasure import ErasureReport
 from feature_store.erasure.entity import Entity
 from feature_store.erasure.erase import Erasure
 from feature_store.errors import ContractError
@@ -28,11 +25,10 @@ from feature_store.leakage_audit import Limits
 from feature_store.lineage import Graph, Lineage, known_graph
 from feature_store.lookup import Lookup
 from feature_store.maintenance import Maintenance, Policy, TableUpkeep
-from feature_store.names import Warehouse, quote
-from feature_store.pii import without_statistics
+from feature_store.names import Warehouse
 from feature_store.point_in_time import JoinPlan
 from feature_store.quality import QualityReport
-from feature_store.quality.checked import checked, last_report
+from feature_store.quality.checked import last_report
 from feature_store.quality.quarantine import Quarantine
 from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.refresh import Refresh
@@ -43,6 +39,7 @@ from feature_store.table import FeatureTable
 from feature_store.training_set import TrainingSets
 from feature_store.usage import users_of
 from feature_store.versions import Versions
+from feature_store.writing import write
 
 __all__ = ["FeatureStore"]
 
@@ -97,28 +94,7 @@ class FeatureStore:
             ContractError: Columns, types, nulls, times or duplicates that break the table's contract, or an expectation that says
                 `fail`; nothing was written.
         """
-        table = self._registry.get(name)
-        what = f"the rows for `{name}`"
-        check_schema(table, frame, what)
-        frame = without_forgotten(self.tables, frame.select(*(F.col(quote(column)) for column in table.columns)))
-        check_rows(table, frame, what)
-        check_once(table, frame, what)
-        stored = self._stored(table, frame, what)
-        kept = checked(self.tables, table, frame, what=what, as_of=_utc(as_of, "as_of"), unit="write", whole=False, beside=stored)
-        details = {"kind": "write", "definition": table.definition_hash, **kept.details}
-        without_statistics(self.tables, table, frame.schema)
-        if stored is None:
-            # A merge into the empty table, not an append: two first writers of the same rows must not both add them.
-            self.tables.ensure(table.table_name, StructType([StructField(item.name, item.dataType) for item in frame.schema.fields]))
-            fresh = kept.rows
-        else:
-            fresh = unlike(kept.rows, stored, table.merge_keys)
-            if fresh.isEmpty():
-                if kept.transaction is None:
-                    return self.tables.newest(table.table_name)
-                # Nothing but the rows that were kept apart is new: they count by a commit without rows.
-                return self.tables.append(table.table_name, fresh.limit(0), transaction=kept.transaction, details=details).snapshot
-        return self.tables.merge(table.table_name, fresh, table.merge_keys, transaction=kept.transaction, details=details).snapshot
+        return write(self.tables, self._registry.get(name), frame, _utc(as_of, "as_of"))
 
     def quality(self, name: str) -> QualityReport | None:
         """What the last judged write of a table found, from the table's log alone; None where nothing was judged.
@@ -409,18 +385,6 @@ class FeatureStore:
         words = text.lower().split()
         return tuple(table for table in self._registry.all() if all(word in _haystack(table) for word in words))
 
-    def _stored(self, table: FeatureTable, frame: DataFrame, what: str) -> DataFrame | None:
-        """The rows that are there; None without a table."""
-        if not self.tables.exists(table.table_name):
-            return None
-        stored = self.tables.read(table.table_name)
-        types = {item.name: item.dataType.simpleString() for item in stored.schema.fields if item.name in table.columns}
-        check_types(types, frame.schema, what)
-        if len(types) == len(table.columns):
-            return stored
-        self.tables.widen(table.table_name, {item.name: item.dataType.simpleString() for item in frame.schema.fields})
-        return self.tables.read(table.table_name)
-
     def graph(self) -> Graph:
         """Everything that the warehouse knows of, and what each was made from."""
         return known_graph(self._registry.all(), self._training_sets.defined(), self.consumers.all())
@@ -439,7 +403,7 @@ class FeatureStore:
 
     def _refresh(self, name: str, as_of: datetime | None) -> Refresh:
         table, source = self._sourced(name)
-        return Refresh(self.tables, table, self.tables.newest(source), _utc(as_of, "as_of"))
+        return Refresh(Computation(self.tables, table, self.tables.newest(source), _utc(as_of, "as_of")))
 
     def _sourced(self, name: str) -> tuple[FeatureTable, str]:
         """A registered table, and the name of the table that it reads."""

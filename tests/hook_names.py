@@ -60,9 +60,9 @@ ELSEWHERE = {
     ),
     **dict.fromkeys(
         [
-            "delta.create.* of feature_store/store.py",
+            "delta.create.* of feature_store/writing.py",
             "delta.create.* of feature_store/pii.py",
-            *(f"delta.commit.* of feature_store/{name}.py" for name in ("incremental/update", "refresh", "source", "store", "training_set")),
+            *(f"delta.commit.* of feature_store/{name}.py" for name in ("incremental/update", "refresh", "source", "training_set", "writing")),
             "delta.commit.feature_tables",
             "delta.commit.training_sets",
         ],

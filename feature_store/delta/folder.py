@@ -1,4 +1,4 @@
-"""All files of a table that are left in its folder, live or not, and all tables of a warehouse."""
+"""All files of a table that are left in its folder, live or not."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
+from feature_store.computation import Computation
 from feature_store.delta import Tables
 from feature_store.delta.changes import FEED, VERSION, feed_stream
 from feature_store.errors import ContractError
@@ -47,7 +48,7 @@ def stream(tables: Tables, table: FeatureTable, source: str, *, checkpoint: str,
     plan = decide(tables, table, newest, now, written(tables, table))
     if plan.kind == "rebuild":
         # No feed leads from what is stored to what shall be; from here on it does.
-        Refresh(tables, table, newest, now).run()
+        Refresh(Computation(tables, table, newest, now)).run()
     first = newest.version if plan.kind == "rebuild" or plan.since is None else min(plan.since + 1, newest.version)
     writer = feed_stream(tables, source, first).writeStream.foreachBatch(_refreshing(tables.warehouse, table, source))
     return (
@@ -68,6 +69,6 @@ def _refreshing(warehouse: Warehouse, table: FeatureTable, source: str) -> Calla
         last = written(tables, table)
         done = last.details.get("sources", {}).get(source) if last is not None and last.details.get("kind") == "refresh" else None
         if done is None or done < found["version"]:
-            Refresh(tables, table, Snapshot(source, int(found["version"])), datetime.now(UTC)).run()
+            Refresh(Computation(tables, table, Snapshot(source, int(found["version"])), datetime.now(UTC))).run()
 
     return refresh

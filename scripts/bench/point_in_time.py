@@ -10,11 +10,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import peers
+from contest import drain, same_rows
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from rounds import Cost, heading, measure
@@ -167,25 +167,6 @@ def as_of_tempo(spine: DataFrame, table: DataFrame) -> DataFrame:
 
     joined = TSDF(spine, "ts", ["key"]).asofJoin(TSDF(table, "ts", ["key"]), right_prefix="r").df
     return DataFrame.drop(joined, "r_ts").withColumnsRenamed({name: name.removeprefix("r_") for name in joined.columns})
-
-
-def same_rows(contestants: dict[str, Callable[[], DataFrame]]) -> None:
-    """Contestants of one case give the same rows: a faster wrong answer is no contestant."""
-    found: dict[str, dict[str, tuple[Any, ...]]] = {}
-    for name, call in contestants.items():
-        frame = call()
-        values = [F.hash(F.col(column)).cast("long") for column in sorted(frame.columns)]
-        digest = reduce(Column.__add__, (value * F.lit(31 + index) for index, value in enumerate(values)))
-        case = name.rpartition(", ")[2]
-        found.setdefault(case, {})[name] = tuple(frame.agg(F.count("*"), F.sum(digest)).first() or ())
-    for case, digests in found.items():
-        if len(set(digests.values())) != 1:
-            raise SystemExit(f"contestants differ on {case}: {digests}")
-
-
-def drain(call: Callable[[], DataFrame]) -> None:
-    """Compute all rows and keep none."""
-    call().write.format("noop").mode("overwrite").save()
 
 
 if __name__ == "__main__":

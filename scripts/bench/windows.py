@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from contest import drain, same_rows
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from rounds import heading, measure
 
@@ -161,25 +161,6 @@ def range_between(spine: DataFrame, events: DataFrame, lengths: tuple[str, ...])
     return (
         together.withColumns(made).where("event = 0").select("key", "ts", *(f"{name}_{length}" for length in lengths for name in ("v_sum", "count")))
     )
-
-
-def same_rows(contestants: dict[str, Callable[[], DataFrame]]) -> None:
-    """Contestants of one case give the same rows: a faster wrong answer is no contestant."""
-    found: dict[str, dict[str, tuple[Any, ...]]] = {}
-    for name, call in contestants.items():
-        frame = call()
-        values = [F.hash(F.col(column)).cast("long") for column in sorted(frame.columns)]
-        digest = reduce(Column.__add__, (value * F.lit(31 + index) for index, value in enumerate(values)))
-        case = name.rpartition(", ")[2]
-        found.setdefault(case, {})[name] = tuple(frame.agg(F.count("*"), F.sum(digest)).first() or ())
-    for case, digests in found.items():
-        if len(set(digests.values())) != 1:
-            raise SystemExit(f"contestants differ on {case}: {digests}")
-
-
-def drain(call: Callable[[], DataFrame]) -> None:
-    """Compute all rows and keep none."""
-    call().write.format("noop").mode("overwrite").save()
 
 
 if __name__ == "__main__":

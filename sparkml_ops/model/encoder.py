@@ -14,21 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store.column_type import arrow_type
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
 
 __all__ = ["Columns", "Encoded", "Encoder", "numbers", "texts"]
 
-_ARROW = {
-    "tinyint": pa.int8(),
-    "smallint": pa.int16(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "string": pa.string(),
-}
+_ARROW = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string")}
 Columns: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
 
 

@@ -15,23 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store.column_type import arrow_type
 from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring.reason import Reason, RowReasons
 from sparkml_ops.scoring.signature import Field
 
 __all__ = ["ARROW_TYPES", "from_arrow", "from_pandas", "to_pandas"]
 
-ARROW_TYPES = {
-    "tinyint": pa.int8(),
-    "smallint": pa.int16(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "string": pa.string(),
-    "timestamp": pa.timestamp("us", "UTC"),
-}
+ARROW_TYPES = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string", "timestamp")}
 
 _EXACT = {"float": 2**24, "double": 2**53}
 
