@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sparkml_ops.window import instant
 
-__all__ = ["resolve", "spoken", "wall"]
+__all__ = ["is_stale", "resolve", "spoken", "wall"]
 
 
 def wall() -> datetime:
@@ -17,6 +17,19 @@ def wall() -> datetime:
 def resolve(as_of: datetime | str | None) -> datetime:
     """The instant as of which a verb works: the given one, or now."""
     return wall() if as_of is None else instant(as_of)
+
+
+def is_stale(age: float | None, freshness: float | None) -> bool:
+    """Whether something is older than promised, or not there at all.
+
+    Args:
+        age: Seconds; None: there is nothing.
+        freshness: Most seconds that were promised; None: there is no promise.
+
+    >>> is_stale(None, 60.0), is_stale(61.0, 60.0), is_stale(None, None)
+    (True, True, False)
+    """
+    return freshness is not None and (age is None or age > freshness)
 
 
 def spoken(seconds: float) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from feature_store.lineage import Graph
 from sparkml_ops.catalog.distribution import Distribution
+from sparkml_ops.clock import is_stale
+from sparkml_ops.page import Drawn
 
 __all__ = ["Catalog", "FeatureEntry", "TableEntry", "Users"]
 
@@ -53,6 +54,7 @@ class TableEntry:
         age: Seconds from there to the clock; 0 where it lies ahead.
         freshness: The promise: most seconds that it may be old; None: there is none.
         users: What was made from it, by kind.
+        deprecated: Day from which lookups should take its features elsewhere, ISO 8601; None: it stays.
     """
 
     name: str
@@ -71,11 +73,12 @@ class TableEntry:
     freshness: float | None
     features: tuple[FeatureEntry, ...]
     users: Users
+    deprecated: str | None = None
 
     @property
     def stale(self) -> bool:
         """Older than promised, or not there at all."""
-        return self.freshness is not None and (self.age is None or self.age > self.freshness)
+        return is_stale(self.age, self.freshness)
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -83,7 +86,7 @@ class TableEntry:
 
 
 @dataclass(frozen=True)
-class Catalog:
+class Catalog(Drawn):
     """The feature tables of a project's warehouse.
 
     Args:
@@ -106,10 +109,3 @@ class Catalog:
         from sparkml_ops.catalog.page import render
 
         return render(self)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the page to a file and return where."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.html(), encoding="utf-8")
-        return target

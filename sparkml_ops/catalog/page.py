@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from sparkml_ops.catalog.entry import Catalog, TableEntry
 from sparkml_ops.catalog.picture import HEIGHT, WIDTH, columns_of, map_of
 from sparkml_ops.catalog.template import PAGE
 from sparkml_ops.clock import spoken
+from sparkml_ops.page import template
 
 __all__ = ["render"]
 
@@ -36,19 +37,18 @@ def render(catalog: Catalog) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "age": _age,
-        "breakable": _breakable,
-        "columns": columns_of,
-        "newest": _newest,
-        "oneline": lambda text: Markup(" ".join(text.split())),  # noqa: S704 - what a macro of ours has escaped
-        "px": _px,
-        "share": _share,
-        "spoken": spoken,
-        "whole": lambda number: "–" if number is None else f"{number:,}",
-    }
-    return environment.from_string(PAGE)
+    return template(
+        PAGE,
+        age=_age,
+        breakable=_breakable,
+        columns=columns_of,
+        newest=_newest,
+        oneline=lambda text: Markup(" ".join(text.split())),  # noqa: S704 - what a macro of ours has escaped
+        px=_px,
+        share=_share,
+        spoken=spoken,
+        whole=lambda number: "–" if number is None else f"{number:,}",
+    )
 
 
 def _tiles(catalog: Catalog) -> list[tuple[str, str]]:

@@ -105,6 +105,9 @@ _TABLE = """
 {% if table.meaning %}<p>{{ table.meaning }}</p>{% endif %}
 <dl>
 <dt>owner</dt><dd>{{ table.owner or 'nobody' }}</dd>
+{% if table.deprecated %}
+<dt>deprecated</dt><dd data-what="deprecated">from {{ table.deprecated }} on: look its features up elsewhere</dd>
+{% endif %}
 <dt>entity</dt><dd>{{ table.keys|join(', ') }}</dd>
 <dt>made</dt><dd>{{ table.made }}</dd>
 <dt>event time</dt><dd>{{ table.event_time }}; known {{ table.known }}{% if table.ttl %}; a lookup takes no value older than {{ table.ttl }}{% endif %}</dd>

@@ -139,7 +139,7 @@ def _cells(table: TableEntry) -> tuple[str, ...]:
         newest,
         age,
         promise,
-        "STALE" if table.stale else "",
+        " ".join(filter(None, ("STALE" if table.stale else "", f"deprecated {table.deprecated}" if table.deprecated else ""))),
         _used(table.users),
     )
 

@@ -6,11 +6,12 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from sparkml_ops.drift.picture import HEIGHT, WIDTH, bars_of, curves_of
 from sparkml_ops.drift.report import ColumnDrift, DriftReport
 from sparkml_ops.drift.template import PAGE
+from sparkml_ops.page import template
 
 __all__ = ["render"]
 
@@ -47,9 +48,7 @@ def render(report: DriftReport) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"share": _share, "short": _short, "whole": "{:,}".format}
-    return environment.from_string(PAGE)
+    return template(PAGE, share=_share, short=_short, whole="{:,}".format)
 
 
 def _row(column: ColumnDrift) -> dict[str, Any]:

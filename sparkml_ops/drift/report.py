@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from feature_store.records import Snapshot
 from sparkml_ops.drift.bins import Bins, Counts
 from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.inference import Verdict
+from sparkml_ops.page import Drawn
 from sparkml_ops.summaries.order import Floats
 
 __all__ = ["STATISTICS", "ColumnDrift", "DriftReport", "Measure"]
@@ -160,7 +160,7 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True, eq=False)
-class DriftReport:
+class DriftReport(Drawn):
     """The comparison of two sides.
 
     Args:
@@ -249,13 +249,6 @@ class DriftReport:
         from sparkml_ops.drift.page import render
 
         return render(self)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the page to a file and return where."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.html(), encoding="utf-8")
-        return target
 
 
 def _severity(column: ColumnDrift) -> float:

@@ -6,9 +6,9 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from sparkml_ops.page import Drawn
 from sparkml_ops.records import MonitorReport, Performance, RetrainDecision
 from sparkml_ops.window import Window
 
@@ -106,7 +106,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Year:
+class Year(Drawn):
     """The windows of a project, oldest first.
 
     Args:
@@ -153,13 +153,6 @@ class Year:
         from sparkml_ops.monitoring.year_page import render
 
         return render(self)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the page to a file and return where."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.html(), encoding="utf-8")
-        return target
 
 
 def missing(labels: Iterable[str]) -> tuple[str, ...]:

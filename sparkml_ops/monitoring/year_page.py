@@ -7,12 +7,13 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from sparkml_ops.monitoring.year import ColumnState, Month, Takeover, Year
 from sparkml_ops.monitoring.year_picture import BarPicture, Box, bars, labels_of, lines
 from sparkml_ops.monitoring.year_template import PAGE
+from sparkml_ops.page import template
 from sparkml_ops.window import Window
 
 __all__ = ["render"]
@@ -58,9 +59,7 @@ def render(year: Year) -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"px": _px, "four": "{:.4f}".format, "share": _share, "day": _day, "breakable": _breakable}
-    return environment.from_string(PAGE)
+    return template(PAGE, px=_px, four="{:.4f}".format, share=_share, day=_day, breakable=_breakable)
 
 
 def _title(year: Year) -> str:

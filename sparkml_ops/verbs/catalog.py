@@ -129,6 +129,7 @@ def _entry(work: Work, table: fs.FeatureTable, graph: Graph, now: datetime, pict
         freshness=None if table.freshness is None else table.freshness.total_seconds(),
         features=features,
         users=_users(graph, f"feature table:{name}"),
+        deprecated=None if table.deprecated is None else table.deprecated.isoformat(),
     )
 
 

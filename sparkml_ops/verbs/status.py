@@ -48,7 +48,7 @@ class OutputTable:
     @property
     def stale(self) -> bool:
         """Older than promised, or not there at all."""
-        return self.freshness is not None and (self.age is None or self.age > self.freshness)
+        return clock.is_stale(self.age, self.freshness)
 
     def to_document(self) -> dict[str, Any]:
         """As plain JSON types."""

@@ -160,3 +160,21 @@ class TestConfig:
         assert rows["training.epochs"] == {"key": "training.epochs", "value": 2, "origin": "--set training.epochs"}
         assert rows["release.model"]["origin"] == "conf/projects/shop/release.yaml"
         assert rows["drift.exact_budget"]["origin"] == "default"
+
+
+class TestForget:
+    def test_an_entity_goes_and_its_value_is_written_nowhere(self, shop: Shop, spark: SparkSession) -> None:
+        """The plan writes nothing; afterwards neither output, ledger, logs nor any file of the warehouse holds the value."""
+        tables, key = Tables(spark, Warehouse(root=str(shop.folder / "lake"))), "member=C-0017x"
+        tables.overwrite("visits", spark.createDataFrame([("C-0017x", 1), ("B", 2)], "member string, n int").coalesce(1))
+        planned = shop.project("forget", "--key", key, "--include-sources", "--plan", "--json")
+        there = tables.read("visits").count()
+        done = shop.project("forget", "--key", key, "--include-sources")
+        unread, unknown = shop.project("forget", "--key", "member:C-0017x"), shop.project("forget", "--key", "membr=C-0017x")
+
+        assert [(item.exit_code, "C-0017x" in item.output) for item in (planned, done, unread, unknown)] == [(0, False)] * 2 + [(2, False)] * 2
+        assert (json.loads(planned.stdout)["dry_run"], there) == (True, 2)
+        assert "0 findings" in done.stdout
+        assert "did you mean `member`" in unknown.output
+        assert [row["member"] for row in tables.read("visits").select("member").take(2)] == ["B"]
+        assert not [path for path in shop.folder.rglob("*") if path.is_file() and b"C-0017x" in path.read_bytes()]

@@ -210,3 +210,11 @@ def test_a_thousand_features_make_one_page(found: Catalog) -> None:
 
     assert page.count("<article") == 1000
     assert len(page.encode()) < 4_000_000
+
+
+def test_a_deprecated_table_says_since_when(found: Catalog) -> None:
+    """On the page and in the list of tables; one that stays says nothing."""
+    leaving = replace(found, tables=(replace(found.tables[0], deprecated="2030-01-01"), *found.tables[1:]))
+
+    assert "from 2030-01-01 on: look its features up elsewhere" in leaving.html()
+    assert "deprecated" not in Page(found.html()).texts[""]
