@@ -27,9 +27,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.local.dir": str(folder / "local"),
         # Of tiny tables most of the time would go into compiling each plan; e2e, doors and faults run as users do.
         "spark.sql.codegen.wholeStage": "false",
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        # Plans live as long as a job: in a large young generation they are gone before they are ever copied.
+        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -Xms1500m -Xmn1g",
     }
-    built = session.build(session.SparkSection(master="local[2]", driver_memory="1g", conf=settings))
+    built = session.build(session.SparkSection(master="local[2]", driver_memory="2g", conf=settings))
     yield built
     built.stop()
 
