@@ -105,13 +105,13 @@ class TrainingSets:
         row = self._row(identity)
         return None if row is None else self._standing(_record_of(row))
 
-    def definitions(self) -> dict[str, dict[str, Any]]:
-        """What each training set was made by, by id, with the `table` that holds it."""
-        return {row["id"]: {**json.loads(row["definition"]), "table": row["table_name"]} for row in self._rows({})}
-
     def all(self) -> tuple[TrainingSet, ...]:
         """Every recorded training set, by the instant as of which it was made."""
-        return tuple(map(_record_of, self._in_order()))
+        return tuple(made for made, _ in self.defined())
+
+    def defined(self) -> tuple[tuple[TrainingSet, dict[str, Any]], ...]:
+        """Each of them with what it was made by, as `definition` gives it."""
+        return tuple((_record_of(row), dict(json.loads(row["definition"]))) for row in self._in_order())
 
     def definition(self, identity: str) -> dict[str, Any] | None:
         """What a training set was made by, as JSON types: spine, spine_time, row_key, split and the rest; None where there is none."""
@@ -127,10 +127,6 @@ class TrainingSets:
         """
         found = {row["id"]: json.loads(row["definition"]) for row in self._rows({}) if table in json.loads(row["inputs"])}
         return tuple(sorted(identity for identity, definition in found.items() if columns is None or _taken(definition, table) & set(columns)))
-
-    def defined(self) -> tuple[tuple[TrainingSet, dict[str, Any]], ...]:
-        """Every training set with its definition, by the clock that it was made at."""
-        return tuple((_record_of(row), dict(json.loads(row["definition"]))) for row in self._in_order())
 
     def load(self, training_set: TrainingSet) -> DataFrame:
         """The rows of its pinned snapshot."""

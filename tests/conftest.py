@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
+from tiny_plans import INTERPRETED, JAVA
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
@@ -25,11 +26,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     settings = {
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
-        # Of tiny tables most of the time would go into compiling each plan; e2e, doors and faults run as users do.
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        # Plans live as long as a job: in a large young generation they are gone before they are ever copied.
-        "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -Xms1500m -Xmn1g",
+        "spark.driver.extraJavaOptions": JAVA,
+        **INTERPRETED,
     }
     built = session.build(session.SparkSection(master="local[2]", driver_memory="2g", conf=settings))
     yield built

@@ -62,7 +62,7 @@ class Erasure:
         writers_idle: bool,
     ) -> Self:
         """The erasure of an entity; options as in `FeatureStore.forget`."""
-        walk = Walk(Purge.of(tables), registry.all(), training_sets.definitions(), Consumers(tables).all(), roles)
+        walk = Walk(Purge.of(tables), registry.all(), training_sets.defined(), Consumers(tables).all(), roles)
         return cls(walk, training_sets, entity, include_sources, timedelta(0) if writers_idle else _IDLE)
 
     @property

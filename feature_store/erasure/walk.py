@@ -22,6 +22,7 @@ from feature_store.erasure.forgotten import ERASURES
 from feature_store.errors import ContractError
 from feature_store.names import parse_table
 from feature_store.nearest import did_you_mean
+from feature_store.records import TrainingSet
 from feature_store.table import FeatureTable
 
 __all__ = ["Place", "Walk"]
@@ -79,14 +80,14 @@ class Walk:
     Args:
         purge: The warehouse.
         registered: Its feature tables.
-        definitions: Of its training sets: id to what each was made by, as JSON types, with its `table`.
+        training_sets: Its training sets, each with what it was made by, as JSON types.
         consumers: Who was recorded as using tables.
         roles: Further columns that hold a key, as {"airport": ("origin", "dest")}, in any table.
     """
 
     purge: Purge
     registered: Sequence[FeatureTable]
-    definitions: Mapping[str, Mapping[str, Any]]
+    training_sets: Sequence[tuple[TrainingSet, Mapping[str, Any]]]
     consumers: Sequence[Consumer]
     roles: Mapping[str, Sequence[str]]
 
@@ -128,7 +129,7 @@ class Walk:
         return [f"`{name}` holds profiles of {columns}, which count values: profile them no more, and delete those rows"] if there else []
 
     def _place(self, name: str, schema: StructType) -> Place:
-        sets = {definition["table"]: identity for identity, definition in self.definitions.items()}
+        sets = {made.snapshot.table: made.id for made, _ in self.training_sets}
         if name in sets:
             return Place(name, TRAINING, schema, (), sets[name])
         if name in {parse_table(table.table_name) for table in self.registered}:
@@ -140,7 +141,7 @@ class Walk:
 
     def _sources(self) -> Iterable[str]:
         yield from (table.source for table in self.registered if table.source)
-        yield from (definition["spine"] for definition in self.definitions.values() if definition["spine"])
+        yield from (definition["spine"] for _, definition in self.training_sets if definition["spine"])
 
     def _roles(self, name: str, schema: StructType, entity: Entity) -> list[tuple[str, ...]]:
         """Column combinations: the keys' own names, names that the caller gave, and those that lookups gave in this table."""
@@ -158,10 +159,10 @@ class Walk:
         """
         found: dict[str, list[str]] = {}
         scored_columns = set(self._scored(name, schema))
-        for definition in self.definitions.values():
+        for made, definition in self.training_sets:
             pairs = [tuple(pair) for lookup in definition["lookups"] for pair in lookup["keys"]]
             spine = {definition["spine_time"], *(left for left, _ in pairs)}
-            if spine <= scored_columns or name in (definition["table"], parse_table(definition["spine"]) if definition["spine"] else None):
+            if spine <= scored_columns or name in (made.snapshot.table, parse_table(definition["spine"]) if definition["spine"] else None):
                 for left, right in pairs:
                     found.setdefault(right, []).append(left)
         return found

@@ -30,6 +30,8 @@ _HOUR = 3_600_000_000
 def known_truth(spine: DataFrame, declared: TrainingSetDeclaration, windows: Sequence[Window], as_of: datetime) -> DataFrame:
     """What was known of each key at an instant: of several rows the one that became known last.
 
+    Where that one says nothing the label was taken back: it is pending again, as in training.
+
     Args:
         spine: Rows with their labels; of one key several, where the truth was corrected.
         declared: Its columns. Without `label_known_time` a label is known at the spine time plus the maturity.
@@ -37,7 +39,7 @@ def known_truth(spine: DataFrame, declared: TrainingSetDeclaration, windows: Seq
         as_of: Rows that became known later do not count.
 
     Returns:
-        Columns `window`, `key_0`, ..., `label` (double), `known` (microseconds, of the first row known) and
+        Columns `window`, `key_0`, ..., `label` (double), `known` (microseconds, of the first label known) and
         `contradicts`: whether the rows known last have different labels.
 
     Raises:
@@ -53,15 +55,19 @@ def known_truth(spine: DataFrame, declared: TrainingSetDeclaration, windows: Seq
     known, label = _known(declared), _label(spine, declared)
     rows = spine if declared.where is None else spine.where(F.expr(declared.where))  # checked when the configuration was read
     some = reduce(Column.__or__, [(time >= F.lit(window.start)) & (time < F.lit(window.end)) for window in windows])
-    rows = rows.where(some & label.isNotNull() & (known <= F.lit(micros(as_of - _EPOCH))))
+    rows = rows.where(some & (known <= F.lit(micros(as_of - _EPOCH))))
+    if declared.label_known_time is None:
+        rows = rows.where(label.isNotNull())
     keys = [F.col(quote(name)).alias(f"key_{index}") for index, name in enumerate(declared.row_key)]
     rows = rows.select(F.explode(labels).alias("window"), *keys, label.alias("label"), known.alias("known")).dropna(subset=_keys(declared.row_key))
-    # Structs compare by their fields in order: the greatest known time, and there the greatest and the least label.
+    # Structs compare by their fields in order: the greatest known time, and there the greatest and the least label,
+    # before a null in both.
     last = rows.groupBy("window", *_keys(declared.row_key)).agg(
         F.max(F.struct("known", "label")).alias("most"),
         F.max(F.struct(F.col("known"), (-F.col("label")).alias("label"))).alias("least"),
-        F.min("known").alias("known"),
+        F.min(F.when(F.col("label").isNotNull(), F.col("known"))).alias("known"),
     )
+    last = last.where(F.col("most.label").isNotNull())
     contradicts = F.col("most.label") != -F.col("least.label")
     return last.select("window", *_keys(declared.row_key), F.col("most.label").alias("label"), "known", contradicts.alias("contradicts"))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
+from tiny_plans import INTERPRETED
 
 from sparkml_ops.session import DELTA_PACKAGE, DELTA_SETTINGS
 
@@ -29,6 +30,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         port = str(free.getsockname()[1])
     settings = {
         **DELTA_SETTINGS,
+        **INTERPRETED,
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": port,
         "spark.driver.host": "127.0.0.1",

@@ -314,6 +314,9 @@ class TestTruth:
             row(ids[3], base.loc[ids[3], "label"], instant(2.999)),  # a contradiction that was settled
             row(ids[4], flipped[ids[4]], tie),  # a contradiction
             row(ids[5], base.loc[ids[5], "label"], base.loc[ids[5], "known"]),  # the same twice
+            row(ids[6], None, instant(2.995)),  # taken back
+            row(ids[7], None, instant(2.99)),  # taken back, and given again
+            row(ids[7], flipped[ids[7]], instant(2.995)),
             *(row(5000 + index, 1.0, instant(2.6), at=instant(2.5)) for index in range(5)),  # never scored
             row(5100, 1.0, instant(2.6), at=instant(3.5)),  # of another window
             row(700, 1.0, instant(2.9), at=instant(2.34)),  # in quarantine
@@ -323,7 +326,8 @@ class TestTruth:
 
         truth = base["label"].copy()
         truth[ids[0]] = flipped[ids[0]]
-        truth = truth.drop(ids[4])
+        truth[ids[7]] = flipped[ids[7]]
+        truth = truth.drop([ids[4], ids[6]])
         assert report.labelled == len(truth)
         assert report.value("auc") == pytest.approx(roc_auc_score(truth, place.scores(base.loc[truth.index])))
         assert report.value("rate") == pytest.approx(truth.mean())

@@ -1,0 +1,7 @@
+"""Settings of a session whose tables have a few rows: most of its time would go into compiling plans. Doors and e2e run as users do."""
+
+__all__ = ["INTERPRETED", "JAVA"]
+
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+# Plans live as long as a job: in a large young generation they are gone before they are ever copied. For a heap of 2 GiB.
+JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -Xms1500m -Xmn1g"
