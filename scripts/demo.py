@@ -213,14 +213,25 @@ class PeakMemory:
     def _watch(self) -> None:
         own = psutil.Process()
         while not self._done.wait(1):
-            self.peak = max(self.peak, sum(_share(process) for process in (own, *own.children(recursive=True))) / 2**30)
+            processes = (own, *own.children(recursive=True))
+            # A share is no more than what is resident. To tell it, the kernel walks all pages: not where it cannot be a new peak.
+            if sum(_bytes(process, _resident) for process in processes) > self.peak * 2**30:
+                self.peak = max(self.peak, sum(_bytes(process, _share) for process in processes) / 2**30)
+
+
+def _bytes(process: psutil.Process, measure: Callable[[psutil.Process], int]) -> int:
+    try:
+        return measure(process)
+    except psutil.Error:
+        return 0  # it ended between the listing and the reading
+
+
+def _resident(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
 
 
 def _share(process: psutil.Process) -> int:
-    try:
-        full = process.memory_full_info()
-    except psutil.Error:
-        return 0  # it ended between the listing and the reading
+    full = process.memory_full_info()
     return int(getattr(full, "pss", full.uss))
 
 
