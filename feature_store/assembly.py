@@ -18,6 +18,8 @@ from feature_store.duration import duration_text, is_duration, parse_duration
 from feature_store.erasure import without_forgotten
 from feature_store.errors import ContractError
 from feature_store.expressions import check
+from feature_store.joins.source import check as check_join
+from feature_store.joins.source import resolve
 from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.nearest import did_you_mean
@@ -135,6 +137,14 @@ class Assembly:
         held = spine if self.between is None else within(spine, self.spine_time, self.between)
         joined = point_in_time_join(held, self.lookups, spine_time=self.spine_time, audit=audit, tables=tables, statistics=statistics)
         return add_functions(joined, self.functions)
+
+    def columns(self) -> list[str]:
+        """Names of the joined columns, checked as the join is, without planning it."""
+        if self.functions:
+            return list(self.join(self.spine).columns)
+        sources = resolve(self.lookups, self._frames())
+        check_join(self.spine, sources, self.spine_time)
+        return [*self.spine.columns, *(name for source in sources for name in source.outputs)]
 
     def counted(self, spine: DataFrame) -> JoinStatistics | None:
         """The rows that the join brings together, by key; None where so few are joined that counting them would cost more than it saves."""

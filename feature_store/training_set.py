@@ -292,7 +292,7 @@ def _check(assembly: Assembly, examples: Examples, name: str) -> None:
         require_instant(spine.schema, examples.label_known_time, "label_known_time")
     if examples.maturity < timedelta(0):
         raise ContractError(f"a maturity of {examples.maturity}", expected="zero or more", mend="correct it")
-    refuse_clash({"the training set": ("split", "row_position"), "the joined columns": assembly.join(spine).columns})
+    refuse_clash({"the training set": ("split", "row_position"), "the joined columns": assembly.columns()})
 
 
 def _arranged(assembly: Assembly, examples: Examples, layout: Layout, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:

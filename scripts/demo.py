@@ -191,10 +191,15 @@ def show_year(work: Work, pages: list[Path]) -> None:
 def _counts(work: Work) -> tuple[int, int]:
     """Spark jobs started and Delta commits made so far; neither is counted where there is no session or table yet."""
     session = SparkSession.getActiveSession()
-    jobs = session.sparkContext.statusTracker().getJobIdsForGroup(None) if session else ()
+    newest = -1
+    if session is not None:
+        # Through the JVM: the list that PySpark makes of the ids takes a call for each of a thousand.
+        context = session.sparkContext
+        ids = context._jsc.statusTracker().getJobIdsForGroup(None)
+        newest = context._jvm.java.util.Arrays.stream(ids).max().orElse(-1)
     root = Path(work.sections.warehouse.root or "")
     commits = sum(1 for path in root.glob("*/_delta_log/*.json") if path.stem.isdigit())
-    return max((*jobs, -1)) + 1, commits
+    return newest + 1, commits
 
 
 class PeakMemory:

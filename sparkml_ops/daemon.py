@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["LOADED", "main"]
 
 # What would start a thread as soon as it is loaded: a pool of OpenBLAS (a task has one core), and the allocators of Arrow and deltalake, which
 # give memory back from a thread of their own and otherwise as they go.
@@ -24,7 +24,7 @@ _WITHOUT_THREADS = {
     "_RJEM_MALLOC_CONF": "background_thread:false",
 }
 # The libraries that workers use, and the modules whose functions they are sent.
-_LOADED = (
+LOADED = (
     "scipy.stats",
     "torch",
     "pandas",
@@ -43,7 +43,7 @@ def main() -> None:
     """Load, then be Spark's daemon."""
     for name, value in _WITHOUT_THREADS.items():
         os.environ.setdefault(name, value)
-    for module in _LOADED:
+    for module in LOADED:
         with contextlib.suppress(ImportError):  # an executor that only computes features has no torch
             importlib.import_module(module)
     if _threads() != 1:
