@@ -18,10 +18,13 @@ from feature_store.duration import duration_text, is_duration, parse_duration
 from feature_store.erasure import without_forgotten
 from feature_store.errors import ContractError
 from feature_store.expressions import check
+from feature_store.joins.source import check as check_join
+from feature_store.joins.source import resolve
 from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.nearest import did_you_mean
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
+from feature_store.reach import Between, within, within_reach
 from feature_store.records import Snapshot
 from feature_store.registry import Registry
 from feature_store.row_function import RowFunction, add_functions
@@ -52,6 +55,7 @@ class Assembly:
         where: The condition that the spine's rows have passed.
         spine_known_time: The column by which the last known version of each of the spine's rows was taken; None: all rows.
         functions: What is computed of each joined row.
+        between: Two instants between which every row of the spine lies, both included; None: nobody knows.
     """
 
     tables: Tables
@@ -63,6 +67,7 @@ class Assembly:
     where: str | None = None
     spine_known_time: str | None = None
     functions: tuple[RowFunction, ...] = ()
+    between: Between | None = None
 
     @classmethod
     def resolve(
@@ -128,9 +133,18 @@ class Assembly:
             statistics: What was counted of these rows.
             audit: Add the source times of each lookup, and fail where its rows tie or come from the future.
         """
-        tables = self._frames()
-        joined = point_in_time_join(spine, self.lookups, spine_time=self.spine_time, audit=audit, tables=tables, statistics=statistics)
+        tables = self._frames(audit=audit)
+        held = spine if self.between is None else within(spine, self.spine_time, self.between)
+        joined = point_in_time_join(held, self.lookups, spine_time=self.spine_time, audit=audit, tables=tables, statistics=statistics)
         return add_functions(joined, self.functions)
+
+    def columns(self) -> list[str]:
+        """Names of the joined columns, checked as the join is, without planning it."""
+        if self.functions:
+            return list(self.join(self.spine).columns)
+        sources = resolve(self.lookups, self._frames())
+        check_join(self.spine, sources, self.spine_time)
+        return [*self.spine.columns, *(name for source in sources for name in source.outputs)]
 
     def counted(self, spine: DataFrame) -> JoinStatistics | None:
         """The rows that the join brings together, by key; None where so few are joined that counting them would cost more than it saves."""
@@ -146,8 +160,12 @@ class Assembly:
         """Which plan the join takes for each entity, and why."""
         return explain_join(self.spine, self.lookups, spine_time=self.spine_time, tables=self._frames(), statistics=statistics)
 
-    def _frames(self) -> dict[str, DataFrame]:
-        return {name: self.tables.read(name, self.inputs[name]) for name in self.tables_joined}
+    def _frames(self, *, audit: bool = False) -> dict[str, DataFrame]:
+        frames = {name: self.tables.read(name, self.inputs[name]) for name in self.tables_joined}
+        if self.between is None or audit:  # an audit looks for ties in all rows
+            return frames
+        lookups = {name: [lookup for lookup in self.lookups if lookup.table == name] for name in frames}
+        return {name: within_reach(frame, lookups[name], self.between) for name, frame in frames.items()}
 
     def document(self) -> dict[str, Any]:
         """What is joined, as JSON types; frames stand with the hash of their content, which takes a job each."""

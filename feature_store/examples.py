@@ -138,12 +138,14 @@ class Census:
         content: Hash of the examples' spine rows.
         until: Instant in microseconds from which the last of them could enter, or was taken back: any `as_of` up to the next one gives the same set.
         corrected: Rows that would be examples, did no other one correct them.
+        between: The first and the last time of the examples.
     """
 
     layout: Layout
     content: Content
     until: int
     corrected: int
+    between: tuple[datetime, datetime]
 
 
 def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census:
@@ -151,12 +153,15 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
     # A label that was taken back takes an example away: it tells one set from another as well.
     counts = examples.due(spine, as_of) if examples.corrected else F.col(ENTERED)
     no_key = [F.col(quote(name)).isNull() for name in examples.row_key]
+    time = F.unix_micros(F.col(quote(examples.spine_time)))
     counted = (
         examples.mark(spine, as_of)
         .groupBy(F.when(F.col(ENTERED), cell_of(examples.order(spine))).alias("cell"))
         .agg(
             *content_columns(row_hash(spine)),
             F.max(F.when(counts, examples.entry())).alias("until"),
+            F.min(time).alias("first"),
+            F.max(time).alias("last"),
             F.count_if(examples.pending(spine)).alias("pending"),
             F.count_if(examples.entered(spine, as_of) & ~F.col(ENTERED)).alias("corrected"),
             F.count_if(reduce(Column.__or__, no_key, F.lit(False))).alias("no_key"),
@@ -171,7 +176,12 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
     content = content_of(_summed(inside))
     layout = Layout({row["cell"]: row["content_rows"] for row in inside})
     until = max(row["until"] for row in rows if row["until"] is not None)
-    return Census(layout, content, until, sum(row["corrected"] for row in rows))
+    between = min(row["first"] for row in inside), max(row["last"] for row in inside)
+    return Census(layout, content, until, sum(row["corrected"] for row in rows), (_instant(between[0]), _instant(between[1])))
+
+
+def _instant(found: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=found)
 
 
 def _check_census(rows: Sequence[Row], inside: Sequence[Row], examples: Examples, as_of: datetime) -> None:

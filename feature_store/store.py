@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
@@ -258,8 +259,13 @@ class FeatureStore:
         columns: Sequence[str] | None = None,
         where: str | None = None,
         functions: Sequence[RowFunction] = (),
+        between: tuple[datetime, datetime] | None = None,
     ) -> tuple[DataFrame, dict[str, int]]:
         """The same join and row functions for scoring: every row of the spine, nothing written.
+
+        Args:
+            between: Two instants between which `spine_time` lies in every row of the spine, both included: only what can be seen from
+                there is joined. A row outside them fails the job.
 
         Returns:
             The lazy frame, and the version of each table that it reads.
@@ -267,6 +273,7 @@ class FeatureStore:
         assembly = Assembly.resolve(
             self.tables, self._registry, spine, lookups, spine_time=spine_time, columns=columns, where=where, functions=functions
         )
+        assembly = replace(assembly, between=between)
         return assembly.join(assembly.spine, assembly.counted(assembly.spine)), dict(assembly.inputs)
 
     def explain(self, spine: str | DataFrame, lookups: Sequence[Lookup], *, spine_time: str, count: bool = False) -> JoinPlan:

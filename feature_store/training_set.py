@@ -19,7 +19,7 @@ from feature_store.content import Content, measure, row_hash
 from feature_store.delta import TableFiles, Tables, Transaction
 from feature_store.erasure.forgotten import Forgotten, refuse_erased
 from feature_store.errors import ContractError, TableNotFound
-from feature_store.examples import ENTERED, Examples, take_census
+from feature_store.examples import ENTERED, Census, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
 from feature_store.leakage import LeakageReport
 from feature_store.leakage_audit import Audit, Limits
@@ -80,7 +80,7 @@ class TrainingSets:
         if found := self.find(identity):
             return found
         definition_hash = definition_digest(definition)
-        spine = assembly.spine
+        spine, assembly = assembly.spine, _narrowed(assembly, census)
         # Most spines hold no correction: their rows are not shuffled a second time to find one.
         entered = examples.mark(spine, as_of).where(ENTERED).drop(ENTERED) if census.corrected else spine.where(examples.entered(spine, as_of))
         frame = _arranged(assembly, examples, census.layout, entered, assembly.counted(entered))
@@ -146,7 +146,8 @@ class TrainingSets:
         as_of = datetime.fromisoformat(row["as_of"])
         expected = Content(result.rows, result.content_hash)
         try:
-            again = _arranged(assembly, examples, take_census(spine, examples, as_of).layout, spine)
+            census = take_census(spine, examples, as_of)
+            again = _arranged(_narrowed(assembly, census), examples, census.layout, spine)
             made = measure(again)
             differences = [] if made == expected else _differences(stored, again)
         except Exception as error:
@@ -287,12 +288,17 @@ def _check(assembly: Assembly, examples: Examples, name: str) -> None:
         require_instant(spine.schema, examples.label_known_time, "label_known_time")
     if examples.maturity < timedelta(0):
         raise ContractError(f"a maturity of {examples.maturity}", expected="zero or more", mend="correct it")
-    refuse_clash({"the training set": ("split", "row_position"), "the joined columns": assembly.join(spine).columns})
+    refuse_clash({"the training set": ("split", "row_position"), "the joined columns": assembly.columns()})
 
 
 def _arranged(assembly: Assembly, examples: Examples, layout: Layout, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:
     joined = assembly.join(spine, statistics).withColumn("split", examples.part(spine))
     return layout.arrange(joined, examples.order(spine), row_hash(spine, salt="tie"))
+
+
+def _narrowed(assembly: Assembly, census: Census) -> Assembly:
+    """The assembly of the counted examples; a frame may have other times each time it is read, a table at its version has not."""
+    return replace(assembly, between=census.between) if assembly.spine_name else assembly
 
 
 def _differences(stored: DataFrame, again: DataFrame) -> list[str]:

@@ -191,10 +191,15 @@ def show_year(work: Work, pages: list[Path]) -> None:
 def _counts(work: Work) -> tuple[int, int]:
     """Spark jobs started and Delta commits made so far; neither is counted where there is no session or table yet."""
     session = SparkSession.getActiveSession()
-    jobs = session.sparkContext.statusTracker().getJobIdsForGroup(None) if session else ()
+    newest = -1
+    if session is not None:
+        # Through the JVM: the list that PySpark makes of the ids takes a call for each of a thousand.
+        context = session.sparkContext
+        ids = context._jsc.statusTracker().getJobIdsForGroup(None)
+        newest = context._jvm.java.util.Arrays.stream(ids).max().orElse(-1)
     root = Path(work.sections.warehouse.root or "")
     commits = sum(1 for path in root.glob("*/_delta_log/*.json") if path.stem.isdigit())
-    return max((*jobs, -1)) + 1, commits
+    return newest + 1, commits
 
 
 class PeakMemory:
@@ -213,14 +218,25 @@ class PeakMemory:
     def _watch(self) -> None:
         own = psutil.Process()
         while not self._done.wait(1):
-            self.peak = max(self.peak, sum(_share(process) for process in (own, *own.children(recursive=True))) / 2**30)
+            processes = (own, *own.children(recursive=True))
+            # A share is no more than what is resident. To tell it, the kernel walks all pages: not where it cannot be a new peak.
+            if sum(_bytes(process, _resident) for process in processes) > self.peak * 2**30:
+                self.peak = max(self.peak, sum(_bytes(process, _share) for process in processes) / 2**30)
+
+
+def _bytes(process: psutil.Process, measure: Callable[[psutil.Process], int]) -> int:
+    try:
+        return measure(process)
+    except psutil.Error:
+        return 0  # it ended between the listing and the reading
+
+
+def _resident(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
 
 
 def _share(process: psutil.Process) -> int:
-    try:
-        full = process.memory_full_info()
-    except psutil.Error:
-        return 0  # it ended between the listing and the reading
+    full = process.memory_full_info()
     return int(getattr(full, "pss", full.uss))
 
 

@@ -70,6 +70,8 @@ def _defaults(settings: SparkSection) -> dict[str, str]:
         "spark.jars.packages": ",".join((DELTA_PACKAGE, *settings.packages)),
         "spark.driver.memory": settings.driver_memory,
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),
+        # A month's verbs make some hundred pieces of generated code: with Spark's 100 places each month compiles them all again.
+        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.databricks.delta.snapshotPartitions": str(settings.snapshot_partitions),
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",

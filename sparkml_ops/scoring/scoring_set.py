@@ -52,7 +52,7 @@ def materialise(
     Args:
         tables: The warehouse.
         store: Joins, with pinned versions of its tables.
-        spine: The window's rows, all of them, without labels.
+        spine: The window's rows, all of them, without labels; one outside the window fails the job.
         lookups: What is looked up for each row.
         target: Table of the predictions.
         window: Which part of the scoring set is written.
@@ -76,7 +76,7 @@ def materialise(
             expected="rows to score",
             mend="load the window's data first, or allow it with scoring.allow_empty=true",
         )
-    frame, inputs = store.assemble(spine, lookups, spine_time=spine_time, functions=functions)
+    frame, inputs = store.assemble(spine, lookups, spine_time=spine_time, functions=functions, between=(window.start, window.end))
     schema = StructType([*nullable(frame.schema).fields, StructField(WINDOW, StringType())])
     settings = check_shape(tables, name, schema)
     details = {WINDOW: window.label, "inputs": {**(spine_versions or {}), **inputs}}

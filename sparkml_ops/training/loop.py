@@ -26,6 +26,7 @@ from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, GroupReader, Loader
+from sparkml_ops.training.optimizer import AdamW
 from sparkml_ops.training.plan import Plan
 
 __all__ = ["NotFiniteError", "Trainer", "TrainingTask"]
@@ -79,7 +80,7 @@ class Trainer:
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
         torch.manual_seed(task.settings.seed)
         self.model = build(task.spec, task.settings.seed, self._dtype)
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=task.settings.optimizer.lr, weight_decay=task.settings.optimizer.weight_decay)
+        optimizer = AdamW(self.model.parameters(), lr=task.settings.optimizer.lr, weight_decay=task.settings.optimizer.weight_decay)
         self._optimizer = context.communicator.wrap(self.model, optimizer)
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)

@@ -1,4 +1,4 @@
-"""What a local session shares to start sooner: Java's archive of classes, and a Python with torch loaded."""
+"""What a local session shares to start sooner: Java's archive of classes, and a Python with its libraries loaded."""
 
 from __future__ import annotations
 

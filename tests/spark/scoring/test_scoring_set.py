@@ -53,6 +53,14 @@ def test_each_row_of_the_spine_gets_what_was_known_then(tables: Tables) -> None:
     assert input_versions(tables, "scores", snapshot, "2013-07", 0) == {"raw_flights": 4, "scores_scoring_set": snapshot.version}
 
 
+def test_a_row_outside_the_window_writes_nothing(tables: Tables) -> None:
+    """Only what a window can see is joined: such a row would get wrong features."""
+    with pytest.raises(Exception, match="a spine row at scheduled=2013-08-01 01:00:00 outside 2013-07-01"):
+        made(tables, spine(tables, AUGUST, rows=2), JULY)
+
+    assert not tables.exists("scores_scoring_set")
+
+
 def test_a_stored_window_is_used_as_it_is(tables: Tables) -> None:
     """Late rows change nothing under the same generation; another one takes them, and another window stands beside."""
     first = made(tables, spine(tables, JULY), JULY)
