@@ -14,10 +14,10 @@ from pyspark.sql import functions as F
 from feature_store.computation import Computation, epoch_micros
 from feature_store.contract import check_schema
 from feature_store.delta import Commit, Transaction
-from feature_store.delta.changes import LastWrite, is_lost, last_write, row_count
+from feature_store.delta.changes import LastWrite, is_lost, last_write
 from feature_store.errors import ConflictError, ContractError
 from feature_store.incremental.part import GONE, difference
-from feature_store.incremental.plan import RefreshPlan, decide, inputs_of, same_inputs, written
+from feature_store.incremental.plan import RefreshPlan, decide, inputs_of, may_be_large, same_inputs, written
 from feature_store.incremental.region import FILE_ROWS, Windows
 from feature_store.incremental.update import Update
 from feature_store.names import quote
@@ -29,7 +29,6 @@ from feature_store.transform import Derived
 __all__ = ["Refresh"]
 
 _ATTEMPTS = 4
-_LARGE = 50_000  # rows of a source; below, even a fine grid makes no table that is worth sorting
 _ZONE = "spark.sql.session.timeZone"
 
 
@@ -166,16 +165,9 @@ class Refresh:
     def _overwrite(self, made: Checked, details: Mapping[str, Any], transaction: Transaction | None) -> Commit:
         without_statistics(self.now.tables, self.now.table, made.rows.schema)
         written_as, once = {**details, **made.details}, made.transaction or transaction
-        rows, file_rows = (Windows(self.now.table).laid(made.rows), FILE_ROWS) if self._large else (made.rows, None)
+        large = self.now.table.aggregates and may_be_large(self.now.tables, self.now.table, self.now.source)
+        rows, file_rows = (Windows(self.now.table).laid(made.rows), FILE_ROWS) if large else (made.rows, None)
         return self.now.tables.overwrite(self._name, rows, transaction=once, details=written_as, file_rows=file_rows)
-
-    @property
-    def _large(self) -> bool:
-        """Whether the table may have so many rows of windows that the next refresh is one by what changed."""
-        if not self.now.table.aggregates:
-            return False
-        rows = row_count(self.now.tables, self.now.source.table, self.now.source.version)
-        return rows is not None and rows >= _LARGE
 
     @property
     def _zone(self) -> str:

@@ -77,6 +77,10 @@ class Rows:
         """How many rows of the table so many parts hold at most."""
         return parts
 
+    def rows_of(self, rows: int) -> int:
+        """How many rows of the table so many of its source make at most."""
+        return rows
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -134,6 +138,10 @@ class Windows:
     def rows_in(self, parts: int) -> int:
         """How many rows of the table so many parts hold at most."""
         return parts * (self.width // self.slide)
+
+    def rows_of(self, rows: int) -> int:
+        """How many rows of the table so many of its source make at most."""
+        return rows * -(-self.reach // self.slide)
 
     def laid(self, made: DataFrame) -> DataFrame:
         """The rows of the table, those of a stretch of time together in each task, for files of some rows each."""

@@ -281,7 +281,6 @@ def test_two_drivers_at_once_end_in_the_newest_rows(corrected: bool, tables: Tab
 @pytest.mark.usefixtures("large_share")
 def test_what_only_came_leaves_other_files_alone(tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large table of windows lies by time: rows that come touch the files of their time; in a table of single rows they touch none."""
-    monkeypatch.setattr(refresh, "_LARGE", 1)
     monkeypatch.setattr(refresh, "FILE_ROWS", 10)
     source, store = Source(tables, seed=3), fs.FeatureStore(spark, root=tables.warehouse.root)
     store.register(TOTALS, PLAIN)
