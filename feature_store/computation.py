@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql.types import TimestampType
 
 from feature_store.checks import require_columns
-from feature_store.contract import check_once, check_rows, check_schema, check_times
+from feature_store.contract import check_once, check_schema, check_times, tally_rows
 from feature_store.delta import Tables
 from feature_store.erasure import without_forgotten
 from feature_store.names import quote
@@ -79,9 +80,9 @@ class Computation:
         check_times(self.table, rows.schema, self.what, self.table.known_time)
         return rows
 
-    def check(self, rows: DataFrame) -> None:
-        """Refuse rows without identity or with impossible times, in one job."""
-        check_rows(self.table, rows, self.what)
+    def check(self, rows: DataFrame, only: Column | None = None, beside: Mapping[str, Column] | None = None) -> Row:
+        """Refuse rows without identity or with impossible times, in one job; as `tally_rows`."""
+        return tally_rows(self.table, rows, self.what, only, beside)
 
     def made(self, rows: DataFrame) -> DataFrame:
         """The table's columns: of the rows themselves, or of the windows over them; lazy."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import Column, DataFrame, Row
@@ -15,7 +15,7 @@ from feature_store.names import quote
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros
 
-__all__ = ["check_once", "check_rows", "check_schema", "check_times", "check_types", "in_range"]
+__all__ = ["check_once", "check_rows", "check_schema", "check_times", "check_types", "in_range", "tally_rows"]
 
 _EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 _LATEST = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -69,6 +69,20 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> int:
 
     A source row of windows may have no known time yet: it counts in none. In a stored row it is part of the identity.
     """
+    return int(tally_rows(table, frame, what)["rows"])
+
+
+def tally_rows(table: FeatureTable, frame: DataFrame, what: str, only: Column | None = None, beside: Mapping[str, Column] | None = None) -> Row:
+    """As `check_rows`, with other aggregates in the same job.
+
+    Args:
+        only: Which rows are checked and counted; never null. None: all.
+        beside: Name to aggregate, over all rows.
+
+    Returns:
+        `rows`, and the aggregates under their names.
+    """
+    judged = F.lit(True) if only is None else only
     known = table.known_time if isinstance(table.known_time, str) else None
     identity = (*table.keys, table.event_time, *((table.stored_known_time,) if table.stored_known_time else ()))
     event = F.unix_micros(F.col(quote(table.event_time)))
@@ -76,7 +90,11 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> int:
     counts |= {f"range:{name}": ~in_range(name) for name in (table.event_time, known) if name}
     if known and not table.known_early:
         counts["early"] = known_micros(event, known) < event
-    found = frame.agg(F.count("*").alias("rows"), *(F.count_if(condition).alias(name) for name, condition in counts.items())).first()
+    found = frame.agg(
+        F.count_if(judged).alias("rows"),
+        *(F.count_if(judged & condition).alias(name) for name, condition in counts.items()),
+        *(value.alias(name) for name, value in (beside or {}).items()),
+    ).first()
     assert found is not None
     _refuse_nulls(found, identity, what)
     for name in counts:
@@ -90,7 +108,7 @@ def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> int:
             expected="values known at their event time or later",
             mend="declare known_early=True if they are a schedule or a forecast, else correct them",
         )
-    return int(found["rows"])
+    return found
 
 
 def check_once(table: FeatureTable, frame: DataFrame, what: str) -> None:

@@ -17,7 +17,8 @@ from feature_store.delta import Commit, Transaction
 from feature_store.delta.changes import LastWrite, is_lost, last_write
 from feature_store.errors import ConflictError, ContractError
 from feature_store.incremental.part import GONE, difference
-from feature_store.incremental.plan import RefreshPlan, decide, inputs_of, same_inputs, written
+from feature_store.incremental.plan import RefreshPlan, decide, inputs_of, may_be_large, same_inputs, written
+from feature_store.incremental.region import FILE_ROWS, Windows
 from feature_store.incremental.update import Update
 from feature_store.names import quote
 from feature_store.pii import without_statistics
@@ -163,8 +164,10 @@ class Refresh:
 
     def _overwrite(self, made: Checked, details: Mapping[str, Any], transaction: Transaction | None) -> Commit:
         without_statistics(self.now.tables, self.now.table, made.rows.schema)
-        written_as = {**details, **made.details}
-        return self.now.tables.overwrite(self._name, made.rows, transaction=made.transaction or transaction, details=written_as)
+        written_as, once = {**details, **made.details}, made.transaction or transaction
+        large = self.now.table.aggregates and may_be_large(self.now.tables, self.now.table, self.now.source)
+        rows, file_rows = (Windows(self.now.table).laid(made.rows), FILE_ROWS) if large else (made.rows, None)
+        return self.now.tables.overwrite(self._name, rows, transaction=once, details=written_as, file_rows=file_rows)
 
     @property
     def _zone(self) -> str:

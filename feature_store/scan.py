@@ -109,8 +109,11 @@ def most_rows(tables: Tables, snapshot: Snapshot) -> int:
     return int(pc.sum(actions["num_records"]).as_py() or 0)
 
 
-def newest_instant(tables: Tables, name: str, column: str) -> datetime | None:
+def newest_instant(tables: Tables, name: str, column: str, version: int | None = None) -> datetime | None:
     """The greatest value of a timestamp column, from the statistics of the live files; no row is read.
+
+    Args:
+        version: Of the table; None: the newest.
 
     Returns:
         To the millisecond, as Delta keeps it, UTC. None: no rows, or a file without statistics of this column.
@@ -118,7 +121,7 @@ def newest_instant(tables: Tables, name: str, column: str) -> datetime | None:
     Raises:
         TableNotFound: No such table.
     """
-    actions = pa.table(deltalake.DeltaTable(tables.location(name)).get_add_actions(flatten=True)).to_pylist()
+    actions = pa.table(deltalake.DeltaTable(tables.location(name), version=version).get_add_actions(flatten=True)).to_pylist()
     found: list[datetime | None] = [action.get(f"max.{column}") for action in actions if action.get("num_records") != 0]
     instants = [value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC) for value in found if value is not None]
     return max(instants) if instants and len(instants) == len(found) else None

@@ -94,13 +94,15 @@ class Tables(TableReader):
         transaction: Transaction | None = None,
         details: Mapping[str, Any] | None = None,
         settings: Mapping[str, str] | None = None,
+        file_rows: int | None = None,
     ) -> Commit:
         """Replace all rows, and the schema with them.
 
         Args:
             settings: Session settings that hold during this write only.
+            file_rows: Most rows of a file; None: as the session says.
         """
-        options = {"overwriteSchema": "true"}
+        options = {"overwriteSchema": "true", **({} if file_rows is None else {"maxRecordsPerFile": str(file_rows)})}
         return self._write(name, frame, "overwrite", options, transaction, details, partition_by=partition_by, settings=settings)
 
     def replace(

@@ -13,8 +13,10 @@ from feature_store.content import row_hash
 from feature_store.delta.changes import KIND, feed
 from feature_store.expressions import columns_of
 from feature_store.names import quote
+from feature_store.table import FeatureTable
+from feature_store.timeline import micros
 
-__all__ = ["WEIGHT", "Changes"]
+__all__ = ["WEIGHT", "Changes", "known_after", "later_than"]
 
 #: How many more rows of this kind there are than before; below zero: fewer.
 WEIGHT = "__weight"
@@ -85,8 +87,11 @@ class Changes:
 
 def later_than(now: Computation, instant: int) -> Column:
     """Whether a row became known after an instant, in a form that skips files by their statistics."""
-    known = now.table.known_time
-    if isinstance(known, str):
-        return F.col(quote(known)) > F.timestamp_micros(F.lit(instant))
-    delay = 0 if known is None else known.days * 86_400_000_000 + known.seconds * 1_000_000 + known.microseconds
-    return F.col(quote(now.table.event_time)) > F.timestamp_micros(F.lit(instant - delay))
+    column, delay = known_after(now.table)
+    return F.col(quote(column)) > F.timestamp_micros(F.lit(instant - delay))
+
+
+def known_after(table: FeatureTable) -> tuple[str, int]:
+    """The column that says when a row became known, and how many microseconds after it that was."""
+    known = table.known_time
+    return (known, 0) if isinstance(known, str) else (table.event_time, 0 if known is None else micros(known))

@@ -44,9 +44,10 @@ class Part:
 
     def difference(self) -> DataFrame:
         """What is to be merged, as `difference` says; lazy but for the check for doubled rows."""
-        return difference(self.now.table, self._made(), self._inside(self.stored))
+        return difference(self.now.table, self.made(), self._inside(self.stored))
 
-    def _made(self) -> DataFrame:
+    def made(self) -> DataFrame:
+        """Their rows as they shall be; lazy but for the check for doubled rows."""
         made = self.now.made(self._needed(self.now.rows(self.now.read())))
         if not self.now.table.aggregates:
             check_once(self.now.table, made, self.now.what)

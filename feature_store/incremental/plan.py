@@ -12,11 +12,12 @@ from feature_store.computation import epoch_micros
 from feature_store.delta import Tables
 from feature_store.delta.changes import LastWrite, byte_count, last_write, row_count, span
 from feature_store.errors import TableNotFound
+from feature_store.incremental.region import region_of
 from feature_store.records import Snapshot
 from feature_store.table import FeatureTable
 from feature_store.transform import Builder, Derived, Function, digest
 
-__all__ = ["FEED", "SMALL", "RefreshPlan", "decide", "inputs_of", "plan_refresh", "same_inputs", "written"]
+__all__ = ["FEED", "SMALL", "RefreshPlan", "decide", "inputs_of", "may_be_large", "plan_refresh", "same_inputs", "written"]
 
 #: Largest size of the changes, in sizes of the source. One that was overwritten once has changes of twice its size: the rows that went and those that came.
 FEED = 2.5
@@ -92,6 +93,20 @@ def inputs_of(tables: Tables, table: FeatureTable, source: Snapshot) -> dict[str
 def same_inputs(recorded: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
     """Whether a recorded refresh had these inputs; older records name no source's identity."""
     return all(recorded.get(key, value if key == "source_id" else None) == value for key, value in inputs.items())
+
+
+def may_be_large(tables: Tables, table: FeatureTable, source: Snapshot) -> bool:
+    """Whether a table that is written as a whole may have so many rows that the next refresh is incremental; from the logs.
+
+    Args:
+        source: What it is made from, for a table that is not there yet: each row in at most all the instants of the longest window.
+    """
+    if tables.exists(table.table_name):
+        rows = row_count(tables, table.table_name, tables.newest(table.table_name).version)
+        # It may have grown since.
+        return rows is None or 2 * rows >= SMALL
+    rows, region = row_count(tables, source.table, source.version), region_of(table)
+    return rows is None or region.rows_of(rows) >= SMALL
 
 
 @dataclass(frozen=True)

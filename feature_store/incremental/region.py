@@ -17,7 +17,10 @@ from feature_store.names import quote
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros, micros
 
-__all__ = ["SINCE", "Bounds", "Rows", "Windows", "region_of", "within"]
+__all__ = ["FILE_ROWS", "SINCE", "Bounds", "Rows", "Windows", "region_of", "within"]
+
+#: Most rows of a file of a table that is laid by time: what changed then touches few files, and a file is still worth opening.
+FILE_ROWS = 250_000
 
 #: Of a changed row: microseconds before which it changes nothing.
 SINCE = "__since"
@@ -73,6 +76,10 @@ class Rows:
     def rows_in(self, parts: int) -> int:
         """How many rows of the table so many parts hold at most."""
         return parts
+
+    def rows_of(self, rows: int) -> int:
+        """How many rows of the table so many of its source make at most."""
+        return rows
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,15 @@ class Windows:
     def rows_in(self, parts: int) -> int:
         """How many rows of the table so many parts hold at most."""
         return parts * (self.width // self.slide)
+
+    def rows_of(self, rows: int) -> int:
+        """How many rows of the table so many of its source make at most."""
+        return rows * -(-self.reach // self.slide)
+
+    def laid(self, made: DataFrame) -> DataFrame:
+        """The rows of the table, those of a stretch of time together in each task, for files of some rows each."""
+        # Spark sorts by a single number without comparing, and leaves rows of one cell in their order: an entity's, one like the other.
+        return made.sortWithinPartitions(self._cell(F.unix_micros(F.col(quote(self.table.event_time)))))
 
     @property
     def _open_left(self) -> int:

@@ -13,10 +13,11 @@ from pyspark.sql import functions as F
 from feature_store.computation import Computation, epoch_micros
 from feature_store.delta import Commit, Transaction
 from feature_store.delta.changes import row_count
-from feature_store.incremental.changes import WEIGHT, Changes, later_than
+from feature_store.incremental.changes import WEIGHT, Changes, known_after, later_than
 from feature_store.incremental.part import GONE, Part
 from feature_store.incremental.region import SINCE, Bounds, region_of
 from feature_store.names import quote
+from feature_store.scan import newest_instant
 
 __all__ = ["MOST", "Update"]
 
@@ -54,21 +55,34 @@ class Update:
         """
         # Read several times from here on, while the feed is read and netted once. It lives as long as this frame does.
         changed = self._changes.frame().localCheckpoint()
-        self.now.check(changed.where(F.col(WEIGHT) > 0))
-        known = F.when(F.col(WEIGHT) > 0, self.now.known())
-        found = changed.agg(F.count("*").alias("rows"), F.max(known).alias("used")).first()
-        assert found is not None
+        came = F.col(WEIGHT) > 0
+        also = {"changed": F.count("*"), "used": F.max(F.when(came, self.now.known()))}
+        found = self.now.check(changed, came, also)
         name, tables = self.now.table.table_name, self.now.tables
-        if not found["rows"] and self._changes.version == self.now.source.version:
+        if not found["changed"] and self._changes.version == self.now.source.version:
             return Commit(tables.newest(name), self.recorded, fresh=False)
         details = {"kind": "refresh", **inputs, **self._known(found["used"]), "base": self.base}
-        if not found["rows"]:
+        if not found["changed"]:
             return tables.append(name, self._stored.limit(0), transaction=transaction, details=details)
         part = self._part(changed)
         if part is None:
             return None
-        bounds = (self.now.table.event_time, part.bounds.start, part.bounds.end)
-        return tables.merge(name, part.difference(), self.now.table.merge_keys, details=details, transaction=transaction, gone=GONE, between=bounds)
+        return self._written(part, details, transaction, only_came=found["rows"] == found["changed"])
+
+    def _written(self, part: Part, details: Mapping[str, Any], transaction: Transaction, *, only_came: bool) -> Commit:
+        """Bring a part up to its source.
+
+        Args:
+            only_came: Whether source rows came and none went. Then no row of the table goes, and what is made needs no comparison
+                before the merge, which finds equal rows itself.
+        """
+        tables, table = self.now.tables, self.now.table
+        if only_came and not table.aggregates and tables.newest(table.table_name).version == self.base:
+            # A stored row of the same identity would have been found as a double; one that others have written is for the merge.
+            return tables.append(table.table_name, part.made(), transaction=transaction, details=details)
+        bounds = (table.event_time, part.bounds.start, part.bounds.end)
+        rows, gone = (part.made(), None) if only_came and not table.row_id else (part.difference(), GONE)
+        return tables.merge(table.table_name, rows, table.merge_keys, details=details, transaction=transaction, gone=gone, between=bounds)
 
     @property
     def _changes(self) -> Changes:
@@ -82,12 +96,21 @@ class Update:
     def _known(self, used: int | None) -> dict[str, Any]:
         """The last known time of a row in the table (or a later one, of a row that is gone since), and whether the source has later ones."""
         before = self.recorded.get("used_until")
-        later = self.now.transformed(self.now.read()).where(later_than(self.now, epoch_micros(self.now.as_of)))
         return {
             "used_until": max((instant for instant in (before, used) if instant is not None), default=None),
-            "complete": later.isEmpty(),
+            "complete": self._complete(),
             "as_of": self.now.as_of.isoformat(),
         }
+
+    def _complete(self) -> bool:
+        """Whether no row of the source becomes known later; by its statistics where these tell."""
+        source, now = self.now.source, epoch_micros(self.now.as_of)
+        timing, delay = known_after(self.now.table)
+        last = newest_instant(self.now.tables, source.table, timing, source.version) if timing in self.now.tables.columns(source.table) else None
+        # They are cut off to the millisecond.
+        if last is not None and epoch_micros(last) + 1_000 + delay <= now:
+            return True
+        return self.now.transformed(self.now.read()).where(later_than(self.now, now)).isEmpty()
 
     def _part(self, changed: DataFrame) -> Part | None:
         """What the changed rows touch, unless that is most of the table."""

@@ -21,7 +21,7 @@ from running_session import keys as session_keys
 from warehouses import opened
 
 import feature_store as fs
-from feature_store import hooks
+from feature_store import hooks, refresh
 from feature_store.delta import Commit, Tables
 from feature_store.delta.changes import FEED
 from feature_store.incremental import plan, update
@@ -172,6 +172,7 @@ def test_any_order_of_arrival_ends_in_the_rows_of_a_rebuild(spark: SparkSession,
     steps: list[tuple[list[Callable[[], None]], float, tuple[fs.FeatureTable, ...]]] = [
         ([], 70, every),
         ([lambda: source.arrive(1, 25)], 90, (CORRECTED,)),
+        ([lambda: source.arrive(2, 15)], 95, (DELAYED, PLAIN)),
         ([lambda: source.correct(0.15), lambda: source.rewrite(0.2)], 400, every),
     ]
     for number, (changes, clock, refreshed) in enumerate(steps):
@@ -249,13 +250,16 @@ def test_a_refresh_writes_what_differs_or_nothing(listed: tuple[fs.FeatureStore,
 
 
 @pytest.mark.usefixtures("large_share")
-def test_two_drivers_at_once_end_in_the_newest_rows(tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("corrected", [False, True], ids=["rows came", "rows changed"])
+def test_two_drivers_at_once_end_in_the_newest_rows(corrected: bool, tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """One computed its rows before the other's landed: it starts again from those, and does not write its own over them."""
     source = Source(tables, seed=5)
     first, second = (fs.FeatureStore(spark, root=tables.warehouse.root) for _ in range(2))
     first.register(TOTALS)
     first.refresh("totals", NOW)
     source.arrive(1, 9)
+    if corrected:
+        source.correct(0.2)
     merge, seen = Tables.merge, []
 
     def overtaken(self: Tables, name: str, frame: DataFrame, *args: Any, **options: Any) -> Commit:
@@ -274,9 +278,31 @@ def test_two_drivers_at_once_end_in_the_newest_rows(tables: Tables, spark: Spark
     assert_pit_equal(first.read("totals"), expected(TOTALS, source.rows, NOW))
 
 
-def live_files(tables: Tables) -> set[str]:
+@pytest.mark.usefixtures("large_share")
+def test_what_only_came_leaves_other_files_alone(tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large table of windows lies by time: rows that come touch the files of their time; in a table of single rows they touch none."""
+    monkeypatch.setattr(refresh, "FILE_ROWS", 10)
+    source, store = Source(tables, seed=3), fs.FeatureStore(spark, root=tables.warehouse.root)
+    store.register(TOTALS, PLAIN)
+    store.refresh("totals", NOW)
+    store.refresh("plain", NOW)
+    windows, single = live_files(tables), live_files(tables, "plain")
+    last = source.rows.sort_values("happened").tail(1).assign(id=10_000, row=None, items=3)
+    tables.append("events", source.frame(last))
+    source.rows = pd.concat([source.rows, last], ignore_index=True)
+    store.refresh("totals", NOW)
+    store.refresh("plain", NOW)
+
+    assert len(windows) > 4
+    assert len(windows & live_files(tables)) > len(windows) / 2
+    assert single < live_files(tables, "plain")
+    for table in (TOTALS, PLAIN):
+        assert_pit_equal(store.read(table.name), expected(table, source.rows, NOW))
+
+
+def live_files(tables: Tables, name: str = "totals") -> set[str]:
     """The files of the newest version."""
-    return set(deltalake.DeltaTable(tables.location("totals")).file_uris())
+    return set(deltalake.DeltaTable(tables.location(name)).file_uris())
 
 
 def naive(number: float) -> datetime:

@@ -18,7 +18,7 @@ import feature_store as fs
 from feature_store.delta import Tables
 from feature_store.delta.changes import FEED
 from feature_store.incremental import plan
-from feature_store.incremental.plan import RefreshPlan, inputs_of, plan_refresh
+from feature_store.incremental.plan import RefreshPlan, inputs_of, may_be_large, plan_refresh
 from feature_store.names import Warehouse
 
 NOW = datetime(2024, 3, 2, tzinfo=UTC)
@@ -195,3 +195,23 @@ def test_a_small_table_is_computed_as_a_whole(logs: Logs, monkeypatch: pytest.Mo
     logs.source()
 
     assert (logs.plan().kind, logs.plan().reason) == ("rebuild", "it has 2 rows, and a table below 3 costs less as a whole")
+
+
+def test_a_table_is_laid_out_for_what_it_may_become(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not there yet by what its source can make at most, one that is there by its rows and room to grow."""
+    windows = replace(
+        TABLE,
+        features=(fs.Feature("count_2d", "bigint"),),
+        aggregates=(fs.Aggregate("count", None, "2d"),),
+        slide=timedelta(days=1),
+    )
+    logs.source()
+    source = logs.tables.newest("raw")
+
+    def large(small: int) -> bool:
+        monkeypatch.setattr(plan, "SMALL", small)
+        return may_be_large(logs.tables, windows, source)
+
+    assert (large(6), large(7)) == (True, False)
+    logs.refreshed()
+    assert (large(4), large(5)) == (True, False)
