@@ -25,7 +25,7 @@ def audited(group: Sequence[Source], names: Sequence[str], keys: Sequence[str]) 
         keys: What they are called on the timeline.
     """
     entity = F.to_json(F.struct(*(F.col(key).alias(name) for key, name in zip(keys, names, strict=True))))
-    keep = F.col("side") == READER
+    keep = F.col("side") >= READER
     for source in group:
         rank, before, best = F.col(source.rank), F.col(f"before_{source.hit}"), F.col(f"best_{source.hit}")
         same = [rank[name].eqNullSafe(before[name]) for name in ("event", "known", *source.ties)]

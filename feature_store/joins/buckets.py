@@ -37,7 +37,7 @@ class Buckets:
         What a bucket leaves behind is its last row, or its greatest; of these few the buckets after it take the last, or the greatest.
 
         Returns:
-            The keys, `time` (the bucket's first instant), `bucket`, `spread` and the lookup's columns.
+            The keys, `time` (the bucket's first instant), `bucket` and the lookup's columns.
         """
         own = [name for name in rows.columns if name not in (*keys, "time")]
         whole = F.struct(*own)
@@ -50,7 +50,7 @@ class Buckets:
         inherited = _inherited(source).over(earlier).alias("inherited")
         rows_in = known.select(*keys, "time", "bucket", inherited).where("bucket > 0 and inherited is not null")
         parts = [F.col("inherited").getField(name).alias(name) for name in own]
-        return rows_in.select(*keys, "time", "bucket", F.lit(0).cast("long").alias("spread"), *parts)
+        return rows_in.select(*keys, "time", "bucket", *parts)
 
     def _bounded(self, frame: DataFrame, keys: Sequence[str], how: str) -> DataFrame:
         return frame.join(F.broadcast(self._frame(frame, keys)), list(keys), how)

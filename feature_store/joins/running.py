@@ -25,11 +25,12 @@ from feature_store.checks import is_orderable
 from feature_store.joins.audit import audited
 from feature_store.joins.buckets import CARRIED, Buckets
 from feature_store.joins.source import Source
-from feature_store.timeline import EVENT, READER, micros, spread
+from feature_store.joins.stand_in import stand_in
+from feature_store.timeline import EVENT, READER, micros
 
 __all__ = ["alive", "join_running"]
 
-_PLACED = ("time", "side", "spread")
+_PLACED = ("time", "side")
 
 
 def join_running(
@@ -48,13 +49,14 @@ def join_running(
     keys = [f"key_{index}" for index in range(len(names))]
     stacked = _stack(state, group, names, keys, spine, spine_time, buckets)
     audit = group[0].audited
-    place = [*keys, "spread", *(["bucket"] if buckets else [])]
+    place = [*keys, *(["bucket"] if buckets else [])]
     timeline = Window.partitionBy(*place).orderBy("time", "side", *_deciders(group, audit=audit))
     wanted = [_running(source, timeline).alias(f"best_{source.hit}") for source in group]
     if audit:
         wanted += [F.lag(source.rank).over(timeline).alias(f"before_{source.hit}") for source in group]
-    matched = stacked.select("*", *wanted).where(audited(group, names, keys) if audit else F.col("side") == READER)
-    hits = [alive(source, F.col(f"best_{source.hit}"), F.col("time")).alias(source.hit) for source in group]
+    matched = stacked.select("*", *wanted).where(audited(group, names, keys) if audit else F.col("side") >= READER)
+    keyed = F.col("side") == READER
+    hits = [F.when(keyed, alive(source, F.col(f"best_{source.hit}"), F.col("time"))).alias(source.hit) for source in group]
     return matched.select(_unpacked(spine, names, keys, spine_time), *(name for name in state.columns if name != "spine"), *hits)
 
 
@@ -91,7 +93,7 @@ def _stack(
     }
     # A cast costs a call to the JVM each, and there are lookups times lookups of them.
     filled: dict[str, Column] = {name: F.lit(None).cast(kind).alias(name) for name, kind in kinds.items()}
-    filled |= {"side": F.lit(EVENT).alias("side"), "spread": F.lit(0).cast("long").alias("spread")}
+    filled["side"] = F.lit(EVENT).cast("long").alias("side")
     layout = [*keys, *_PLACED, *kinds]
 
     def part(frame: DataFrame) -> DataFrame:
@@ -101,22 +103,28 @@ def _stack(
     stacked = reduce(DataFrame.union, map(part, (read, *rows.values())))
     if buckets is None:
         return stacked
-    carried = {source.hit: buckets.carried(rows[source.hit], source, keys).withColumn("side", F.lit(CARRIED)) for source in group}
+    carried = {source.hit: buckets.carried(rows[source.hit], source, keys).withColumn("side", F.lit(CARRIED).cast("long")) for source in group}
     layout.append("bucket")
     return reduce(DataFrame.union, map(part, carried.values()), buckets.placed(stacked, keys).select(layout))
 
 
 def _readers(state: DataFrame, names: Sequence[str], keys: Sequence[str], spine: StructType, spine_time: str) -> DataFrame:
-    """The spine's rows on the timeline; what stands there as key or time is not carried a second time."""
-    time = F.unix_micros(F.col("spine").getField(spine_time))
+    """The spine's rows on the timeline; what stands there as key or time is not carried a second time.
+
+    A row without a time stands before all that happened to its entity. One without a key stands with some entity, and
+    its side is READER plus a bit for each key that is missing: splitting such rows off before the shuffle instead would
+    read the spine twice for each entity, and lose or double rows where its plan is not deterministic.
+    """
     values = [F.col("spine").getField(name) for name in names]
-    complete = reduce(Column.__and__, [value.isNotNull() for value in values], time.isNotNull())
-    hashable = [F.col("spine").getField(field.name) for field in spine.fields if is_orderable(field.dataType)]
+    hashed = F.xxhash64(*(F.col("spine").getField(field.name) for field in spine.fields if is_orderable(field.dataType)))
+    placed = [F.coalesce(value, stand_in(spine[name].dataType, hashed)) for name, value in zip(names, values, strict=True)]
+    lacking = [F.when(value.isNull(), _bit(index)).otherwise(F.lit(0).cast("long")) for index, value in enumerate(values)]
+    side = reduce(Column.__add__, lacking, F.lit(READER).cast("long")).alias("side")
+    time = F.unix_micros(F.col("spine").getField(spine_time)).alias("time")
     rest = [F.col("spine").getField(name).alias(name) for name in _carried(spine, names, spine_time)]
     whole = [F.struct(*rest).alias("spine")] if rest else []
     others = [name for name in state.columns if name != "spine"]
-    placed = [time.alias("time"), F.lit(READER).alias("side"), spread(complete, hashable).alias("spread")]
-    return state.select(*(value.alias(key) for value, key in zip(values, keys, strict=True)), *placed, *whole, *others)
+    return state.select(*(value.alias(key) for value, key in zip(placed, keys, strict=True)), time, side, *whole, *others)
 
 
 def _unpacked(spine: StructType, names: Sequence[str], keys: Sequence[str], spine_time: str) -> Column:
@@ -124,9 +132,14 @@ def _unpacked(spine: StructType, names: Sequence[str], keys: Sequence[str], spin
     own: Mapping[str, Column] = {
         **{name: F.col("spine").getField(name) for name in _carried(spine, names, spine_time)},
         spine_time: F.timestamp_micros(F.col("time")),
-        **{name: F.col(key) for name, key in zip(names, keys, strict=True)},
+        **{name: F.when(F.col("side").bitwiseAND(_bit(index)) == 0, F.col(keys[index])) for index, name in enumerate(names)},
     }
     return F.struct(*(own[name].alias(name) for name in spine.names)).alias("spine")
+
+
+def _bit(index: int) -> Column:
+    """What the side of a spine row says of a key that it lacks."""
+    return F.lit(2 * READER << index).cast("long")
 
 
 def _carried(spine: StructType, names: Sequence[str], spine_time: str) -> list[str]:

@@ -124,9 +124,9 @@ class Source:
         # Times are whole microseconds, so "event time < spine time" is "event time + 1 <= spine time".
         starts = event if lookup.exact_match else F.try_add(event, F.lit(1))
         # greatest() skips nulls, and a row whose event or known time is null never counts.
-        time = F.when(starts.isNotNull() & known.isNotNull(), F.greatest(starts, known)).alias("time")
+        later = starts if lookup.known_time is None else F.when(starts.isNotNull() & known.isNotNull(), F.greatest(starts, known))
         columns = [F.col(quote(pairs[name])).alias(key) for name, key in zip(names, keys, strict=True)]
-        return self.frame.select(*self._carried(event, known), *columns, time).dropna(subset=[*keys, "time"])
+        return self.frame.select(*self._carried(event, known), *columns, later.alias("time")).dropna(subset=[*keys, "time"])
 
     def found(self, match: Column) -> list[Column]:
         """The features of a matched row, with defaults where none matched."""

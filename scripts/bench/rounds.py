@@ -29,15 +29,21 @@ class Cost:
     cpu: float
 
 
-def measure(contestants: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1) -> dict[str, Cost]:
+def measure(contestants: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1, *, alternate: bool = False) -> dict[str, Cost]:
     """Run each contestant once a round, in turns, after rounds that do not count.
 
     CPU seconds are sampled from the processes that are alive before and after: Java is, and Python workers that Spark
     keeps; a worker that ends in between is not seen.
+
+    Args:
+        contestants: Runs by name.
+        rounds: How many count.
+        warm: How many go before.
+        alternate: Take every other round in the opposite order, so that none always pays for what the same one left behind.
     """
     found: dict[str, list[Cost]] = {name: [] for name in contestants}
     for number in range(warm + rounds):
-        for name, run in contestants.items():
+        for name, run in reversed(contestants.items()) if alternate and number % 2 == 0 else contestants.items():
             began, before = time.perf_counter(), _cpu()
             run()
             cost = Cost(time.perf_counter() - began, _cpu() - before)
