@@ -73,11 +73,11 @@ ELSEWHERE = {
         "of drift and monitor",
     ),
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
-    "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/spark/feature_store/test_quality_kills.py",
+    "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/tables/test_quality_kills.py",
     "delta.commit.retrainings": "of retrain",
     **dict.fromkeys(
         ["delta.commit.erasures", "erasure.purge", "erasure.vacuum", "erasure.shorten", "erasure.properties"],
-        "of forget, which is killed in tests/spark/feature_store/test_forget.py",
+        "of forget, which is killed in tests/tables/test_forget.py",
     ),
     "delta.commit.probe": "of doctor",
 }
