@@ -21,6 +21,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, PyFi
 from feature_store.address import for_python
 from feature_store.delta.log import TableReader, format_of
 from feature_store.errors import TableNotFound
+from feature_store.names import quote
 
 __all__ = ["LiveFile", "TableFiles", "table_names"]
 
@@ -193,7 +194,7 @@ def table_names(tables: TableReader) -> tuple[str, ...]:
 def _listed(tables: TableReader) -> Iterator[str]:
     warehouse = tables.warehouse
     if warehouse.catalog is not None:
-        yield from (table.name for table in tables.spark.catalog.listTables(warehouse.catalog) if not table.isTemporary and table.tableType != "VIEW")
+        yield from _shown(tables, warehouse.catalog)
         return
     root = for_python(warehouse.root or "")
     folder = Path(root.removeprefix("file://"))
@@ -203,6 +204,14 @@ def _listed(tables: TableReader) -> Iterator[str]:
         names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     # A log folder of a killed writer has no commit yet: no table.
     yield from (name for name in names if _NAME.fullmatch(name) and tables.exists(name))
+
+
+def _shown(tables: TableReader, catalog: str) -> Iterator[str]:
+    """The tables of a catalog's schema: two statements, while `listTables` asks for each table and fails over one that is broken."""
+    schema = ".".join(map(quote, catalog.split(".")))
+    views = {row["viewName"] for row in tables.spark.sql(f"SHOW VIEWS IN {schema}").where("not isTemporary").collect()}
+    found = tables.spark.sql(f"SHOW TABLES IN {schema}").where("not isTemporary").collect()
+    yield from (row["tableName"] for row in found if row["tableName"] not in views)
 
 
 def _filesystem(place: str) -> FileSystem:

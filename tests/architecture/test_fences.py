@@ -17,6 +17,7 @@ CLASSIC = {"sparkContext", "rdd", "_jvm", "_jdf", "_jsc", "persist", "cache", "u
 ALL_ROWS = {"collect", "toArrow", "toLocalIterator", "toPandas"}
 COLLECTORS = {
     "feature_store/contract.py:check_once": "the first doubled keys, for a message",
+    "feature_store/delta/files.py:_shown": "a name for each table of a catalog's schema",
     "feature_store/erasure/erase.py:_counted": "a count for each table of the warehouse",
     "feature_store/erasure/prove.py:search": "counts for each table and kind of file",
     "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most",

@@ -177,6 +177,7 @@ def test_numbers_pairs_roles_and_files_of_killed_writers(spark: SparkSession, tm
         place = Path(tables.location("trips"))
         tables.append("profiles", spark.createDataFrame([("account", bytearray(b"17"))], "column string, state binary"))
         spark.range(1).write.saveAsTable(f"{tables.warehouse.catalog}.plain", format="parquet")
+        spark.sql(f"CREATE VIEW {tables.warehouse.catalog}.seen AS SELECT * FROM {tables.warehouse.qualified('trips')}")
 
         number = store.forget({"account": 17})
         assert [note.split("`")[1] for note in number.notes] == ["plain", "profiles"], "what was not searched, or tells of keys in its own way"
