@@ -24,7 +24,7 @@ from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.nearest import did_you_mean
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
-from feature_store.reach import Between, within, within_reach
+from feature_store.reach import Between, held_between, within_reach
 from feature_store.records import Snapshot
 from feature_store.registry import Registry
 from feature_store.row_function import RowFunction, add_functions
@@ -134,7 +134,7 @@ class Assembly:
             audit: Add the source times of each lookup, and fail where its rows tie or come from the future.
         """
         tables = self._frames(audit=audit)
-        held = spine if self.between is None else within(spine, self.spine_time, self.between)
+        held = spine if self.between is None else held_between(spine, self.spine_time, self.between)
         joined = point_in_time_join(held, self.lookups, spine_time=self.spine_time, audit=audit, tables=tables, statistics=statistics)
         return add_functions(joined, self.functions)
 

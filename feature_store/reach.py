@@ -14,13 +14,13 @@ from pyspark.sql import functions as F
 from feature_store.lookup import Lookup
 from feature_store.names import quote
 
-__all__ = ["Between", "within", "within_reach"]
+__all__ = ["Between", "held_between", "within_reach"]
 
 Between = tuple[datetime, datetime]
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)  # of a feature table's times
 
 
-def within(spine: DataFrame, time: str, between: Between) -> DataFrame:
+def held_between(spine: DataFrame, time: str, between: Between) -> DataFrame:
     """The spine, of which a row outside its two instants fails the job: it would not see what it should; lazy."""
     column = F.col(quote(time))
     outside = ~column.between(*map(F.lit, between))

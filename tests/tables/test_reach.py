@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 import feature_store as fs
 from feature_store.generators import EVENTS, SPINE, START, event_rows, spine_rows, to_spark
-from feature_store.reach import within, within_reach
+from feature_store.reach import held_between, within_reach
 from feature_store.testing import assert_pit_equal
 
 KEYS = ("customer", "shop")
@@ -54,6 +54,6 @@ def test_a_row_outside_its_instants_fails_the_job(spark: SparkSession, instant: 
     between = START, START + timedelta(hours=1)
     rows = spark.createDataFrame([(between[0],), (between[1],), (None,)], "at timestamp")
 
-    assert within(rows, "at", between).collect() == rows.collect()
+    assert held_between(rows, "at", between).collect() == rows.collect()
     with pytest.raises(Exception, match="a spine row at at=2024-0"):
-        within(rows.union(spark.createDataFrame([(instant,)], "at timestamp")), "at", between).collect()
+        held_between(rows.union(spark.createDataFrame([(instant,)], "at timestamp")), "at", between).collect()
