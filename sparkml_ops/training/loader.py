@@ -6,60 +6,22 @@ up to a fixed budget, which spare small data a second reading.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from sparkml_ops.model.encoder import Encoder
-from sparkml_ops.model.spec import ModelSpec
-from sparkml_ops.training.plan import POSITION, SPLIT, Block, Group, Piece, Plan, open_parquet, usable
+from sparkml_ops.training.group_reader import GroupReader, Rows
+from sparkml_ops.training.plan import Block, Plan
 
-__all__ = ["Batch", "GroupReader", "Loader", "Rows"]
+__all__ = ["Batch", "Loader"]
 
 _AHEAD = 2
-_BUDGET = 256 * 1024**2
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Encoded rows.
-
-    Args:
-        numeric: [rows, numbers] of the training's dtype.
-        categories: [rows, categories] int32.
-        label: [rows] 0 or 1, of the training's dtype.
-        position: [rows] int64 `row_position`.
-    """
-
-    numeric: npt.NDArray[Any]
-    categories: npt.NDArray[np.int32]
-    label: npt.NDArray[Any]
-    position: npt.NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    @property
-    def bytes(self) -> int:
-        """Memory that the rows take."""
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
-
-    def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> Rows:
-        return Rows(*(getattr(self, field.name)[index] for field in fields(self)))
-
-    @classmethod
-    def join(cls, parts: Iterable[Rows]) -> Rows:
-        """Rows one after the other."""
-        whole = list(parts)
-        return whole[0] if len(whole) == 1 else cls(*(np.concatenate([getattr(part, field.name) for part in whole]) for field in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -68,7 +30,7 @@ class Batch:
 
     Args:
         step: Number of the global batch in its epoch.
-        numeric, categories, label, position: The rows, shard by shard, as in `Rows`.
+        numeric, categories, label, position, weight: The rows, shard by shard, as in `Rows`.
         shards: Shard and its number of rows, in the order of the rows.
         rows: Rows of the whole global batch: what a sum of losses is divided by.
     """
@@ -78,50 +40,18 @@ class Batch:
     categories: torch.Tensor
     label: torch.Tensor
     position: torch.Tensor
+    weight: torch.Tensor
     shards: tuple[tuple[int, int], ...]
     rows: int
 
-
-class GroupReader:
-    """Reads and encodes the usable rows of row groups.
-
-    Args:
-        spec: Inputs and their preprocessing.
-        label: Column of the label.
-        split: The rows of this split are read.
-        dtype: Of numbers and labels.
-        budget: Bytes of encoded row groups to keep; others are read again when needed.
-    """
-
-    def __init__(self, spec: ModelSpec, *, label: str, split: str, dtype: npt.DTypeLike, budget: int = _BUDGET) -> None:
-        self._encoder, self._label, self._split, self._dtype, self._budget = Encoder(spec), label, split, np.dtype(dtype), budget
-        self._columns = list(dict.fromkeys([*(name for name, _ in spec.inputs), label, SPLIT, POSITION]))
-        self._kept: OrderedDict[Group, Rows] = OrderedDict()
-
-    def nothing(self) -> Rows:
-        """No rows, of the right widths."""
-        spec = self._encoder.spec
-        numeric, categories = np.empty((0, spec.numeric_width), self._dtype), np.empty((0, len(spec.categorical)), np.int32)
-        return Rows(numeric, categories, np.empty(0, self._dtype), np.empty(0, np.int64))
-
-    def read(self, piece: Piece) -> Rows:
-        """The rows of a piece of a row group."""
-        rows = self._kept.pop(piece.group, None)
-        if rows is None:
-            rows = self._decode(piece.group)
-        # Least recently used first: of small data all stays, of large data what the shards are in the middle of.
-        self._kept[piece.group] = rows
-        while sum(kept.bytes for kept in self._kept.values()) > self._budget:
-            self._kept.popitem(last=False)
-        return rows[piece.start : piece.stop]
-
-    def _decode(self, group: Group) -> Rows:
-        with open_parquet(group.path) as file:
-            table = file.read_row_group(group.index, columns=self._columns, use_threads=False)
-        table = table.filter(usable(table, self._split, self._label)).combine_chunks()
-        encoded = self._encoder.encode(table, self._dtype)
-        label = table.column(self._label).to_numpy().astype(self._dtype)
-        return Rows(encoded.numeric, encoded.categories, label, table.column(POSITION).to_numpy().astype(np.int64))
+    def cut(self, parts: int) -> list[Batch]:
+        """So many parts of this worker's rows, one after the other; what they are divided by stays."""
+        whole = (self.numeric, self.categories, self.label, self.position, self.weight)
+        cut = zip(*(torch.tensor_split(tensor, parts) for tensor in whole), strict=True)
+        return [
+            Batch(self.step, numeric, categories, label, position, weight, self.shards, self.rows)
+            for numeric, categories, label, position, weight in cut
+        ]
 
 
 class Loader:
@@ -160,9 +90,9 @@ class Loader:
                     queued[shard].appendleft(head[wanted:])
                 wanted -= len(parts[-1])
         rows = Rows.join(parts) if parts else self._reader.nothing()
-        parts_of = (rows.numeric, rows.categories, rows.label, rows.position)
-        numeric, categories, label, position = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts_of)
-        return Batch(step, numeric, categories, label, position, shards, self.plan.batch_rows(step))
+        parts_of = (rows.numeric, rows.categories, rows.label, rows.position, rows.weight)
+        numeric, categories, label, position, weight = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts_of)
+        return Batch(step, numeric, categories, label, position, weight, shards, self.plan.batch_rows(step))
 
     @contextmanager
     def _blocks(self, epoch: int, first: int) -> Iterator[Iterator[tuple[int, Rows]]]:

@@ -27,10 +27,11 @@ from sparkml_ops.errors import ContractError
 if TYPE_CHECKING:  # a rank imports this module, and Spark's classes would cost it a second
     from feature_store.scan import Scan
 
-__all__ = ["POSITION", "SPLIT", "Block", "Group", "Piece", "Plan", "open_parquet", "plan_groups", "usable"]
+__all__ = ["POSITION", "SPLIT", "WEIGHT", "Block", "Group", "Piece", "Plan", "open_parquet", "plan_groups", "usable"]
 
 SPLIT = "split"
 POSITION = "row_position"
+WEIGHT = "sample_weight"
 _BLOCK_ROWS = 32_768
 
 

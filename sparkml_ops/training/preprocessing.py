@@ -19,18 +19,17 @@ from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from feature_store.names import quote
-from feature_store.weight import WEIGHT
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
 from sparkml_ops.model.spec import SUPPORTED_TYPES, CategoricalInput, ModelSpec, NumericInput
-from sparkml_ops.training.plan import POSITION, SPLIT
+from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
 from sparkml_ops.training.warm import WarmStart, continued
 
 __all__ = ["Fitted", "SplitCounts", "features", "fit"]
 
 _SCHEMA = "kind string, name string, value string, rows bigint, mean double, squares double"
-_LABEL = "__label"
+_LABEL, _WEIGHT = "__label", "__weight"
 # Distinct values that a task counts before it hands them on.
 _DISTINCT = 200_000
 
@@ -57,10 +56,17 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model's description, fitted, and what was counted on the way."""
+    """A model's description, fitted, and what was counted on the way.
+
+    Args:
+        spec: The description.
+        splits: Rows of each split.
+        weights: Mean `sample_weight` of the train rows of label 0 and 1; None without such a column.
+    """
 
     spec: ModelSpec
     splits: Mapping[str, SplitCounts]
+    weights: tuple[float, float] | None = None
 
 
 def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None) -> Fitted:
@@ -73,15 +79,16 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
 
     Raises:
         ContractError: A label outside {0, 1} or constant, a split without rows, a feature of an unsupported type,
-            without any value, with infinite values, or a category none of whose values is frequent; a model that does not fit.
+            without any value, with infinite values, or a category none of whose values is frequent; a weight that is null, infinite
+            or below 0; a model that does not fit.
     """
     numeric, categorical = features(frame, settings)
     warm = None if start is None else continued(start, numeric, categorical, settings)
     found = _summarise(frame, numeric, categorical, settings)
-    splits = _splits(found["label"], settings.label)
+    splits, weights = _splits(found["label"], settings.label), _mean_weights(found)
     if warm is not None:
         _refuse_infinite(found["infinite"])
-        return Fitted(warm, splits)
+        return Fitted(warm, splits, weights)
     spec = ModelSpec(
         settings.model.kind,
         tuple(_numeric_inputs(found, numeric)),
@@ -89,14 +96,14 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         settings.model.hidden if settings.model.kind == "mlp" else (),
         settings.model.dropout if settings.model.kind == "mlp" else 0.0,
     )
-    return Fitted(spec, splits)
+    return Fitted(spec, splits, weights)
 
 
 def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str], dict[str, str]]:
     """Name to type of the numeric and of the categorical features, in order.
 
     Raises:
-        ContractError: A listed column is missing or of an unsupported type, or there is no feature at all.
+        ContractError: A listed column is missing or of an unsupported type, the weight is no number, or there is no feature at all.
     """
     types = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
     wanted = [SPLIT, POSITION, settings.label, *(settings.numeric or ()), *(settings.categorical or ())]
@@ -106,6 +113,8 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
             expected=f"these columns beside {sorted(types)[:20]}",
             mend="correct training.numeric, .categorical or .label",
         )
+    if (kind := types.get(WEIGHT, "double")) not in SUPPORTED_TYPES["numeric"] - {"boolean"}:
+        raise ContractError(f"`{WEIGHT}` of type {kind}", expected="a number, how much a row counts", mend="cast it to double, or rename the column")
     taken = {*wanted, WEIGHT, *settings.exclude}
     free = {name: kind for name, kind in types.items() if name not in taken}
     numeric = _typed("numeric", types, settings.numeric) if settings.numeric is not None else _numbers(free)
@@ -133,16 +142,17 @@ def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[st
 
 
 def _summarise(frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection) -> dict[str, list[Row]]:
-    """Counts and moments by kind: label, number, missing, infinite, category."""
+    """Counts and moments by kind: label, number, missing, infinite, category, weight (by label), unusable (weights)."""
+    weight = [F.col(WEIGHT).cast("double").alias(_WEIGHT)] if WEIGHT in frame.columns else []
     columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
-    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast("double").alias(_LABEL), *columns)
+    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast("double").alias(_LABEL), *weight, *columns)
     states = rows.mapInArrow(_summarising(numeric, categorical), _SCHEMA)
-    parts = F.collect_list(F.when(F.col("kind") == "number", F.struct("rows", "mean", "squares"))).alias("parts")
+    parts = F.collect_list(F.when(F.col("kind").isin("number", "weight"), F.struct("rows", "mean", "squares"))).alias("parts")
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
     place = F.row_number().over(Window.partitionBy("kind", "name").orderBy(F.desc("rows"), F.asc("value")))
     kept = frequent.withColumn("place", place).where((F.col("kind") != "category") | (F.col("place") <= settings.vocabulary))
-    found: dict[str, list[Row]] = {kind: [] for kind in ("label", "number", "missing", "infinite", "category")}
+    found: dict[str, list[Row]] = {kind: [] for kind in ("label", "number", "missing", "infinite", "category", "weight", "unusable")}
     for row in sorted(kept.collect(), key=lambda row: row["place"]):
         found[row["kind"]].append(row)
     return found
@@ -152,8 +162,11 @@ def _summarising(numeric: Mapping[str, str], categorical: Mapping[str, str]) -> 
     def summarise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         counts: Counter[tuple[str, str | None, str | None]] = Counter()
         moments: dict[str, _Moments] = dict.fromkeys(numeric, _Moments())
+        weights: dict[str, _Moments] = {}
         for batch in batches:
             trained = _count_labels(batch, counts)
+            if _WEIGHT in batch.schema.names:
+                _add_weights(batch, trained, counts, weights)
             for name, kind in numeric.items():
                 values = numbers(batch, name, kind)
                 mine = values[trained]
@@ -165,9 +178,9 @@ def _summarising(numeric: Mapping[str, str], categorical: Mapping[str, str]) -> 
                     if pair["values"] is not None:
                         counts["category", name, pair["values"]] += pair["counts"]
             if len(counts) > _DISTINCT:
-                yield from _states(counts, {})
+                yield from _states(counts, {}, {})
                 counts.clear()
-        yield from _states(counts, moments)
+        yield from _states(counts, moments, weights)
 
     return summarise
 
@@ -183,6 +196,18 @@ def _count_labels(batch: pa.RecordBatch, counts: Counter[tuple[str, str | None, 
         for meaning, rows in meanings.items():
             counts["label", split, meaning] += int((rows & inside).sum())
     return np.asarray(known & pc.fill_null(pc.equal(splits, "train"), False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _add_weights(
+    batch: pa.RecordBatch, trained: npt.NDArray[np.bool_], counts: Counter[tuple[str, str | None, str | None]], weights: dict[str, _Moments]
+) -> None:
+    """The weights of the rows that are trained on, by label."""
+    label, values = (batch.column(name).to_numpy(zero_copy_only=False)[trained] for name in (_LABEL, _WEIGHT))
+    usable = np.isfinite(values) & (values >= 0)
+    counts["unusable", WEIGHT, None] += int((~usable).sum())
+    for value in (0, 1):
+        of_label = weights.get(str(value), _Moments()).merge(_Moments.of(values[usable & (label == value)]))
+        weights[str(value)] = of_label
 
 
 @dataclass(frozen=True)
@@ -210,9 +235,12 @@ class _Moments:
         return _Moments(rows, mean, math.fsum(part.squares + part.rows * (part.mean - mean) ** 2 for part in parts))
 
 
-def _states(counts: Mapping[tuple[str, str | None, str | None], int], moments: Mapping[str, _Moments]) -> Iterator[pa.RecordBatch]:
+def _states(
+    counts: Mapping[tuple[str, str | None, str | None], int], moments: Mapping[str, _Moments], weights: Mapping[str, _Moments]
+) -> Iterator[pa.RecordBatch]:
     rows = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
-    rows += [("number", name, None, found.rows, found.mean, found.squares) for name, found in moments.items()]  # type: ignore[misc]
+    for kind, of_kind in (("number", moments), ("weight", weights)):
+        rows += [(kind, name, None, found.rows, found.mean, found.squares) for name, found in of_kind.items()]  # type: ignore[misc]
     types = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
     columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), types, strict=True)] if rows else []
     if columns:
@@ -236,6 +264,16 @@ def _splits(rows: Iterable[Row], label: str) -> dict[str, SplitCounts]:
             f"one label only in the train split ({splits['train'].rows} rows)", expected="rows of both labels", mend="widen the split"
         )
     return splits
+
+
+def _mean_weights(found: Mapping[str, Sequence[Row]]) -> tuple[float, float] | None:
+    """Mean weight of label 0 and 1, to nine digits; None without weights."""
+    if unusable := sum(row["rows"] for row in found["unusable"]):
+        raise ContractError(
+            f"{unusable} rows of the train split whose `{WEIGHT}` is null, infinite or below 0", expected="0 or more", mend="correct the weights"
+        )
+    moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["weight"]}
+    return (float(f"{moments['0'].mean:.9g}"), float(f"{moments['1'].mean:.9g}")) if moments else None
 
 
 def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[NumericInput]:

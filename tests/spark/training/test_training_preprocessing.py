@@ -25,7 +25,7 @@ def rows(count: int = 900) -> pd.DataFrame:
     frame["label"] = (rng.random(count) < 0.4).astype(float)
     frame.loc[rng.random(count) < 0.05, "label"] = None
     frame["split"] = rng.choice(["train", "validation", "evaluation"], count, p=[0.7, 0.1, 0.2])
-    return frame.assign(row_position=range(count))
+    return frame.assign(row_position=range(count), sample_weight=np.random.default_rng(3).gamma(2.0, size=count))
 
 
 def spark_rows(spark: SparkSession, data: pd.DataFrame) -> DataFrame:
@@ -71,6 +71,16 @@ def test_rows_are_counted_by_split(fitted: Fitted) -> None:
     """Rows without a label are pending, not negative."""
     for split, part in rows().groupby("split"):
         assert fitted.splits[str(split)] == SplitCounts(part["label"].notna().sum(), int(part["label"].sum()), part["label"].isna().sum())
+
+
+def test_weights_are_those_of_pandas(fitted: Fitted, trained: pd.DataFrame, spark: SparkSession) -> None:
+    """Means by label over the labelled train rows; a set without the column has none, and a weight that cannot be meant is refused."""
+    assert fitted.weights == pytest.approx(tuple(trained.groupby("label").sample_weight.mean()), rel=1e-8)
+    assert fit(spark_rows(spark, rows(200).drop(columns="sample_weight")), SETTINGS).weights is None
+    with pytest.raises(ContractError, match="2 rows of the train split whose `sample_weight` is null, infinite or below 0"):
+        fit(spark_rows(spark, _changed("sample_weight", {0: -1.0, 3: None})), SETTINGS)
+    with pytest.raises(ContractError, match="`sample_weight` of type string"):
+        fit(spark_rows(spark, rows(200).assign(sample_weight="heavy")), SETTINGS)
 
 
 def test_features_are_found_by_type(spark: SparkSession) -> None:

@@ -8,7 +8,8 @@ from training_rows import SPEC, table, usable, write
 
 from feature_store.scan import Scan
 from sparkml_ops.model.encoder import Encoder
-from sparkml_ops.training.loader import Batch, GroupReader, Loader
+from sparkml_ops.training.group_reader import GroupReader
+from sparkml_ops.training.loader import Batch, Loader
 from sparkml_ops.training.plan import Plan, plan_groups
 
 
