@@ -32,6 +32,8 @@ LOADED = (
     "feature_store.window_stream",
     "sparkml_ops.training.preprocessing",
     "sparkml_ops.training.baseline",
+    "sparkml_ops.training.launch.rank",
+    "sparkml_ops.training.loop",
     "sparkml_ops.performance.contest",
     "sparkml_ops.scoring.engines",
     "sparkml_ops.drift.source",

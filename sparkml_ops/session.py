@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from sparkml_ops import jars
 from sparkml_ops.config.spark import SparkSection
 from sparkml_ops.errors import ConfigurationError
 
@@ -59,9 +60,13 @@ def build(settings: SparkSection) -> SparkSession:
         # Java leaves an archive of another Java or of other jars alone, and would say so on standard output.
         shared = f"-XX:SharedArchiveFile={class_archive()} -Xshare:auto -Xlog:disable"
         options[_JAVA_OPTIONS] = " ".join([shared, *filter(None, [options.get(_JAVA_OPTIONS)])])
-    for key, value in options.items():
+    given = jars.known(options)
+    for key, value in given.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    session = builder.getOrCreate()
+    if given == options:
+        jars.remember(options, session.conf.get("spark.jars", "") or "")
+    return session
 
 
 def _defaults(settings: SparkSection) -> dict[str, str]:
@@ -78,6 +83,8 @@ def _defaults(settings: SparkSection) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.log.level": "ERROR",
+        # Else every operation on a column asks the JVM eight times, to tell it the line of Python that an error might name.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         **(_LOCAL if settings.master.startswith("local") else {}),
     }
 

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from sparkml_ops.cli.options import Common, command
-from sparkml_ops.doctor import examine
 from sparkml_ops.errors import with_project
 from sparkml_ops.records import to_document, to_json
 
@@ -18,6 +17,8 @@ __all__ = ["doctor"]
 
 def _doctor(common: Common, check: Annotated[list[str] | None, typer.Option(help="Only this check, as `champion`; repeatable.")] = None) -> None:
     """Check Java, Spark, Delta, Horovod, torch, the MLflow store, the champion, memory and disk; each fault with its mend."""
+    from sparkml_ops.doctor import examine
+
     console, findings = Console(soft_wrap=True, highlight=False), []
     for found in examine(common.work(), check or ()):
         finding = replace(found, mend=with_project(found.mend, common.project))

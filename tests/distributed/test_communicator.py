@@ -5,6 +5,7 @@ Each backend runs `examine` once on all its ranks; each test reads one part of w
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,7 @@ def barrier(one: Communicator, folder: Path) -> list[str]:
 
 
 def unwrapped(one: Communicator) -> str:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    optimizer = bare(torch.optim.SGD)([nn.Parameter(torch.ones(1))], lr=0.1)
     try:
         one.synchronize(optimizer)
     except ValueError as error:
@@ -101,9 +102,16 @@ class Network(nn.Module):
         return torch.as_tensor(self.output(torch.tanh(self.hidden(joined))).squeeze(1))
 
 
-OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
-    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
+def bare(kind: Any) -> Any:
+    """An optimiser of torch without torch's compiler, whose import takes a rank five seconds: see sparkml_ops/training/optimizer.py."""
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    unwrapped = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**unwrapped, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+OPTIMIZERS: dict[str, tuple[Any, dict[str, float]]] = {
+    "sgd": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9}),
+    "adamw": (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
 }
 
 
@@ -141,12 +149,12 @@ def weights_of(model: nn.Module) -> list[float]:
 
 
 def train(name: str, one: Communicator | None) -> list[float]:
-    """Weights after some steps; without a communicator, those of one plain process."""
-    model = Network()
-    optimizer = OPTIMIZERS[name](model.parameters())
+    """Weights after some steps; without a communicator, those of one plain process with torch's own optimiser."""
+    model, (kind, options) = Network(), OPTIMIZERS[name]
+    optimizer = (kind if one is None else bare(kind))(model.parameters(), **options)
     if one is not None:
         optimizer = one.wrap(model, optimizer)
-        assert type(optimizer).__name__ == type(OPTIMIZERS[name](model.parameters())).__name__
+        assert type(optimizer).__name__ == kind.__name__
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
     for step in range(STEPS):
         optimizer.zero_grad(set_to_none=step % 3 != 1)
@@ -163,7 +171,7 @@ def train(name: str, one: Communicator | None) -> list[float]:
 
 def synchronized_gradients(one: Communicator | None) -> list[float]:
     model = Network()
-    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    optimizer = bare(torch.optim.SGD)(model.parameters(), lr=0.05)
     if one is not None:
         optimizer = one.wrap(model, optimizer)
     backward(model, 0, slice(0, 11) if one is None else own_rows(0, one.rank, one.size))
@@ -175,7 +183,7 @@ def synchronized_gradients(one: Communicator | None) -> list[float]:
 def skipped_step(one: Communicator | None) -> list[float]:
     """A step is left out after `synchronize`, as for gradients that are not finite, and the next one counts."""
     model = Network()
-    optimizer = OPTIMIZERS["adamw"](model.parameters())
+    optimizer = bare(torch.optim.AdamW)(model.parameters(), lr=0.01, weight_decay=0.1)
     if one is not None:
         optimizer = one.wrap(model, optimizer)
     for step in range(3):

@@ -44,6 +44,11 @@ def gone(reports: Reports) -> bool:
     return wait_for(lambda: not any(psutil.pid_exists(report["pid"]) for report in reports), 20)
 
 
+def program() -> str:
+    """The module that this process was started with; a fork has that of the process it was forked from."""
+    return next(part for part in Path("/proc/self/cmdline").read_text().split("\0") if part.startswith("sparkml_ops."))
+
+
 def report_process(context: RankContext) -> None:
     context.report({"pid": os.getpid()})
 
@@ -54,29 +59,29 @@ def fail_together(context: RankContext) -> None:
 
 
 def test_each_rank_is_a_fresh_process_that_returns_its_bytes(spark: SparkSession, storage: Storage) -> None:
-    """Results come by rank; a rank computes on one thread and hears the environment that was set for it."""
+    """Results come by rank; a rank computes on one thread and hears the environment that was set for it, from its first moment."""
 
     def task(context: RankContext) -> bytes:
         total = context.communicator.all_reduce(torch.tensor([context.rank + 1]))
         report_process(context)
-        found = [context.rank, context.size, context.attempt, total.item(), torch.get_num_threads(), os.environ["GREETING"]]
+        found = [context.rank, context.size, context.attempt, total.item(), torch.get_num_threads(), os.environ["GREETING"], program()]
         return json.dumps(found).encode()
 
     chosen = settings(workers=3, environment={"GREETING": "hello"})
     heard: Reports = []
     results = launch(spark, task, chosen, storage, "fresh", on_report=heard.append)
 
-    assert [json.loads(result or b"") for result in results] == [[rank, 3, 0, 6, 1, "hello"] for rank in range(3)]
+    assert [json.loads(result or b"") for result in results] == [[rank, 3, 0, 6, 1, "hello", "sparkml_ops.training.launch.rank"] for rank in range(3)]
     assert len({report["pid"] for report in heard}) == 3
     assert gone(heard)
 
 
 def test_reports_reach_the_driver_once_in_each_ranks_order(spark: SparkSession, storage: Storage) -> None:
-    """The last reports count too, even where the rank ends at once after them."""
+    """The last reports count too, even where the rank ends at once after them. Without an environment of its own it is a fork, torch loaded."""
 
     def task(context: RankContext) -> None:
         for number in range(25):
-            context.report({"number": number})
+            context.report({"number": number, "program": program()})
 
     heard: Reports = []
     results = launch(spark, task, settings(backend="ddp"), storage, "reports", on_report=heard.append)
@@ -84,6 +89,7 @@ def test_reports_reach_the_driver_once_in_each_ranks_order(spark: SparkSession, 
     assert results == [None, None]
     for rank in range(2):
         assert [report["number"] for report in heard if report["rank"] == rank] == list(range(25))
+    assert {report["program"] for report in heard} == {"sparkml_ops.daemon"}
 
 
 @pytest.mark.parametrize("backend", ["horovod", "ddp"])

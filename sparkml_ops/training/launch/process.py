@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Literal
+from typing import IO, Literal
 
 from sparkml_ops.training.launch.order import Order
 from sparkml_ops.training.launch.outcome import Outcome
+from sparkml_ops.training.launch.spare import Spare
 
 __all__ = ["RankProcess"]
 
@@ -26,7 +27,7 @@ _TAIL = 40  # lines of output kept for the message about a dead rank
 
 
 class RankProcess:
-    """A fresh interpreter that runs one rank of one attempt.
+    """A fresh process that runs one rank of one attempt.
 
     It leads its own process group, so that what it started ends with it, and ends itself when this process is gone.
 
@@ -34,24 +35,19 @@ class RankProcess:
         payload: The task, pickled by cloudpickle.
         environment: The whole environment of the process.
         inherited: File descriptors that it keeps.
+        spare: A process that was forked for it; None starts an interpreter.
     """
 
-    def __init__(self, order: Order, payload: bytes, environment: Mapping[str, str], inherited: Sequence[int] = ()) -> None:
+    def __init__(
+        self, order: Order, payload: bytes, environment: Mapping[str, str], inherited: Sequence[int] = (), spare: Spare | None = None
+    ) -> None:
         self._rank = order.rank
         self._connection, theirs = multiprocessing.Pipe()
         self._stacks = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._tail: deque[str] = deque(maxlen=_TAIL)
         handles = [theirs.fileno(), self._stacks.fileno()]
-        self._process = subprocess.Popen(
-            # -P: the working directory of an executor is nobody's package folder.
-            [sys.executable, "-P", "-m", "sparkml_ops.training.launch.rank", *map(str, handles), str(os.getpid())],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[*handles, *inherited],
-            start_new_session=True,
-        )
+        self._process: subprocess.Popen[bytes] | Spare
+        self._process, self._output = _begin(spare, environment, [*handles, *inherited]) if spare else _start(environment, handles, inherited)
         theirs.close()
         self._copier = threading.Thread(target=self._copy_output, daemon=True, name=f"output of rank {order.rank}")
         self._copier.start()
@@ -101,8 +97,30 @@ class RankProcess:
         return Outcome(self._rank, "died", name, f"the process ended with {name} and without a word{hint}", "".join(self._tail))
 
     def _copy_output(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            text = line.decode(errors="replace")
-            self._tail.append(text)
-            sys.stderr.write(text)
+        with self._output:
+            for line in self._output:
+                text = line.decode(errors="replace")
+                self._tail.append(text)
+                sys.stderr.write(text)
+
+
+def _start(environment: Mapping[str, str], handles: Sequence[int], inherited: Sequence[int]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    process = subprocess.Popen(
+        # -P: the working directory of an executor is nobody's package folder.
+        [sys.executable, "-P", "-m", "sparkml_ops.training.launch.rank", *map(str, handles), str(os.getpid())],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[*handles, *inherited],
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout
+
+
+def _begin(spare: Spare, environment: Mapping[str, str], handles: Sequence[int]) -> tuple[Spare, IO[bytes]]:
+    ours, theirs = os.pipe()
+    spare.start(environment, handles, theirs)
+    os.close(theirs)
+    return spare, os.fdopen(ours, "rb")

@@ -1,6 +1,6 @@
 """The program of a rank's process: meet the others, run the task, say how it ended.
 
-Started by `RankProcess` as `python -m sparkml_ops.training.launch.rank <connection> <stacks> <parent>`.
+Started by `RankProcess` as `python -m sparkml_ops.training.launch.rank <connection> <stacks> <parent>`, or in a spare that was forked for it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -24,21 +25,24 @@ from sparkml_ops.training.launch.folder import AttemptFolder
 from sparkml_ops.training.launch.order import Order
 from sparkml_ops.training.launch.reports import ReportWriter
 
-__all__ = ["main"]
+__all__ = ["die_with", "main"]
 
 
-def main(connection_handle: int, stacks_handle: int, parent: int) -> NoReturn:
+def main(connection_handle: int, stacks_handle: int, parent: int, listener: int | None = None) -> NoReturn:
     """Run one rank.
 
     Args:
         connection_handle: File descriptor of the two-way connection to the Spark task.
         stacks_handle: File descriptor that receives all threads' stacks on SIGUSR1.
         parent: Process id of the Spark task's process.
+        listener: The order's file descriptor of that name, where it has another number in this process.
     """
-    _die_with(parent)
+    die_with(parent)
     faulthandler.register(signal.SIGUSR1, file=stacks_handle, all_threads=True)
     link = _Link(Connection(connection_handle))
     order, payload = Order.from_json(link.connection.recv_bytes()), link.connection.recv_bytes()
+    if listener is not None:
+        order = replace(order, listener=listener)
     orphaned = threading.Thread(target=_end_when_orphaned, args=(link.connection,), daemon=True)
     orphaned.start()
     try:
@@ -107,7 +111,7 @@ def _lost(error: BaseException) -> bool:
     return seen is not None
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel end this process when its parent is gone, even while C code holds the interpreter."""
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)

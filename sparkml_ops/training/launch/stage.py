@@ -19,6 +19,7 @@ from sparkml_ops.training.launch.placement import Interface, Place, choose_inter
 from sparkml_ops.training.launch.process import RankProcess
 from sparkml_ops.training.launch.rendezvous import Rendezvous, Watch, note
 from sparkml_ops.training.launch.settings import LaunchSettings
+from sparkml_ops.training.launch.spare import Spare
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,10 +53,12 @@ def run_task(plan: Plan, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Recor
         pass  # the row only gives the task its place
     from pyspark import BarrierTaskContext
 
+    # Libraries that are loaded have read their environment: a rank with one of its own, or with more threads, begins as a new interpreter.
+    spare = Spare.fork() if not plan.settings.environment and plan.settings.threads == 1 else None
     context = BarrierTaskContext.get()
     hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
     where = place(hosts, context.partitionId())
-    yield _run(plan, where, context).to_batch()
+    yield _run(plan, where, context, spare).to_batch()
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class _Meeting:
     store_port: int
 
 
-def _run(plan: Plan, where: Place, context: Any) -> Outcome:
-    opened = _Opened()
+def _run(plan: Plan, where: Place, context: Any, spare: Spare | None) -> Outcome:
+    opened = _Opened(spare)
     try:
         message = _prepare(plan, where, opened)
         gathered = [json.loads(text) for text in context.allGather(json.dumps(message))]
@@ -84,14 +87,22 @@ def _run(plan: Plan, where: Place, context: Any) -> Outcome:
 
 
 class _Opened:
-    """What rank 0's task has open for the others."""
+    """What a task has open: its rank's spare process; rank 0's also what the others need."""
 
-    def __init__(self) -> None:
+    def __init__(self, spare: Spare | None) -> None:
+        self.spare = spare
         self.rendezvous: Rendezvous | None = None
         self.listener: socket.socket | None = None
         self.used = False
 
+    def take_spare(self) -> Spare | None:
+        """The spare, which is the caller's from now on."""
+        spare, self.spare = self.spare, None
+        return spare
+
     def close(self, patience: float) -> None:
+        if self.spare is not None:
+            self.spare.dismiss()
         if self.rendezvous is not None:
             if self.used:  # the others ask here whether to go on, until the last has ended
                 self.rendezvous.watch.wait_until_all_ended(patience)
@@ -142,7 +153,7 @@ def _run_rank(plan: Plan, where: Place, meeting: _Meeting, opened: _Opened) -> O
     process, state = None, "failed"
     try:
         environment = rank_environment(plan, where, meeting.host, meeting.port, meeting.token)
-        process = RankProcess(order, plan.payload, environment, inherited)
+        process = RankProcess(order, plan.payload, environment, inherited, opened.take_spare())
         outcome = _watch(process, where.rank, meeting)
         state = "ended" if outcome.kind in {"returned", "stopped"} else "failed"
         return outcome
