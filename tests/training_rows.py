@@ -21,6 +21,7 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.model.spec import CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch import RankContext
+from sparkml_ops.training.launch.local import LocalCommunicator
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.plan import Plan, plan_groups
 
@@ -78,6 +79,22 @@ def task(scan: Scan, storage: Storage, settings: TrainingSection, spec: ModelSpe
         "validation": Plan(groups["validation"], settings.shards, 100, settings.seed, shuffle=False),
     }
     return TrainingTask(spec, plans, settings, storage, "training/test/checkpoints")
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+class Mortal(LocalCommunicator):
+    """A group of one that counts its steps, and whose process ends after some."""
+
+    def __init__(self, steps: int | None = None) -> None:
+        self.steps, self.last = 0, steps
+
+    def synchronize(self, optimizer: Optimizer) -> None:
+        if self.steps == self.last:
+            raise Killed
+        self.steps += 1
 
 
 class ThreadGroup:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
+from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.section import Section
 
-__all__ = ["ModelSection", "OptimizerSection", "TrainingSection"]
+__all__ = ["ModelSection", "TrainingSection"]
 
 
 class ModelSection(Section):
@@ -22,16 +23,6 @@ class ModelSection(Section):
     )
 
 
-class OptimizerSection(Section):
-    """`training.optimizer`: AdamW."""
-
-    lr: float = Field(default=1e-3, gt=0, description="learning rate of the first step; never scaled by the number of workers")
-    weight_decay: float = Field(default=1e-4, ge=0, description="decoupled weight decay a step, as a share of lr; 0 is plain Adam")
-    schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="course of the learning rate: down to 0 over all epochs, or constant"
-    )
-
-
 class TrainingSection(Section):
     """`training`: one run of data-parallel training."""
 
@@ -42,6 +33,9 @@ class TrainingSection(Section):
     )
     epochs: int = Field(default=8, ge=1, description="passes over the train split")
     batch_size: int = Field(default=1024, ge=1, description="rows of a global batch, all workers together")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts of a rank's batch that are computed one after the other, for less memory; the same step but for rounding"
+    )
     seed: int = Field(default=7, ge=0, lt=2**63, description="of first weights, row order and dropout")
     shards: int = Field(default=24, ge=1, description="logical parts of the data, whatever the number of workers; part of the result")
     threads: int | None = Field(default=None, ge=1, description="compute threads of a rank; null: spark.task.cpus (local: torch's choice)")
@@ -54,6 +48,9 @@ class TrainingSection(Section):
     )
     patience: int | None = Field(default=None, ge=1, description="epochs without a lower validation loss before training ends; null: never early")
     label: str = Field(default="label", min_length=1, description="column of the label: 0, 1 or null (pending, left out)")
+    class_weights: Literal["balanced"] | tuple[PositiveFloat, PositiveFloat] | None = Field(
+        default=None, description="how much a row of label 0 and of label 1 counts in training: balanced (both classes as much), two numbers, or null"
+    )
     numeric: tuple[str, ...] | None = Field(
         default=None, description="numeric features; null: all columns of a numeric type that are not listed elsewhere"
     )

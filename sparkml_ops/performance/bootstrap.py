@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logit
-from scipy.stats import poisson
+from scipy.special import logit, pdtr  # scipy.stats would take a second to import, in every command and worker
 
 from sparkml_ops.performance.scores import auc
 
@@ -148,5 +147,5 @@ def _interval(differences: npt.NDArray[np.float64], confidence: float) -> Interv
     return Interval(float(lower), float(upper))
 
 
-# Poisson(1) from 16 random bits: the probabilities are right to 1/65,536.
-_TABLE = poisson(1).ppf((np.arange(65_536) + 0.5) / 65_536).astype(np.uint8)
+# Poisson(1) from 16 random bits: the probabilities are right to 1/65,536. The smallest number whose distribution function reaches each.
+_TABLE = np.searchsorted(pdtr(np.arange(20), 1.0), (np.arange(65_536) + 0.5) / 65_536).astype(np.uint8)

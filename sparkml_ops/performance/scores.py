@@ -82,6 +82,11 @@ class ScoreCounts:
         return _count(np.asarray(scores, np.float64), negatives.astype(np.int64), positives.astype(np.int64), exact=self.exact and other.exact)
 
     @property
+    def centers(self) -> npt.NDArray[np.float64]:
+        """The score of each cell: itself, or the middle of the grid's step, off by at most 2^-21 in either direction alike."""
+        return self.scores if self.exact else self.scores + 0.5 / GRID
+
+    @property
     def auc(self) -> float:
         """Area under the ROC curve; NaN where a class is absent."""
         return float(auc(self.negatives, self.positives))

@@ -10,11 +10,14 @@ from pyspark.sql import DataFrame
 from sparkml_ops.errors import ContractError
 from sparkml_ops.performance.bootstrap import Interval
 from sparkml_ops.performance.contest import Contest, hold
+from sparkml_ops.performance.decisions import Bin, Confusion, average_precision, calibration_error, confusion, reliability
 from sparkml_ops.performance.measured import Measured
 
 __all__ = ["LOGISTIC", "MODEL", "Evaluation", "evaluate"]
 
 MODEL, LOGISTIC = "model", "logistic"
+#: Of the calibration error and its picture.
+BINS = 10
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,22 @@ class Evaluation:
     auc_gain: Interval
     loss_gain: Interval
 
+    @property
+    def confusion(self) -> Confusion:
+        """What the model's scores come to, acted on at 0.5."""
+        return confusion(self.model.counts)
+
+    def reliability(self) -> dict[str, tuple[Bin, ...]]:
+        """What the scores of both mean."""
+        return {name: reliability(found.counts, BINS) for name, found in ((MODEL, self.model), (LOGISTIC, self.logistic))}
+
     def metrics(self, rate: float) -> dict[str, float]:
         """Flat names to values; an area that does not exist (one label only) has no entry.
 
         Args:
             rate: The constant prediction to compare with.
         """
-        model, logistic = self.model, self.logistic
+        model, logistic, decided = self.model, self.logistic, self.confusion
         base = -model.rate * math.log(rate) - (1 - model.rate) * math.log(1 - rate)
         found = {
             "evaluation_rows": model.rows,
@@ -48,6 +60,10 @@ class Evaluation:
             "evaluation_auc_error": model.counts.auc_error,
             "evaluation_log_loss": model.loss / model.rows,
             "evaluation_brier": model.squared / model.rows,
+            "evaluation_average_precision": average_precision(model.counts),
+            "evaluation_calibration_error": calibration_error(model.counts, BINS),
+            "evaluation_accuracy": decided.accuracy,
+            "evaluation_f1": decided.f1,
             "baseline_logistic_auc": logistic.counts.auc,
             "baseline_logistic_log_loss": logistic.loss / model.rows,
             "baseline_logistic_brier": logistic.squared / model.rows,

@@ -24,14 +24,18 @@ from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.scores import auc
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
+from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.launch import RankContext
-from sparkml_ops.training.loader import Batch, GroupReader, Loader
-from sparkml_ops.training.optimizer import AdamW
+from sparkml_ops.training.loader import Batch, Loader
+from sparkml_ops.training.optimizer import build_optimizer
 from sparkml_ops.training.plan import Plan
+from sparkml_ops.training.schedule import rate
+from sparkml_ops.training.weighting import RowWeights
 
 __all__ = ["NotFiniteError", "Trainer", "TrainingTask"]
 
 _CELLS = 4096
+_SHOWN = 3  # inputs in a message
 _BEAT_SECONDS = 5.0
 
 
@@ -50,6 +54,7 @@ class TrainingTask:
         storage: Where checkpoints lie.
         folder: Their prefix.
         start: Storage folder of the model whose weights are the first ones; None: drawn from the seed.
+        row_weights: How much a row counts in training; None: all the same. In validation all do.
     """
 
     spec: ModelSpec
@@ -58,6 +63,7 @@ class TrainingTask:
     storage: Storage
     folder: str
     start: str | None = None
+    row_weights: RowWeights | None = None
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
@@ -80,12 +86,12 @@ class Trainer:
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
         torch.manual_seed(task.settings.seed)
         self.model = build(task.spec, task.settings.seed, self._dtype)
-        optimizer = AdamW(self.model.parameters(), lr=task.settings.optimizer.lr, weight_decay=task.settings.optimizer.weight_decay)
-        self._optimizer = context.communicator.wrap(self.model, optimizer)
+        self._optimizer = context.communicator.wrap(self.model, build_optimizer(task.settings.optimizer, self.model.parameters()))
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)
         self._loss = torch.zeros((), dtype=torch.float64)
         self._seconds = {"read": 0.0, "compute": 0.0, "communicate": 0.0}
+        self._history: tuple[Epoch, ...] = ()
         self._beat = time.monotonic()
 
     def fit(self) -> Progress:
@@ -99,6 +105,7 @@ class Trainer:
         started, every = time.monotonic(), self._settings.checkpoint_every
         rows = 0
         self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._history = progress.history
         with closing(self.loaders["train"].batches(progress.epoch, progress.step)) as batches:
             for batch in self._waiting(batches):
                 self._train_step(progress.epoch, batch)
@@ -126,15 +133,31 @@ class Trainer:
         with self._timed("compute"):
             self._set_rate(epoch * self._plan.steps + batch.step)
             self._optimizer.zero_grad()
-            losses = _losses(self._logits(batch, self._masks(epoch, batch)), batch)
-            # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
-            (losses / batch.rows).backward()  # type: ignore[no-untyped-call]
+            loss = self._backward(batch, self._masks(epoch, batch))
         with self._timed("communicate"):
             self._context.communicator.synchronize(self._optimizer)
         with self._timed("compute"):
-            self._check_finite(epoch, batch.step)
+            self._check_finite(epoch, batch)
+            if (longest := self._settings.optimizer.clip_norm) is not None:
+                # The same on every rank, as the gradients are.
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
             self._optimizer.step()
-            self._loss += losses.detach()
+            self._loss += loss
+
+    def _backward(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Put this rank's part of the gradient into the weights; returns the sum of its rows' losses."""
+        *earlier, (last, last_masks) = _parts(batch, masks, self._settings.accumulate)
+        weights, total = list(self.model.parameters()), torch.zeros((), dtype=self._dtype)
+        for part, part_masks in earlier:
+            losses = _losses(self._logits(part, part_masks), part, part.weight)
+            # Not by `backward`, with which the reduction over ranks begins.
+            for weight, gradient in zip(weights, torch.autograd.grad(losses / batch.rows, weights, materialize_grads=True), strict=True):
+                weight.grad = gradient if weight.grad is None else weight.grad + gradient
+            total += losses.detach()
+        losses = _losses(self._logits(last, last_masks), last, last.weight)
+        # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
+        (losses / batch.rows).backward()  # type: ignore[no-untyped-call]
+        return total + losses.detach()
 
     def _logits(self, batch: Batch, masks: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
@@ -156,21 +179,19 @@ class Trainer:
         return tuple(torch.split(kept, list(hidden), dim=1))
 
     def _set_rate(self, step: int) -> None:
-        """The learning rate of a step, a function of the step alone."""
-        rate = self._settings.optimizer.lr
-        if self._settings.optimizer.schedule == "cosine":
-            rate *= (1 + math.cos(math.pi * step / (self._settings.epochs * self._plan.steps))) / 2
+        settings, steps = self._settings, self._plan.steps
+        now = rate(settings.optimizer, step, steps=steps, epochs=settings.epochs, batch_size=settings.batch_size, history=self._history)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = now
 
-    def _check_finite(self, epoch: int, step: int) -> None:
+    def _check_finite(self, epoch: int, batch: Batch) -> None:
         # The reduced gradients are the same on every rank, so all ranks stop here or none does, without asking each other.
         sums = torch.stack([weight.grad.sum(dtype=torch.float64) for weight in self.model.parameters() if weight.grad is not None])
         if bool(torch.isfinite(sums).all()):
             return
         newest = self._checkpoints.newest()
         raise NotFiniteError(
-            f"a gradient that is not finite in step {step} of epoch {epoch}",
+            f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}",
             expected=f"finite gradients (the last checkpoint is {newest.name if newest else 'none yet'})",
             mend="lower training.optimizer.lr, or look for extreme feature values",
         )
@@ -226,7 +247,8 @@ class Trainer:
         return patience is not None and bool(history) and len(history) - 1 - best_epoch(history, "best").epoch >= patience
 
     def _loader(self, split: str, plan: Plan) -> Loader:
-        reader = GroupReader(self._task.spec, label=self._settings.label, split=split, dtype=str(self._dtype).removeprefix("torch."))
+        weights, dtype = self._task.row_weights if split == "train" else None, str(self._dtype).removeprefix("torch.")
+        reader = GroupReader(self._task.spec, label=self._settings.label, split=split, dtype=dtype, weights=weights)
         return Loader(plan, reader, rank=self._context.rank, size=self._context.size)
 
     @property
@@ -254,6 +276,25 @@ class Trainer:
         self._seconds[part] += time.perf_counter() - started
 
 
-def _losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _losses(logits: torch.Tensor, batch: Batch, weight: torch.Tensor | None = None) -> torch.Tensor:
     """Sum of the losses of this rank's rows, in nats."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label, reduction="sum")
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label, weight=weight, reduction="sum")
+
+
+def _extremes(spec: ModelSpec, batch: Batch) -> str:
+    """The inputs of this rank's rows that lie farthest from their mean, to find the row that broke a step."""
+    if not len(batch.label):
+        return "no rows on this rank"
+    far = torch.nan_to_num(batch.numeric[:, : len(spec.numeric)].abs(), nan=math.inf, posinf=math.inf)
+    deviations, rows = far.max(dim=0)
+    order = torch.argsort(deviations, descending=True)[:_SHOWN].tolist()
+    shown = (f"`{spec.numeric[index].name}` by {deviations[index]:.3g} at row_position {batch.position[rows[index]]}" for index in order)
+    return f"of {len(batch.label)} rows on this rank the farthest from the mean, in standard deviations: {', '.join(shown)}"
+
+
+def _parts(batch: Batch, masks: tuple[torch.Tensor, ...], parts: int) -> list[tuple[Batch, tuple[torch.Tensor, ...]]]:
+    """A batch in parts, with the masks of their rows."""
+    if parts == 1:
+        return [(batch, masks)]
+    cut = [torch.tensor_split(mask, parts) for mask in masks]
+    return [(part, tuple(mask[index] for mask in cut)) for index, part in enumerate(batch.cut(parts))]

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -30,15 +31,16 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.contest import Contest, Contestant
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.baseline import fit_logistic
+from sparkml_ops.training.baseline import TrainRows, fit_logistic
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
-from sparkml_ops.training.curve import draw_curve
 from sparkml_ops.training.evaluation import LOGISTIC, MODEL, evaluate
 from sparkml_ops.training.launch import LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
-from sparkml_ops.training.plan import SPLIT, Plan, plan_groups
+from sparkml_ops.training.pictures import draw
+from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
 from sparkml_ops.training.preprocessing import Fitted, SplitCounts, fit
 from sparkml_ops.training.warm import WarmStart
+from sparkml_ops.training.weighting import RowWeights, row_weights
 
 __all__ = ["RunLog", "Trained", "train"]
 
@@ -96,7 +98,7 @@ def train(
         storage: For checkpoints and the artifact, under `training/<run>`; readable by executors.
         training_set: Rows with `split`, `row_position`, features and label.
         settings: Model, optimiser, workers.
-        run_log: Receives parameters, metrics of each epoch, final metrics and the learning curve.
+        run_log: Receives parameters, metrics of each epoch, final metrics and pictures.
         run: Stable name of this piece of work; the same name goes on where it stopped.
         warm_start: A model to go on from: its weights are the first ones, its preprocessing stays.
         on_report: Called with each report of a rank, as they come.
@@ -120,13 +122,14 @@ def train(
     history = job.train(fitted, run, say)
     kept = best_epoch(history, settings.keep)
     folder = job.publish_model(fitted.spec, kept)
-    metrics = {**_counts(fitted, history, kept), **job.evaluate(fitted)}
+    evaluated = job.evaluate(fitted)
+    metrics = {**_counts(fitted, history, kept), **evaluated["metrics"]}
     for epoch in history:
         run_log.log_metrics(_measures(asdict(epoch)), step=epoch.epoch)
     run_log.log_metrics(metrics, step=0)
     with TemporaryDirectory() as scratch:
-        draw_curve(history, kept, picture := Path(scratch) / "learning_curve.png")
-        run_log.log_figure("learning_curve", picture)
+        for name, path in draw(Path(scratch), history, kept, evaluated).items():
+            run_log.log_figure(name, path)
     job.checkpoints.remove()
     return Trained(metrics, folder, history)
 
@@ -154,7 +157,7 @@ class _Job:
         def make() -> dict[str, Any]:
             fitted = fit(self._frame(), self.settings, self.warm_start)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
-            return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits}
+            return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits, "weights": fitted.weights}
 
         document = self._once("spec", make)
         if document["fingerprint"] != mine:
@@ -163,13 +166,15 @@ class _Job:
                 expected="the same ones",
                 mend="use --generation next for a new training",
             )
-        return Fitted(ModelSpec.from_json(document["model"]), {name: SplitCounts(**counts) for name, counts in document["splits"].items()})
+        splits, weights = {name: SplitCounts(**counts) for name, counts in document["splits"].items()}, document.get("weights")
+        return Fitted(ModelSpec.from_json(document["model"]), splits, None if weights is None else (weights[0], weights[1]))
 
     def train(self, fitted: Fitted, run: str, say: Callable[[dict[str, Any]], None]) -> tuple[Epoch, ...]:
         """All epochs, on all ranks."""
 
         def make() -> dict[str, Any]:
-            task = TrainingTask(fitted.spec, self._plans(), self.settings, self.storage, f"{self.folder}/checkpoints", self._start(fitted))
+            checkpoints = f"{self.folder}/checkpoints"
+            task = TrainingTask(fitted.spec, self._plans(), self.settings, self.storage, checkpoints, self._start(fitted), self._weights(fitted))
             results = launch(self.spark, task, self._launch_settings(), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
@@ -179,12 +184,14 @@ class _Job:
         """The weights of the kept epoch as an artifact; returns its folder."""
         return self._publish_artifact("artifact", lambda: (spec, self.checkpoints.weights(Progress(kept.epoch + 1))))
 
-    def evaluate(self, fitted: Fitted) -> dict[str, float]:
-        """Metrics on the evaluation split, the logistic regression's beside the model's."""
+    def evaluate(self, fitted: Fitted) -> dict[str, Any]:
+        """`metrics` on the evaluation split, the logistic regression's beside the model's, `confusion` and `reliability`."""
         settings, label = self.settings, F.col(quote(self.settings.label))
         frame, rate = self._frame(), fitted.splits["train"].rate
         train = frame.where((F.col(SPLIT) == "train") & label.isNotNull())
-        logistic = self._publish_artifact("baseline", lambda: fit_logistic(train, fitted.spec, settings.label))
+        logistic = self._publish_artifact(
+            "baseline", lambda: fit_logistic(TrainRows(train, self._groups["train"], settings.label, self._weights(fitted)), fitted.spec)
+        )
         inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
@@ -194,7 +201,17 @@ class _Job:
             confidence=settings.confidence,
             seed=settings.seed,
         )
-        return self._once("evaluation", lambda: evaluate(frame.where(F.col(SPLIT) == "evaluation"), contest).metrics(rate))
+
+        def make() -> dict[str, Any]:
+            found = evaluate(frame.where(F.col(SPLIT) == "evaluation"), contest)
+            bins = {name: [asdict(part) for part in parts] for name, parts in found.reliability().items()}
+            return {"metrics": found.metrics(rate), "confusion": asdict(found.confusion), "reliability": bins}
+
+        return self._once("evaluation", make)
+
+    def _weights(self, fitted: Fitted) -> RowWeights | None:
+        rows = fitted.splits["train"]
+        return row_weights(self.settings.class_weights, (rows.rows - rows.positives, rows.positives), fitted.weights)
 
     def _start(self, fitted: Fitted) -> str | None:
         """Where the ranks find the first weights, wherever they run; None where they draw them."""
@@ -225,7 +242,9 @@ class _Job:
         self.storage.publish(name, json.dumps(document, sort_keys=True, allow_nan=False).encode(), kind=stage)
         return document
 
-    def _plans(self) -> dict[str, Plan]:
+    @cached_property
+    def _groups(self) -> dict[str, tuple[Group, ...]]:
+        """Row groups with rows to train on and to validate on."""
         scan = plan_scan(self.tables, self.training_set.snapshot)
         if scan is None:
             raise ContractError(
@@ -233,8 +252,10 @@ class _Job:
                 expected="plain Parquet files",
                 mend="build it anew",
             )
-        groups = plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
-        settings = self.settings
+        return plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
+
+    def _plans(self) -> dict[str, Plan]:
+        settings, groups = self.settings, self._groups
         plans = {"train": Plan(groups["train"], settings.shards, settings.batch_size, settings.seed)}
         if groups["validation"]:
             plans["validation"] = Plan(groups["validation"], settings.shards, _VALIDATION_BATCH, settings.seed, shuffle=False)

@@ -5,41 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from drivers import Drivers
 from hook_names import PASSED, RESUMED
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
-from running_session import keys
+from tiny_plans import INTERPRETED
 from tiny_project import AS_OF, UNTIL, WINDOW, Place, content, events
 
 from feature_store import hooks
 from sparkml_ops.records import ScoredWindow, TrainingResult
-
-
-class Drivers:
-    """Starts drivers that attach to this process's JVM, one after the other."""
-
-    def __init__(self, spark: SparkSession) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("driver.py"))]
-        self._process = subprocess.Popen(command, env=keys(spark), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def start(self, **request: object) -> int:
-        """Exit status of a driver, negative where a signal ended it."""
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process that they are forked from."""
-        self._process.communicate(timeout=60)
 
 
 @contextmanager
@@ -84,7 +64,7 @@ class Runs:
 def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The names of the hooks come from the unbroken run; the chains of kills go on from copies."""
     folder = tmp_path_factory.mktemp("kills")
-    unbroken = Place(folder / "unbroken")
+    unbroken = Place(folder / "unbroken", spark={"conf": INTERPRETED})
     project = unbroken.project(spark)
     unbroken.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
     project.build_features(as_of=AS_OF)
@@ -128,7 +108,7 @@ def test_a_killed_training_ends_as_the_unbroken_one(runs: Runs, spark: SparkSess
 
 @pytest.mark.timeout(1200)
 def test_mlflow_has_one_run_with_each_epoch_once(runs: Runs) -> None:
-    """However often training was killed: a finished run, each metric of an epoch at its step, the final ones, the settings and the curve."""
+    """However often training was killed: a finished run, each metric of an epoch at its step, the final ones, the settings and the pictures."""
     histories = []
     for place in (runs.killed["train"], runs.unbroken):
         client = MlflowClient(tracking_uri=f"sqlite:///{place.folder}/data/mlflow.db")
@@ -141,7 +121,8 @@ def test_mlflow_has_one_run_with_each_epoch_once(runs: Runs) -> None:
         )
         assert run.data.metrics.items() >= runs.trained.metrics.items()
         assert run.data.params["epochs"] == "2"
-        assert [file.path for file in client.list_artifacts(run_id) if file.path.endswith(".png")] == ["learning_curve.png"]
+        pictures = {file.path for file in client.list_artifacts(run_id) if file.path.endswith(".png")}
+        assert pictures == {"confusion.png", "learning_curve.png", "reliability.png"}
     assert histories[0] == histories[1]
     assert [step for step, _ in histories[0]["validation_loss"]] == [0, 1]
 

@@ -11,20 +11,25 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 from training_rows import table
 
 from feature_store import hooks
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.records import TrainingSet
+from feature_store.scan import plan_scan
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.model.encoder import Encoder
+from sparkml_ops.model.predictor import Predictor
 from sparkml_ops.storage import Storage
+from sparkml_ops.training.baseline import TrainRows, fit_logistic
+from sparkml_ops.training.plan import plan_groups
 from sparkml_ops.training.run import Trained, train
 from sparkml_ops.training.warm import WarmStart
+from sparkml_ops.training.weighting import row_weights
 
 SETTINGS = TrainingSection(
     backend="local",
@@ -151,6 +156,11 @@ def test_metrics_are_those_of_scikit_learn(room: Room, trained: Trained) -> None
         assert trained.metrics[f"{prefix}_log_loss"] == pytest.approx(log_loss(label, scores), abs=1e-12)
         assert trained.metrics[f"{prefix}_brier"] == pytest.approx(brier_score_loss(label, scores), abs=1e-12)
     assert trained.metrics["baseline_rate_log_loss"] == pytest.approx(log_loss(label, np.full(len(label), rate)), abs=1e-12)
+    scores = room.load("unbroken/artifact").predict(rows)
+    assert trained.metrics["evaluation_average_precision"] == pytest.approx(average_precision_score(label, scores), abs=1e-9)
+    assert trained.metrics["evaluation_accuracy"] == pytest.approx(accuracy_score(label, scores >= 0.5), abs=1e-12)
+    assert trained.metrics["evaluation_f1"] == pytest.approx(f1_score(label, scores >= 0.5), abs=1e-12)
+    assert 0 < trained.metrics["evaluation_calibration_error"] < 0.2
     assert trained.metrics["evaluation_rows"] == len(rows)
     assert trained.metrics["pending_rows"] == table(2400).column("label").null_count
 
@@ -165,8 +175,8 @@ def test_gains_are_differences_with_an_interval_around_them(trained: Trained) ->
         assert found[f"{name}_lower"] < found[name] < found[f"{name}_upper"]
 
 
-def test_the_logistic_regression_is_that_of_scikit_learn(room: Room, trained: Trained) -> None:
-    """Same rows, features and penalty give the same probabilities."""
+def test_the_logistic_regression_is_that_of_scikit_learn(room: Room, trained: Trained, spark: SparkSession) -> None:
+    """Same rows, features and penalty give the same probabilities: by few passes, and by the gradient alone as a wide model is fitted."""
     rows = part("train")
     predictor = room.load("unbroken/baseline")
     encoded = Encoder(predictor.spec).encode(rows)
@@ -174,9 +184,27 @@ def test_the_logistic_regression_is_that_of_scikit_learn(room: Room, trained: Tr
     design = np.hstack([encoded.numeric, hot])
     # Spark's penalty is on the coefficients of columns scaled to unit deviation.
     deviation = np.where(design.std(axis=0, ddof=1) > 0, design.std(axis=0, ddof=1), 1.0)
-    oracle = LogisticRegression(C=1 / (1e-5 * len(rows)), max_iter=5000, tol=1e-10).fit(design / deviation, rows["label"])
+    oracle = LogisticRegression(C=1 / (1e-5 * len(rows)), solver="newton-cholesky", tol=1e-12).fit(design / deviation, rows["label"])
+    probabilities = oracle.predict_proba(design / deviation)[:, 1]
+    frame = room.tables.read(room.training_set.snapshot.table).where("split = 'train' and label is not null")
+    scan = plan_scan(room.tables, room.training_set.snapshot)
+    assert scan is not None
+    groups = plan_groups(scan, label="label", splits=["train"])["train"]
 
-    np.testing.assert_allclose(predictor.predict(rows), oracle.predict_proba(design / deviation)[:, 1], atol=2e-4)
+    np.testing.assert_allclose(predictor.predict(rows), probabilities, atol=1e-7)
+    jobs: list[int] = []
+    for widest, error in ((design.shape[1] + 1, 1e-7), (design.shape[1], 2e-4)):
+        before = set(spark.sparkContext.statusTracker().getJobIdsForGroup(None))
+        spec, state = fit_logistic(TrainRows(frame.coalesce(1), groups, "label"), predictor.spec, widest=widest)
+        jobs.append(len(set(spark.sparkContext.statusTracker().getJobIdsForGroup(None)) - before))
+        np.testing.assert_allclose(Predictor(spec, state).predict(rows), probabilities, atol=error)
+    assert jobs[0] <= 8 < jobs[1]
+    counts = row_weights((1.0, 3.0), tuple(rows["label"].value_counts().sort_index()))
+    oracle = oracle.fit(design / deviation, rows["label"], 1.0 + 2.0 * rows["label"])
+    for widest in (design.shape[1] + 1, design.shape[1]):
+        spec, state = fit_logistic(TrainRows(frame, groups, "label", counts), predictor.spec, widest=widest)
+        # Spark's deviations are weighted, too: the penalty is not quite that of the oracle.
+        np.testing.assert_allclose(Predictor(spec, state).predict(rows), oracle.predict_proba(design / deviation)[:, 1], atol=3e-4)
 
 
 def test_the_model_is_better_than_chance(trained: Trained) -> None:
@@ -186,11 +214,12 @@ def test_the_model_is_better_than_chance(trained: Trained) -> None:
 
 
 def test_numbers_and_curve_are_logged_once(room: Room, trained: Trained, notes: Notes) -> None:
-    """Each epoch at its step, the final metrics, the settings and a picture."""
+    """Each epoch at its step, the final metrics, the settings and the pictures."""
     assert [notes.metrics["validation_loss", epoch] for epoch in range(3)] == [epoch.validation_loss for epoch in trained.history]
     assert notes.metrics["evaluation_auc", 0] == trained.metrics["evaluation_auc"]
     assert (notes.params["optimizer.lr"], notes.params["training_set"]) == (0.02, "t_1")
-    assert notes.figures["learning_curve"].startswith(b"\x89PNG")
+    assert set(notes.figures) == {"learning_curve", "confusion", "reliability"}
+    assert all(picture.startswith(b"\x89PNG") for picture in notes.figures.values())
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_artifact(room: Room, trained: Trained) -> None:

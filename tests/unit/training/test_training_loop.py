@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from training_rows import SPEC, ThreadGroup, table, task, usable, write
+from training_rows import SPEC, Killed, Mortal, ThreadGroup, table, task, usable, write
 
 from feature_store.scan import Scan
 from sparkml_ops.config.training import TrainingSection
@@ -25,22 +25,6 @@ SETTINGS: dict[str, Any] = {"workers": 1, "epochs": 3, "batch_size": 100, "shard
 
 
 STEPS = 7  # of an epoch
-
-
-class Killed(Exception):
-    """Stands for the end of a process."""
-
-
-class Mortal(LocalCommunicator):
-    """A group of one that counts its steps, and whose process ends after some."""
-
-    def __init__(self, steps: int | None = None) -> None:
-        self.steps, self.last = 0, steps
-
-    def synchronize(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.steps == self.last:
-            raise Killed
-        self.steps += 1
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +131,16 @@ def test_one_step_is_the_step_of_plain_torch(scan: Scan, tmp_path: Path) -> None
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
-    """On every rank at once; the error names step and last checkpoint."""
+    """On every rank at once; the error names step, last checkpoint and, on the rank that has it, the row."""
     data = table(1001)
-    broken = data.set_column(0, "x", pa.array([float("inf") if row == usable(data, "train")[300] else 0.0 for row in range(1001)]))
+    place = usable(data, "train")[300]
+    broken = data.set_column(0, "x", pa.array([float("inf") if row == place else 0.0 for row in range(1001)]))
     ours = task(write(tmp_path / "t", broken, [], group=500), Storage(str(tmp_path / "s")), settings(shards=3))
 
-    with pytest.raises(NotFiniteError, match=r"step \d of epoch 0.*last checkpoint is none yet"):
+    with pytest.raises(NotFiniteError, match=r"step \d of epoch 0; .*last checkpoint is none yet"):
         ThreadGroup(3).run(ours)
+    with pytest.raises(NotFiniteError, match=rf"of \d+ rows on this rank .*: `x` by inf at row_position {place}, `n` by \d"):
+        ThreadGroup(1).run(ours)
 
 
 def test_training_ends_when_validation_no_longer_gets_better(scan: Scan, tmp_path: Path) -> None:

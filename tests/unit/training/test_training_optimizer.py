@@ -1,4 +1,4 @@
-"""Our AdamW is torch's, and a training never loads torch's compiler."""
+"""Our optimisers are torch's, and a training never loads torch's compiler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparkml_ops.training.optimizer import AdamW
+from sparkml_ops.training.optimizer import SGD, AdamW
 
 PROGRAM = """
 import sys
@@ -21,17 +21,19 @@ from sparkml_ops.storage import Storage
 
 folder = Path(sys.argv[1])
 scan = write(folder / "t", table(300), [300], group=150)
-settings = TrainingSection(workers=1, epochs=2, batch_size=100, shards=2)
-ThreadGroup(1).run(task(scan, Storage(str(folder)), settings))
+for kind in ("adamw", "sgd"):
+    settings = TrainingSection(workers=1, epochs=2, batch_size=100, shards=2, accumulate=2, optimizer={"kind": kind, "clip_norm": 1.0})
+    ThreadGroup(1).run(task(scan, Storage(str(folder / kind)), settings))
 assert "torch" in sys.modules
 assert "torch._dynamo" not in sys.modules
 """
 
 
-def trained(kind: type[torch.optim.AdamW], called: list[str]) -> tuple[list[torch.Tensor], dict[str, object]]:
+def trained(kind: type[torch.optim.Optimizer], called: list[str]) -> tuple[list[torch.Tensor], dict[str, object]]:
     torch.manual_seed(3)
     model = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
-    optimizer = kind(model.parameters(), lr=0.01, weight_decay=0.1)
+    momentum = {} if issubclass(kind, torch.optim.AdamW) else {"momentum": 0.9}
+    optimizer = kind(model.parameters(), lr=0.01, weight_decay=0.1, **momentum)
     optimizer.register_step_pre_hook(lambda *_: called.append("before"))
     optimizer.register_step_post_hook(lambda *_: called.append("after"))
     for step in range(6):
@@ -43,13 +45,14 @@ def trained(kind: type[torch.optim.AdamW], called: list[str]) -> tuple[list[torc
     return list(model.parameters()), optimizer.state_dict()
 
 
-def test_steps_state_and_hooks_are_those_of_torch() -> None:
+@pytest.mark.parametrize(("kind", "known"), [(AdamW, torch.optim.AdamW), (SGD, torch.optim.SGD)])
+def test_steps_state_and_hooks_are_those_of_torch(kind: type[torch.optim.Optimizer], known: type[torch.optim.Optimizer]) -> None:
     """To the last bit, a restored state in between."""
     ours, theirs = list[str](), list[str]()
-    (weights, state), (expected, known) = trained(AdamW, ours), trained(torch.optim.AdamW, theirs)
+    (weights, state), (expected, wanted_state) = trained(kind, ours), trained(known, theirs)
 
     assert all(torch.equal(found, wanted) for found, wanted in zip(weights, expected, strict=True))
-    assert str(state) == str(known)
+    assert str(state) == str(wanted_state)
     assert ours == theirs == ["before", "after"] * 6
 
 
@@ -61,8 +64,9 @@ def test_a_training_loads_no_compiler(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("kind", [AdamW, SGD])
 @pytest.mark.parametrize("name", ["add_param_group", "zero_grad", "state_dict", "load_state_dict", "step"])
-def test_what_is_called_is_torch_s_own_code(name: str) -> None:
+def test_what_is_called_is_torch_s_own_code(kind: type[torch.optim.Optimizer], name: str) -> None:
     """A release of torch that no longer wraps it changes nothing."""
-    assert callable(getattr(AdamW, name))
-    assert getattr(AdamW, name).__module__.startswith("torch.optim")
+    assert callable(getattr(kind, name))
+    assert getattr(kind, name).__module__.startswith("torch.optim")

@@ -18,6 +18,9 @@ from sparkml_ops.config.training import TrainingSection
         ({"replicates": 12}, "200"),
         ({"replicates": 202}, "multiple of 4"),
         ({"model": {"dropout": 1.0}}, "less than 1"),
+        ({"optimizer": {"momentum": 0.5}}, "momentum has no meaning with kind adamw and schedule cosine"),
+        ({"optimizer": {"kind": "sgd", "every": 3}}, "every has no meaning with kind sgd and schedule cosine"),
+        ({"class_weights": (1.0, 0.0)}, "greater than 0"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, Any], found: str) -> None:

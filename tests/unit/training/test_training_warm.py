@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from training_rows import SPEC, ThreadGroup, table, task, usable, write
+from training_rows import SPEC, Killed, Mortal, ThreadGroup, table, task, usable, write
 
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
@@ -27,22 +27,6 @@ from sparkml_ops.training.warm import WarmStart, continued
 SETTINGS: dict[str, Any] = {"workers": 1, "epochs": 2, "batch_size": 100, "shards": 6, "dtype": "float64", "optimizer": {"lr": 0.02}}
 NUMERIC, CATEGORICAL = {"x": "double", "n": "bigint"}, {"c": "string"}
 FITTING = TrainingSection(model={"hidden": (8, 4), "dropout": 0.4})
-
-
-class Killed(Exception):
-    """Stands for the end of a process."""
-
-
-class Mortal(LocalCommunicator):
-    """A group of one whose process ends after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def synchronize(self, optimizer: torch.optim.Optimizer) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
 
 
 def weights(seed: int = 99) -> dict[str, torch.Tensor]:
