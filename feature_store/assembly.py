@@ -138,6 +138,16 @@ class Assembly:
         joined = point_in_time_join(held, self.lookups, spine_time=self.spine_time, audit=audit, tables=tables, statistics=statistics)
         return add_functions(joined, self.functions)
 
+    def source_times(self) -> DataFrame:
+        """Under the join's audit, each spine row's source times of every lookup; lazy, and of the spine only keys and time are carried.
+
+        Raises:
+            ContractError: As the join.
+        """
+        needed = dict.fromkeys((self.spine_time, *(left for lookup in self.lookups for left, _ in lookup.pairs)))
+        spine = self.spine.select(*(F.col(quote(name)) for name in needed))
+        return point_in_time_join(spine, self.lookups, spine_time=self.spine_time, audit=True, tables=self._frames(audit=True))
+
     def columns(self) -> list[str]:
         """Names of the joined columns, checked as the join is, without planning it."""
         if self.functions:

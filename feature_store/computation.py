@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import TimestampType
 
 from feature_store.checks import require_columns
-from feature_store.contract import check_once, check_schema, check_times, tally_rows
+from feature_store.contract import check_rows, check_schema, check_times, tally_rows
 from feature_store.delta import Tables
 from feature_store.erasure import without_forgotten
 from feature_store.names import quote
@@ -58,10 +58,11 @@ class Computation:
     def frame(self) -> DataFrame:
         """All rows of the table; runs the checks of its contract, and is lazy otherwise."""
         rows = self.rows(self.read())
-        self.check(rows)
+        if self.table.aggregates:
+            self.check(rows)
+            return self.made(rows)
         made = self.made(rows)
-        if not self.table.aggregates:
-            check_once(self.table, made, self.what)
+        check_rows(self.table, made, self.what)
         return made
 
     def read(self) -> DataFrame:

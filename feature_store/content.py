@@ -38,9 +38,10 @@ def row_hash(frame: DataFrame, *, columns: tuple[str, ...] | None = None, salt: 
         columns: What to hash; None takes all.
         salt: Makes hashes of the same row independent of each other.
     """
-    names = sorted(frame.columns if columns is None else columns)
-    parts = [part for name in names for part in (F.lit(name), *_parts(F.col(quote(name)), frame.schema[name].dataType, name))]
-    return F.xxhash64(F.lit(salt), *parts)
+    names, schema = sorted(frame.columns if columns is None else columns), frame.schema
+    parts = [part for name in names for part in (_literal(name), *_parts(quote(name), schema[name].dataType, name))]
+    # As one text: built of columns, each value would cost a dozen calls to the JVM.
+    return F.expr(_hash(_literal(salt), *parts))
 
 
 def content_columns(hashed: Column) -> list[Column]:
@@ -71,21 +72,31 @@ def measure(frame: DataFrame) -> Content:
     return content_of(found)
 
 
-def _parts(value: Column, kind: DataType, name: str) -> tuple[Column, Column]:
-    """A value for the hash, and the mark of null, which `xxhash64` skips."""
-    return _hashable(value, kind, name), value.isNull()
+def _hash(*parts: str) -> str:
+    return f"xxhash64({', '.join(parts)})"
 
 
-def _hashable(value: Column, kind: DataType, name: str) -> Column:
+def _parts(value: str, kind: DataType, name: str) -> tuple[str, str]:
+    """A value for the hash, and the mark of null, which `xxhash64` skips; in SQL."""
+    return _hashable(value, kind, name), f"{value} IS NULL"
+
+
+def _hashable(value: str, kind: DataType, name: str) -> str:
     if isinstance(kind, FloatType | DoubleType):
-        return F.when(F.isnan(value), F.lit("nan").cast(kind)).otherwise(value + F.lit(0.0).cast(kind))
+        number = kind.simpleString()
+        return f"CASE WHEN isnan({value}) THEN CAST('nan' AS {number}) ELSE {value} + CAST(0 AS {number}) END"
     if isinstance(kind, ArrayType):
-        element = kind.elementType
-        return F.transform(value, lambda item: F.xxhash64(*_parts(item, element, name)))
+        item = f"__item_{value.count('__item_')}"
+        return f"transform({value}, {item} -> {_hash(*_parts(item, kind.elementType, name))})"
     if isinstance(kind, StructType):
-        return F.xxhash64(*(part for field in kind.fields for part in _parts(value.getField(field.name), field.dataType, name)))
+        return _hash(*(part for field in kind.fields for part in _parts(f"{value}[{_literal(field.name)}]", field.dataType, name)))
     if isinstance(kind, MapType) or kind.typeName() == "variant":
         raise ContractError(
             f"the column `{name}` of type {kind.simpleString()}", expected="a type with equality", mend="turn it into an array of structs"
         )
     return value
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -15,7 +15,7 @@ from feature_store.names import quote
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros
 
-__all__ = ["check_once", "check_rows", "check_schema", "check_times", "check_types", "in_range", "tally_rows"]
+__all__ = ["check_rows", "check_schema", "check_times", "check_types", "in_range", "tally_rows"]
 
 _EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 _LATEST = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -65,15 +65,26 @@ def check_types(declared: dict[str, str], schema: StructType, what: str) -> None
 
 
 def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> int:
-    """Refuse rows without identity or with impossible times, in one job, and count them.
+    """Refuse rows without identity, with impossible times, or twice of one (keys, event time, known time), in one job; count them.
 
-    A source row of windows may have no known time yet: it counts in none. In a stored row it is part of the identity.
+    Args:
+        frame: Rows with the columns that identify one.
     """
-    return int(tally_rows(table, frame, what)["rows"])
+    columns = [F.col(quote(name)) for name in table.merge_keys]
+    # All that is asked of a row is asked of what identifies it: one shuffle answers everything.
+    groups = frame.groupBy(*columns).agg(F.count("*").alias("__rows"))
+    found = groups.agg(*_sums(_conditions(table), F.col("__rows")), F.count_if(F.col("__rows") > 1).alias("doubled")).first()
+    assert found is not None
+    _refuse(table, found, what)
+    if found["doubled"]:
+        _refuse_doubled(table, groups, what)
+    return int(found["rows"])
 
 
 def tally_rows(table: FeatureTable, frame: DataFrame, what: str, only: Column | None = None, beside: Mapping[str, Column] | None = None) -> Row:
-    """As `check_rows`, with other aggregates in the same job.
+    """Refuse rows without identity or with impossible times, with other aggregates in the same job.
+
+    A source row of windows may have no known time yet: it counts in none. In a stored row it is part of the identity.
 
     Args:
         only: Which rows are checked and counted; never null. None: all.
@@ -82,52 +93,71 @@ def tally_rows(table: FeatureTable, frame: DataFrame, what: str, only: Column | 
     Returns:
         `rows`, and the aggregates under their names.
     """
-    judged = F.lit(True) if only is None else only
-    known = table.known_time if isinstance(table.known_time, str) else None
-    identity = (*table.keys, table.event_time, *((table.stored_known_time,) if table.stored_known_time else ()))
-    event = F.unix_micros(F.col(quote(table.event_time)))
-    counts = {f"null:{name}": F.col(quote(name)).isNull() for name in identity}
-    counts |= {f"range:{name}": ~in_range(name) for name in (table.event_time, known) if name}
-    if known and not table.known_early:
-        counts["early"] = known_micros(event, known) < event
-    found = frame.agg(
-        F.count_if(judged).alias("rows"),
-        *(F.count_if(judged & condition).alias(name) for name, condition in counts.items()),
-        *(value.alias(name) for name, value in (beside or {}).items()),
-    ).first()
+    judged = F.lit(1) if only is None else F.when(only, 1).otherwise(0)
+    found = frame.agg(*_sums(_conditions(table), judged), *(value.alias(name) for name, value in (beside or {}).items())).first()
     assert found is not None
-    _refuse_nulls(found, identity, what)
-    for name in counts:
-        if name.startswith("range:") and found[name]:
-            raise ContractError(
-                f"{found[name]} rows of {what} with `{name[6:]}` outside 1900 to 2200", expected="possible instants", mend="correct or filter them"
-            )
-    if known and not table.known_early and found["early"]:
-        raise ContractError(
-            f"{found['early']} rows of {what} with `{known}` before `{table.event_time}`",
-            expected="values known at their event time or later",
-            mend="declare known_early=True if they are a schedule or a forecast, else correct them",
-        )
+    _refuse(table, found, what)
     return found
-
-
-def check_once(table: FeatureTable, frame: DataFrame, what: str) -> None:
-    """Refuse two rows of one (keys, event time, known time)."""
-    columns = [F.col(quote(name)) for name in table.merge_keys]
-    doubled = frame.groupBy(*columns).agg(F.count("*").alias("rows")).where(F.col("rows") > 1)
-    # As text, since Python would show instants in its own zone.
-    first = doubled.orderBy(*columns).limit(_SHOWN).select(*(column.cast("string") for column in columns), "rows").collect()
-    if first:
-        shown = "; ".join(", ".join(f"{name}={row[name]}" for name in table.merge_keys) + f" ({row['rows']} times)" for row in first)
-        raise ContractError(
-            f"duplicates of {table.merge_keys} in {what}: {shown}", expected="one row for each", mend="aggregate or drop them before the write"
-        )
 
 
 def in_range(name: str) -> Column:
     """Whether an instant lies in the years 1900 to 2199; null is no instant to judge."""
     micros = F.unix_micros(F.col(quote(name)))
     return F.coalesce(micros.between(_EARLIEST, _LATEST - 1), F.lit(True))
+
+
+def _identity(table: FeatureTable) -> tuple[str, ...]:
+    return (*table.keys, table.event_time, *((table.stored_known_time,) if table.stored_known_time else ()))
+
+
+def _conditions(table: FeatureTable) -> dict[str, Column]:
+    """What is wrong with a row, by its name; never null where nothing is."""
+    known = table.known_time if isinstance(table.known_time, str) else None
+    event = F.unix_micros(F.col(quote(table.event_time)))
+    found = {f"null:{name}": F.col(quote(name)).isNull() for name in _identity(table)}
+    found |= {f"range:{name}": ~in_range(name) for name in (table.event_time, known) if name}
+    if known and not table.known_early:
+        found["early"] = known_micros(event, known) < event
+    return found
+
+
+def _sums(conditions: Mapping[str, Column], weight: Column) -> list[Column]:
+    """Rows in all, and those for which a condition holds.
+
+    Args:
+        weight: For how many rows one counts.
+    """
+    counts = {"rows": weight, **{name: F.when(condition, weight) for name, condition in conditions.items()}}
+    return [F.coalesce(F.sum(value), F.lit(0)).alias(name) for name, value in counts.items()]
+
+
+def _refuse(table: FeatureTable, found: Row, what: str) -> None:
+    _refuse_nulls(found, _identity(table), what)
+    known = table.known_time
+    for name in (table.event_time, known):
+        if isinstance(name, str) and found[f"range:{name}"]:
+            raise ContractError(
+                f"{found[f'range:{name}']} rows of {what} with `{name}` outside 1900 to 2200",
+                expected="possible instants",
+                mend="correct or filter them",
+            )
+    if isinstance(known, str) and not table.known_early and found["early"]:
+        raise ContractError(
+            f"{found['early']} rows of {what} with `{known}` before `{table.event_time}`",
+            expected="values known at their event time or later",
+            mend="declare known_early=True if they are a schedule or a forecast, else correct them",
+        )
+
+
+def _refuse_doubled(table: FeatureTable, groups: DataFrame, what: str) -> None:
+    columns = [F.col(quote(name)) for name in table.merge_keys]
+    doubled = groups.where(F.col("__rows") > 1).orderBy(*columns).limit(_SHOWN)
+    # As text, since Python would show instants in its own zone.
+    rows = doubled.select(*(column.cast("string") for column in columns), "__rows").collect()
+    shown = "; ".join(", ".join(f"{name}={row[name]}" for name in table.merge_keys) + f" ({row['__rows']} times)" for row in rows)
+    raise ContractError(
+        f"duplicates of {table.merge_keys} in {what}: {shown}", expected="one row for each", mend="aggregate or drop them before the write"
+    )
 
 
 def _refuse_nulls(found: Row, identity: Sequence[str], what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
@@ -24,7 +24,7 @@ from feature_store.shared_keys import Shared, shared_rows
 from feature_store.strength import Measure, Strength, strengths
 from feature_store.weight import WEIGHT
 
-__all__ = ["Audit", "Limits"]
+__all__ = ["Audit", "Limits", "SourceTimes"]
 
 _CHUNK = 50  # columns of one aggregate: 250 at once cost five times as much as in parts
 
@@ -60,6 +60,49 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class SourceTimes:
+    """The join of a training set done again, under its own audit, for the source times alone.
+
+    Args:
+        names: What each lookup's columns begin with.
+        joined: The spine's keys and time, with the source times.
+        spine_time: The spine's column.
+    """
+
+    names: tuple[str, ...]
+    joined: DataFrame
+    spine_time: str
+
+    @classmethod
+    def of(cls, assembly: Assembly) -> Self:
+        """Plan it; starts no job.
+
+        Raises:
+            ContractError: The lookups do not fit the spine any more.
+        """
+        names = tuple(lookup.prefix or str(lookup.table) for lookup in assembly.lookups)
+        return cls(names, assembly.source_times(), assembly.spine_time)
+
+    def ages(self) -> tuple[tuple[LookupAge, ...], tuple[Finding, ...]]:
+        """How old the values of each lookup are, in one job, and what the join refused."""
+        spine, counts = F.unix_micros(F.col(quote(self.spine_time))), []
+        for index, name in enumerate(self.names):
+            event, known = (F.unix_micros(F.col(quote(f"{name}__{kind}_time"))) for kind in ("event", "known"))
+            age = spine - F.greatest(event, known)
+            counts += [F.count(age).alias(f"rows_{index}"), F.count_if(age < 0).alias(f"ahead_{index}"), F.min(age).alias(f"least_{index}")]
+        if not counts:
+            return (), ()
+        try:
+            row = self.joined.agg(*counts).first()
+        except PySparkException as error:
+            return (), (_refused(error),)
+        assert row is not None
+        least = [row[f"least_{index}"] for index in range(len(self.names))]
+        seconds = [None if value is None else value / 1e6 for value in least]
+        return tuple(LookupAge(name, row[f"rows_{index}"], row[f"ahead_{index}"], seconds[index]) for index, name in enumerate(self.names)), ()
+
+
+@dataclass(frozen=True)
 class Audit:
     """One training set under audit.
 
@@ -75,11 +118,11 @@ class Audit:
     definition: Mapping[str, Any]
     limits: Limits
 
-    def run(self, assembly: Assembly | None, unread: str = "") -> LeakageReport:
+    def run(self, times_joined: SourceTimes | None, unread: str = "") -> LeakageReport:
         """Look at everything.
 
         Args:
-            assembly: The join, to be done again with its source times; None: it cannot be.
+            times_joined: The join done again; None: it cannot be.
             unread: Why not.
 
         Raises:
@@ -89,7 +132,7 @@ class Audit:
         measure, times = self._counts()
         sample, judged = self._strengths(measure)
         shared = shared_rows(self.frame, self._keys, self._parts)
-        ages, broken = ((), ()) if assembly is None else _ages(assembly)
+        ages, broken = ((), ()) if times_joined is None else times_joined.ages()
         notes = [unread] if unread else []
         if measure is None:
             notes.append(f"the label `{self._examples.label}` is no number: no feature was judged by itself")
@@ -202,26 +245,6 @@ def _future(item: TimeAhead) -> Finding:
 def _ahead(age: LookupAge) -> Finding:
     mend = "make the training set anew; if that does not help, this is an error of the join"
     return Finding("time from the future", age.lookup, f"{age.ahead} rows with a value known or valid only after the spine time", mend)
-
-
-def _ages(assembly: Assembly) -> tuple[tuple[LookupAge, ...], tuple[Finding, ...]]:
-    """How old the values of each lookup are, by the join done again under its own audit."""
-    names = [lookup.prefix or str(lookup.table) for lookup in assembly.lookups]
-    spine, counts = F.unix_micros(F.col(quote(assembly.spine_time))), []
-    for index, name in enumerate(names):
-        event, known = (F.unix_micros(F.col(quote(f"{name}__{kind}_time"))) for kind in ("event", "known"))
-        age = spine - F.greatest(event, known)
-        counts += [F.count(age).alias(f"rows_{index}"), F.count_if(age < 0).alias(f"ahead_{index}"), F.min(age).alias(f"least_{index}")]
-    if not counts:
-        return (), ()
-    try:
-        row = assembly.join(assembly.spine, audit=True).agg(*counts).first()
-    except PySparkException as error:
-        return (), (_refused(error),)
-    assert row is not None
-    least = [row[f"least_{index}"] for index in range(len(names))]
-    seconds = [None if value is None else value / 1e6 for value in least]
-    return tuple(LookupAge(name, row[f"rows_{index}"], row[f"ahead_{index}"], seconds[index]) for index, name in enumerate(names)), ()
 
 
 def _refused(error: PySparkException) -> Finding:

@@ -22,7 +22,7 @@ from feature_store.errors import ContractError, TableNotFound
 from feature_store.examples import ENTERED, Census, Examples, take_census
 from feature_store.layout import ROW_GROUP, Layout
 from feature_store.leakage import LeakageReport
-from feature_store.leakage_audit import Audit, Limits
+from feature_store.leakage_audit import Audit, Limits, SourceTimes
 from feature_store.names import parse_table, quote
 from feature_store.point_in_time import JoinStatistics
 from feature_store.records import Snapshot, TrainingSet, TrainingSetState
@@ -172,19 +172,19 @@ class TrainingSets:
         row = self._known(identity)
         result, definition = _record_of(row), json.loads(row["definition"])
         stored, unread = self.load(result), ""
-        assembly: Assembly | None = None
+        times: SourceTimes | None = None
         try:
             assembly = self._assembly(row, stored)[1]
             gone = [
                 f"`{name}` at version {assembly.inputs[name]}" for name in assembly.tables_joined if self._files(name).lost(assembly.inputs[name])
             ]
-            assembly.join(assembly.spine, audit=True)  # lazy: a clash of the source times' names is seen here
-        except ContractError as error:
-            assembly, unread = None, f"the join was not done again: found {error.found}"
-        else:
             if gone:
-                assembly, unread = None, f"the join was not done again: no longer readable: {', '.join(gone)}"
-        return Audit(result, stored, definition, limits).run(assembly, unread)
+                unread = f"the join was not done again: no longer readable: {', '.join(gone)}"
+            else:
+                times = SourceTimes.of(assembly)  # a clash of their names is seen here
+        except ContractError as error:
+            unread = f"the join was not done again: found {error.found}"
+        return Audit(result, stored, definition, limits).run(times, unread)
 
     def states(self) -> tuple[TrainingSetState, ...]:
         """Every training set, and which of its inputs can still be read; from logs and folders, without a Spark job."""

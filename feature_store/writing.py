@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
-from feature_store.contract import check_once, check_rows, check_schema, check_types
+from feature_store.contract import check_rows, check_schema, check_types
 from feature_store.delta import Tables
 from feature_store.difference import unlike
 from feature_store.erasure import without_forgotten
@@ -34,7 +34,6 @@ def write(tables: Tables, table: FeatureTable, frame: DataFrame, as_of: datetime
     check_schema(table, frame, what)
     frame = without_forgotten(tables, frame.select(*(F.col(quote(column)) for column in table.columns)))
     check_rows(table, frame, what)
-    check_once(table, frame, what)
     stored = _stored(tables, table, frame, what)
     kept = checked(tables, table, frame, what=what, as_of=as_of, unit="write", whole=False, beside=stored)
     without_statistics(tables, table, frame.schema)

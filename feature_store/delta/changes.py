@@ -6,17 +6,33 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import deltalake
 import deltalake.exceptions
 import fsspec
+import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from feature_store.delta.log import TableReader
 
-__all__ = ["FEED", "KIND", "VERSION", "LastWrite", "Span", "byte_count", "feed", "feed_stream", "is_lost", "last_write", "row_count", "span"]
+__all__ = [
+    "FEED",
+    "KIND",
+    "VERSION",
+    "LastWrite",
+    "Span",
+    "byte_count",
+    "feed",
+    "feed_stream",
+    "files_between",
+    "is_lost",
+    "last_write",
+    "row_count",
+    "span",
+]
 
 #: The property with which a table records its changes.
 FEED = "delta.enableChangeDataFeed"
@@ -26,6 +42,7 @@ KIND, VERSION = "_change_type", "_commit_version"
 _COMMITS = 500  # that are read one by one; a table that fell so far behind is better rebuilt
 _LOOKED_AT = 256  # files of the feed whose presence is asked for; vacuum takes the oldest first
 _HISTORY = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What leaves every row as it is, however it lies in files.
 _UPKEEP = frozenset(
     (
@@ -137,6 +154,35 @@ def byte_count(tables: TableReader, name: str, version: int) -> int:
     return int(sum(_live(tables, name, version)["size_bytes"].to_pylist()))
 
 
+def files_between(tables: TableReader, name: str, version: int, column: str, start: int, end: int) -> tuple[int, int] | None:
+    """How many files of a version a stretch of time lies in, and about how many rows it has, were each file's rows spread evenly.
+
+    Args:
+        column: A timestamp column.
+        start: Microseconds, the stretch's first.
+        end: What lies after its last.
+
+    Returns:
+        None where a file has no statistics.
+    """
+    actions = _live(tables, name, version)
+    if {f"min.{column}", f"max.{column}"} - set(actions.schema.names):
+        return None
+    files, rows = 0, 0.0
+    for action in pa.table(actions).select(["num_records", f"min.{column}", f"max.{column}"]).to_pylist():
+        count, least, greatest = action["num_records"], action[f"min.{column}"], action[f"max.{column}"]
+        if count == 0:
+            continue
+        if count is None or least is None or greatest is None:
+            return None
+        # They are cut off to the millisecond.
+        first, last = _micros(least), _micros(greatest) + 1_000
+        inside = min(last, end) - max(first, start)
+        if inside > 0:
+            files, rows = files + 1, rows + count * inside / (last - first)
+    return files, round(rows)
+
+
 def feed(tables: TableReader, name: str, first: int, last: int) -> DataFrame:
     """The change feed of the commits in (first, last]: the table's columns, `_change_type`, `_commit_version`, `_commit_timestamp`."""
     options = {"readChangeFeed": "true", "startingVersion": str(first + 1), "endingVersion": str(last)}
@@ -196,6 +242,10 @@ def _disturbed(place: str, first: int, changed: Sequence[tuple[int, Mapping[str,
         if json.loads(metadata["schemaString"]) != schema:
             return f"its columns changed at version {version}"
     return ""
+
+
+def _micros(instant: datetime) -> int:
+    return (instant.replace(tzinfo=instant.tzinfo or UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _live(tables: TableReader, name: str, version: int) -> Any:

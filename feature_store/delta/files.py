@@ -63,7 +63,7 @@ class TableFiles:
     def __init__(self, tables: TableReader, name: str) -> None:
         self.name, self.place, self._tables = name, tables.location(name), tables
         self._paths: dict[int, frozenset[str]] = {}
-        self._removable: dict[timedelta, frozenset[str]] = {}
+        self._found: dict[timedelta, frozenset[str]] = {}
 
     @cached_property
     def log(self) -> deltalake.DeltaTable:
@@ -128,14 +128,12 @@ class TableFiles:
         return any(info.type == FileType.NotFound for info in self._folder.get_file_info(sorted(left)))
 
     def removable(self, retain: timedelta) -> frozenset[str]:
-        """Paths of the files that a vacuum would take: of no version for longer than that, or of none at all."""
-        if retain not in self._removable:
-            hours = -(-retain // timedelta(hours=1))
-            found = self.log.vacuum(retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True)
-            paths = (path.removeprefix(f"{self.place.rstrip('/')}/") for path in found)
-            # The library takes the files of deletion vectors that are in force for strays.
-            self._removable[retain] = frozenset(path for path in paths if not path.rpartition("/")[2].startswith("deletion_vector_"))
-        return self._removable[retain]
+        """Paths of the files that a vacuum would take: of no version for longer than that, or of none at all; deletion vectors apart."""
+        return self._strays(retain) - self.old_vectors(retain)
+
+    def old_vectors(self, retain: timedelta) -> frozenset[str]:
+        """Paths of the files of deletion vectors that are older than that: those that are in force among them, which the library cannot tell."""
+        return frozenset(path for path in self._strays(retain) if path.rpartition("/")[2].startswith("deletion_vector_"))
 
     def sizes(self, paths: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Bytes and time of last change (milliseconds) of those of some files that are there."""
@@ -176,6 +174,14 @@ class TableFiles:
                 except TableNotFound:
                     return live
         return live
+
+    def _strays(self, retain: timedelta) -> frozenset[str]:
+        """What the library's own vacuum would take."""
+        if retain not in self._found:
+            hours = -(-retain // timedelta(hours=1))
+            found = self.log.vacuum(retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True)
+            self._found[retain] = frozenset(path.removeprefix(f"{self.place.rstrip('/')}/") for path in found)
+        return self._found[retain]
 
     @cached_property
     def _actions(self) -> pa.Table:

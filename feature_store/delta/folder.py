@@ -15,7 +15,7 @@ import fsspec
 
 from feature_store.delta.log import TableReader
 
-__all__ = ["CHANGE", "CHECKPOINT", "DATA", "LOG", "OTHER", "LeftFile", "committed_since", "is_delta", "left_files"]
+__all__ = ["CHANGE", "CHECKPOINT", "DATA", "LOG", "OTHER", "LeftFile", "committed_since", "is_delta", "kind_of", "left_files"]
 
 DATA, CHANGE, LOG, CHECKPOINT, OTHER = "data", "change", "log", "checkpoint", "other"
 _LOG_FOLDER = "_delta_log/"
@@ -39,6 +39,19 @@ class LeftFile:
     kind: str
     size: int
     modified: datetime
+
+
+def kind_of(name: str) -> str:
+    """The kind of a file by its name below the table's folder."""
+    base = name.rsplit("/", 1)[-1]
+    if name.startswith(_LOG_FOLDER):
+        if base.endswith(".parquet"):
+            return CHECKPOINT
+        # Hadoop's own sums of four bytes, `.<name>.crc`, are no text.
+        return OTHER if base.startswith(".") else LOG
+    if not base.endswith(".parquet"):
+        return OTHER
+    return CHANGE if name.startswith("_change_data/") else DATA
 
 
 def left_files(place: str) -> tuple[LeftFile, ...]:
@@ -90,7 +103,7 @@ def empty_folders(place: str) -> Iterator[Path]:
 
 def _left(place: str, name: str, entry: dict[str, object]) -> LeftFile:
     path = f"{place.rstrip('/')}/{name}"
-    return LeftFile(path, name, _kind(name), int(str(entry["size"])), _modified(entry))
+    return LeftFile(path, name, kind_of(name), int(str(entry["size"])), _modified(entry))
 
 
 def _modified(entry: dict[str, object]) -> datetime:
@@ -104,15 +117,3 @@ def _modified(entry: dict[str, object]) -> datetime:
         if isinstance(value, str):
             return datetime.fromisoformat(value).astimezone(UTC)
     return datetime.now(UTC)
-
-
-def _kind(name: str) -> str:
-    base = name.rsplit("/", 1)[-1]
-    if name.startswith(_LOG_FOLDER):
-        if base.endswith(".parquet"):
-            return CHECKPOINT
-        # Hadoop's own sums of four bytes, `.<name>.crc`, are no text.
-        return OTHER if base.startswith(".") else LOG
-    if not base.endswith(".parquet"):
-        return OTHER
-    return CHANGE if name.startswith("_change_data/") else DATA

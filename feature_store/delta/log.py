@@ -30,6 +30,7 @@ FORMAT = "sparkml_ops.format"
 # On an immutable table of which rows were erased: its newest version stands for each earlier one, whose files are gone.
 ERASED = "sparkml_ops.erased"
 _HISTORY = 50
+_OWN_ROWS = "# Detailed Table Information"
 
 
 class TableReader:
@@ -69,10 +70,9 @@ class TableReader:
             return path
         if not self.exists(name):
             raise TableNotFound(f"no table `{name}` in {self.warehouse.catalog}", mend="build it first, or correct its name")
-        row = self.spark.sql(f"DESCRIBE DETAIL {self.warehouse.qualified(name)}").select("location").first()
-        assert row is not None
-        url = urlparse(row["location"])
-        return unquote(url.path) if url.scheme in ("", "file") else for_python(str(row["location"]))
+        place = self._place(name)
+        url = urlparse(place)
+        return unquote(url.path) if url.scheme in ("", "file") else for_python(place)
 
     def newest(self, name: str) -> Snapshot:
         """The newest version.
@@ -202,6 +202,17 @@ class TableReader:
             if note.get("transaction") == [transaction.app, transaction.version]:
                 return Commit(Snapshot(name, version), note.get("details", {}), fresh=False)
         return Commit(Snapshot(name, log.version()), fresh=False)
+
+    def _place(self, name: str) -> str:
+        """Where a catalog keeps a table, by the catalog's own entry: DESCRIBE DETAIL counts files, in a job after each commit."""
+        told = self.spark.sql(f"DESCRIBE TABLE EXTENDED {self.warehouse.qualified(name)}").collect()
+        names = [row["col_name"] for row in told]
+        # A column may be called so as well: the table's own rows follow this title.
+        first = names.index(_OWN_ROWS) if _OWN_ROWS in names else len(names)
+        place = next((row["data_type"] for row in told[first:] if row["col_name"] == "Location"), None)
+        if place is None:
+            place = self.spark.sql(f"DESCRIBE DETAIL {self.warehouse.qualified(name)}").collect()[0]["location"]
+        return str(place)
 
     def _find(self, name: str, token: str) -> Commit | None:
         if not self.exists(name):

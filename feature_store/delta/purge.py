@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import reduce
 from operator import and_, or_
@@ -17,9 +18,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from feature_store import hooks
-from feature_store.address import for_spark
 from feature_store.delta.commits import Commit
-from feature_store.delta.folder import CHANGE, DATA, LeftFile, committed_since, empty_folders, left_files, recent
+from feature_store.delta.files import TableFiles
+from feature_store.delta.folder import CHANGE, DATA, LeftFile, committed_since, empty_folders, kind_of, left_files, recent
 from feature_store.delta.log import ERASED, TableReader
 from feature_store.delta.tables import Tables
 from feature_store.errors import RetryableError
@@ -28,7 +29,6 @@ from feature_store.names import quote
 __all__ = ["Purge"]
 
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_RETENTION_CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 # Set while the log is shortened: the next commit makes a checkpoint, and the checkpoint forgets removed files, whose paths may hold a key.
 _SHORT = {"delta.checkpointInterval": "1", "delta.deletedFileRetentionDuration": "interval 0 seconds"}
 _BEFORE = "sparkml_ops.before_shortening."
@@ -86,19 +86,19 @@ class Purge(Tables):
         Returns:
             The number of such files that stayed.
         """
-        place = self.location(name)
-        files = left_files(place)
+        table = TableFiles(self, name)
+        files = left_files(table.place)
         since = recent(files, idle)
         committed = committed_since(files, since)
-        rows = [file for file in files if file.kind in (DATA, CHANGE)]
-        young = [file for file in rows if file.modified >= since and file.name not in committed]
-        listed = [file for file in rows if file not in young]
+        # The log is opened after the list was made: what a writer has committed in between is live.
+        live = table.paths(table.log.version())
+        rows = [file for file in files if _holder(file.name) is not None]
+        young = {file.name for file in rows if file.modified >= since and _holder(file.name) not in committed}
         with hooks.passing("erasure.vacuum"):
-            if listed:
-                self._vacuum(name, place, listed)
-            for folder in empty_folders(place):
+            _remove(table.place, [file for file in rows if file.name not in young and _holder(file.name) not in live])
+            for folder in empty_folders(table.place):
                 folder.rmdir()
-        return len(young)
+        return sum(file.kind in (DATA, CHANGE) for file in rows if file.name in young)
 
     def mark_erased(self, name: str, erasure: str) -> None:
         """Write into an immutable table that rows were erased: from now on its newest version stands for each earlier one."""
@@ -123,9 +123,7 @@ class Purge(Tables):
             files = left_files(place)
             sidecars = {path for file in files if _at(file) == version for path in _sidecars(file)}
             old = [file for file in files if _old(file, version, sidecars)]
-            system, _ = fsspec.core.url_to_fs(place)
-            for file in old:
-                system.rm_file(file.path if "://" not in file.path else system._strip_protocol(file.path))
+            _remove(place, old)
         self.restore_properties(name)
 
     def restore_properties(self, name: str) -> None:
@@ -150,19 +148,6 @@ class Purge(Tables):
         with hooks.passing("erasure.properties"):
             self.spark.sql(f"ALTER TABLE {self.warehouse.qualified(name)} UNSET TBLPROPERTIES IF EXISTS ({listed})")
 
-    def _vacuum(self, name: str, place: str, files: Sequence[LeftFile]) -> None:
-        base = for_spark(place) if "://" in place else f"file:{place}"
-        rows = [(f"{base.rstrip('/')}/{file.name}", file.size, False, int(file.modified.timestamp() * 1000)) for file in files]
-        listed = self.spark.createDataFrame(rows, "path string, length bigint, isDir boolean, modificationTime bigint")
-        # Under a name of its own: Delta reads the inventory's query only while it runs.
-        view = f"inventory_{uuid.uuid4().hex}"
-        listed.createOrReplaceTempView(view)
-        try:
-            with self._session({_RETENTION_CHECK: "false"}):
-                self.spark.sql(f"VACUUM {self.warehouse.qualified(name)} USING INVENTORY (SELECT * FROM {view}) RETAIN 0 HOURS")
-        finally:
-            self.spark.catalog.dropTempView(view)
-
     def _checkpointed(self, name: str) -> int:
         """The newest version that has a checkpoint, which must be of the last commit or one after it."""
         newest = self.newest(name).version
@@ -184,6 +169,21 @@ def _text(value: str) -> str:
 
 def _any(roles: Sequence[Mapping[str, str]]) -> Column:
     return reduce(or_, [reduce(and_, [F.col(quote(left)) == F.col(quote(right)) for left, right in role.items()]) for role in roles])
+
+
+def _remove(place: str, files: Sequence[LeftFile]) -> None:
+    """Take files of a table away, those in a local folder or in a store; one that another run took is no fault."""
+    system, _ = fsspec.core.url_to_fs(place)
+    for file in files:
+        with suppress(FileNotFoundError):
+            system.rm_file(file.path if "://" not in file.path else system._strip_protocol(file.path))
+
+
+def _holder(name: str) -> str | None:
+    """The file of rows that a file is, or that it is Hadoop's own sum of (`.<name>.crc`); None for any other."""
+    folder, slash, base = name.rpartition("/")
+    held = f"{folder}{slash}{base[1:-4]}" if base.startswith(".") and base.endswith(".crc") else name
+    return held if kind_of(held) in (DATA, CHANGE) else None
 
 
 def _at(file: LeftFile) -> int:

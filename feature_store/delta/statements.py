@@ -1,13 +1,19 @@
-"""SQL of the writes that have no other form: in SQL, since Delta's own Python interface needs a plugin in a Spark Connect server."""
+"""SQL of the writes that have no other form, and conditions: in SQL, since Delta's own Python interface needs a plugin in a Spark Connect server."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from feature_store.errors import ContractError
 from feature_store.names import quote
 
-__all__ = ["lacking", "merge_statement"]
+__all__ = ["lacking", "merge_statement", "part_condition", "stretch_predicate"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PART = re.compile(r"[A-Za-z0-9:._-]{1,128}")
 
 
 def merge_statement(
@@ -39,6 +45,16 @@ WHEN NOT MATCHED THEN INSERT (`k`, `x`) VALUES (source.`k`, source.`x`)'
     return f"MERGE INTO {_literal(target)} AS target USING {{source}} AS source ON {same} {clauses}"
 
 
+def stretch_predicate(column: str, start: int, end: int) -> str:
+    """That a timestamp column lies in a half-open range of microseconds, in literals alone: Delta skips files by nothing else.
+
+    >>> stretch_predicate("at", 0, 1_000_001)
+    "`at` >= TIMESTAMP '1970-01-01 00:00:00.000000+00:00' AND `at` < TIMESTAMP '1970-01-01 00:00:01.000001+00:00'"
+    """
+    first, last = (f"TIMESTAMP '{_EPOCH + timedelta(microseconds=instant):%Y-%m-%d %H:%M:%S.%f}+00:00'" for instant in (start, end))
+    return f"{quote(column)} >= {first} AND {quote(column)} < {last}"
+
+
 def lacking(name: str, there: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """Quoted columns, with their types, that a table lacks.
 
@@ -63,6 +79,27 @@ def lacking(name: str, there: Mapping[str, str], wanted: Mapping[str, str]) -> l
                 mend="take another name, or declare a new version",
             )
     return [f"{quote(column)} {kind}" for column, kind in wanted.items() if column.lower() not in folded]
+
+
+def part_condition(where: Mapping[str, str | Sequence[str]], mark: Literal["`", '"']) -> str:
+    """The rows of some partition values.
+
+    Args:
+        where: Partition column to value, or to some values; values are labels (letters, digits, `:._-`).
+        mark: What stands around a name: Spark's sign, or that of the standard.
+
+    Raises:
+        ContractError: Another value.
+
+    >>> part_condition({"window": ["2013-07", "2013-08"], "slot": "champion"}, "`")
+    "`window` IN ('2013-07', '2013-08') AND `slot` IN ('champion')"
+    """
+    wanted = {column: (values,) if isinstance(values, str) else tuple(values) for column, values in where.items()}
+    for values in wanted.values():
+        if wrong := [value for value in values if not _PART.fullmatch(value)]:
+            raise ContractError(f"the partition value {wrong[0]!r}", expected="letters, digits and :._- only", mend="use such a label")
+    names = {column: mark + column.replace(mark, 2 * mark) + mark for column in wanted}
+    return " AND ".join(f"{names[column]} IN ({', '.join(map(repr, values))})" for column, values in wanted.items())
 
 
 def _same(column: str) -> str:

@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from feature_store.address import for_python
 from feature_store.delta.commits import Commit, Transaction
 from feature_store.delta.gate import Gate
 from feature_store.delta.log import TableReader
-from feature_store.delta.statements import lacking, merge_statement
-from feature_store.errors import ConflictError, ContractError
+from feature_store.delta.statements import lacking, merge_statement, part_condition, stretch_predicate
+from feature_store.errors import ConflictError
 from feature_store.names import parse_table, quote
 
 __all__ = ["Tables"]
@@ -36,9 +35,11 @@ __all__ = ["Tables"]
 _METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _APP, _VERSION = "spark.databricks.delta.write.txnAppId", "spark.databricks.delta.write.txnVersion"
 _ATTEMPTS = 4
-_CONFLICT = re.compile(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException")
+_CONFLICT = re.compile(
+    r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|Concurrent\w+Exception|(Metadata|Protocol)ChangedException"
+    r"|Commit failed: .*(oncurrent transaction|(metadata|protocol) changed)"  # as the library says it
+)
 _EXISTS = re.compile(r"DELTA_PATH_EXISTS|DELTA_TABLE_ALREADY_EXISTS|TABLE_OR_VIEW_ALREADY_EXISTS|already exists")
-_PARTITION_VALUE = re.compile(r"[A-Za-z0-9:._-]{1,128}")
 # Session settings are the only door for MERGE; left set they would swallow the next write.
 _SESSION = threading.Lock()
 # A transaction set in the session would be taken for its own by every other write of this process.
@@ -79,11 +80,33 @@ class Tables(TableReader):
     ) -> Commit:
         """Add a few rows to one of our own tables, made unless it is there; in a local folder without Spark, for which one row is a second's work."""
         self.ensure(name, schema)
-        table = pa.Table.from_pylist([dict(row) for row in rows], to_arrow_schema(schema, timezone="UTC"))
-        if self.warehouse.catalog is not None or "://" in self.location(name):
-            # Beside Spark's commits only Spark knows how a catalog's or a store's are kept apart.
+        table = _few(schema, rows)
+        if not self._local(name):
             return self.append(name, self.spark.createDataFrame(table).coalesce(1), transaction=transaction, details=details)
-        return self._commit(name, lambda note: self._add(name, table, note, transaction), transaction, details)
+        return self._commit(name, lambda note: self._put(name, table, note, transaction), transaction, details)
+
+    def put(
+        self,
+        name: str,
+        schema: StructType,
+        rows: Sequence[Mapping[str, Any]],
+        where: Mapping[str, str | Sequence[str]],
+        *,
+        transaction: Transaction | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Write a few rows as `replace` or `append` would, the first ones with their table in one commit; to a table in a local folder without Spark.
+
+        Args:
+            where: Of `replace`; empty: rows are added.
+        """
+        table, condition = _few(schema, rows), part_condition(where, '"')
+        if self._local(name) and self.exists(name):
+            return self._commit(name, lambda note: self._put(name, table, note, transaction, condition), transaction, details)
+        frame = self.spark.createDataFrame(table).coalesce(1)
+        if where:
+            return self.replace(name, frame, where, transaction=transaction, details=details)
+        return self.append(name, frame, transaction=transaction, details=details)
 
     def overwrite(
         self,
@@ -102,7 +125,7 @@ class Tables(TableReader):
             settings: Session settings that hold during this write only.
             file_rows: Most rows of a file; None: as the session says.
         """
-        options = {"overwriteSchema": "true", **({} if file_rows is None else {"maxRecordsPerFile": str(file_rows)})}
+        options = {"overwriteSchema": "true", **_file_option(file_rows)}
         return self._write(name, frame, "overwrite", options, transaction, details, partition_by=partition_by, settings=settings)
 
     def replace(
@@ -121,13 +144,29 @@ class Tables(TableReader):
         Args:
             where: Partition column to value, or to some values; values are labels (letters, digits, `:._-`).
         """
-        wanted = {column: (values,) if isinstance(values, str) else tuple(values) for column, values in where.items()}
-        for value in chain.from_iterable(wanted.values()):
-            if not _PARTITION_VALUE.fullmatch(value):
-                raise ContractError(f"the partition value {value!r}", expected="letters, digits and :._- only", mend="use such a label")
-        predicate = " AND ".join(f"{quote(column)} IN ({', '.join(map(repr, values))})" for column, values in wanted.items())
+        predicate = part_condition(where, "`")
         partitions = partition_by or tuple(where)
         return self._write(name, frame, "overwrite", {"replaceWhere": predicate}, transaction, details, partition_by=partitions, settings=settings)
+
+    def replace_stretch(
+        self,
+        name: str,
+        frame: DataFrame,
+        between: tuple[str, int, int],
+        *,
+        transaction: Transaction | None = None,
+        details: Mapping[str, Any] | None = None,
+        file_rows: int | None = None,
+    ) -> Commit:
+        """Replace exactly the rows of a stretch of time.
+
+        Args:
+            frame: All columns of the table; each row lies in the stretch.
+            between: A timestamp column, and the half-open range of microseconds.
+            file_rows: Most rows of a file; None: as the session says.
+        """
+        options = {"replaceWhere": stretch_predicate(*between), **_file_option(file_rows)}
+        return self._write(name, frame, "overwrite", options, transaction, details)
 
     def merge(
         self,
@@ -246,14 +285,22 @@ class Tables(TableReader):
 
         return self._commit(name, write, transaction, details)
 
-    def _add(self, name: str, rows: pa.Table, note: str, transaction: Transaction | None) -> None:
+    def _local(self, name: str) -> bool:
+        """Whether Python can commit to a table: beside Spark's commits only Spark knows how a catalog's or a store's are kept apart."""
+        return self.warehouse.catalog is None and "://" not in for_python(self.warehouse.path(name))
+
+    def _put(self, name: str, rows: pa.Table, note: str, transaction: Transaction | None, condition: str = "") -> None:
+        """Commit rows without Spark: added, or in place of those that a condition names."""
         log = self._log(name)
         # Another writer's commit after this version is a conflict where it is of the same transaction.
         if transaction is not None and (log.transaction_version(transaction.app) or 0) >= transaction.version:
             return
         once = [deltalake.Transaction(transaction.app, transaction.version)] if transaction else None
         properties = deltalake.CommitProperties(custom_metadata={"userMetadata": note}, app_transactions=once)
-        deltalake.write_deltalake(log, rows, mode="append", commit_properties=properties)
+        if condition:
+            deltalake.write_deltalake(log, rows, mode="overwrite", predicate=condition, commit_properties=properties)
+        else:
+            deltalake.write_deltalake(log, rows, mode="append", commit_properties=properties)
 
     def _commit(self, name: str, write: Callable[[str], None], transaction: Transaction | None, details: Mapping[str, Any] | None) -> Commit:
         """Write with a bounded number of fresh attempts, then find the version that this call made."""
@@ -308,6 +355,15 @@ class Tables(TableReader):
                         self.spark.conf.unset(key)
                     else:
                         self.spark.conf.set(key, previous)
+
+
+def _file_option(rows: int | None) -> dict[str, str]:
+    return {} if rows is None else {"maxRecordsPerFile": str(rows)}
+
+
+def _few(schema: StructType, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows that the driver holds, in a table's types."""
+    return pa.Table.from_pylist([dict(row) for row in rows], to_arrow_schema(schema, timezone="UTC"))
 
 
 def _plain(schema: StructType) -> StructType:

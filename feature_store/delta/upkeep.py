@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, LongType, StringType, StructField, StructType
 
 from feature_store import hooks
@@ -57,12 +56,13 @@ class Upkeep:
         # what is computed from its newest version would be computed again.
         settings = {"retentionDurationCheck.enabled": "false", "vacuum.logging.enabled": "false"}
         options = {f"spark.databricks.delta.{key}": value for key, value in settings.items()}
-        view = f"upkeep_{parse_table(name)}"
-        if not hold:
-            self._run(name, f"VACUUM {self._name(name)} RETAIN {hours} HOURS", options)
+        free = self._free(name, retain, hold)
+        if not free:
             return
-        # Delta looks at no other file than those of the list, and takes none of these that a version still needs.
-        self._free(name, retain, hold).createOrReplaceTempView(view)
+        # Delta looks at no other file than those of the list, and takes none of these that a version still needs. Its own listing of a
+        # folder is a job of two hundred tasks, however few files lie there.
+        view = f"upkeep_{parse_table(name)}"
+        self._tables.spark.createDataFrame(free, _INVENTORY).createOrReplaceTempView(view)
         try:
             listed = f"SELECT path, length, isDir, modificationTime FROM {quote(view)}"
             self._run(name, f"VACUUM {self._name(name)} USING INVENTORY ({listed}) RETAIN {hours} HOURS", options)
@@ -81,10 +81,11 @@ class Upkeep:
     def _name(self, name: str) -> str:
         return self._tables.warehouse.qualified(name)
 
-    def _free(self, name: str, retain: timedelta, hold: Collection[str]) -> DataFrame:
+    def _free(self, name: str, retain: timedelta, hold: Collection[str]) -> list[tuple[str, int, bool, int]]:
         """The files that may go, as Delta takes a list of them."""
         files = TableFiles(self._tables, name)
         place = for_spark(files.place) if "://" in files.place else f"file:{files.place}"
-        free = files.sizes((files.removable(retain) | files.changes) - set(hold))
-        rows = [(f"{place.rstrip('/')}/{path}", size, False, changed) for path, (size, changed) in free.items()]
-        return self._tables.spark.createDataFrame(rows, _INVENTORY)
+        # Which deletion vectors a held version needs is not known: then all of them stay.
+        vectors = files.old_vectors(retain) if not hold else frozenset[str]()
+        free = files.sizes((files.removable(retain) | files.changes | vectors) - set(hold))
+        return [(f"{place.rstrip('/')}/{path}", size, False, changed) for path, (size, changed) in free.items()]

@@ -6,6 +6,7 @@ does not tell who was forgotten, but whoever may read it can test a guess. That 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections import defaultdict
@@ -80,9 +81,11 @@ class Forgotten:
 
     def touch(self, erasure: str, tables: Iterable[str]) -> None:
         """Record, before rows are deleted, which tables held the entity; after a kill they can no longer be told."""
-        known = self.touched(erasure)
-        for table in sorted(set(tables) - known):
-            self._add("touched", erasure, Transaction(f"{ERASURES}/{erasure}/touched/{table}"), table=table)
+        fresh = sorted(set(tables) - self.touched(erasure))
+        if fresh:
+            # One commit for all; a run beside this one may name some of them as well, which does no harm.
+            once = Transaction(f"{ERASURES}/{erasure}/touched/{hashlib.sha256(json.dumps(fresh).encode()).hexdigest()[:16]}")
+            self._tables.add(ERASURES, _SCHEMA, [_event("touched", erasure, table=table) for table in fresh], transaction=once)
 
     def touched(self, erasure: str) -> set[str]:
         """The tables that held the entity whenever it was erased."""
@@ -126,9 +129,11 @@ class Forgotten:
         return self.hashes()[0] or None
 
     def _add(self, event: str, erasure: str, once: Transaction, **values: object) -> None:
-        empty = dict.fromkeys(_SCHEMA.names)
-        row = {**empty, "event": event, "erasure": erasure, "at": datetime.now(UTC).isoformat(), **values}
-        self._tables.add(ERASURES, _SCHEMA, [row], transaction=once)
+        self._tables.add(ERASURES, _SCHEMA, [_event(event, erasure, **values)], transaction=once)
+
+
+def _event(event: str, erasure: str, **values: object) -> dict[str, object]:
+    return {**dict.fromkeys(_SCHEMA.names), "event": event, "erasure": erasure, "at": datetime.now(UTC).isoformat(), **values}
 
 
 def refuse_erased(tables: Tables, training_set: str) -> None:

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from feature_store.computation import Computation
-from feature_store.contract import check_once
+from feature_store.contract import check_rows
 from feature_store.incremental.region import Bounds, Rows, Windows, within
 from feature_store.names import quote
 from feature_store.table import FeatureTable
@@ -50,8 +50,14 @@ class Part:
         """Their rows as they shall be; lazy but for the check for doubled rows."""
         made = self.now.made(self._needed(self.now.rows(self.now.read())))
         if not self.now.table.aggregates:
-            check_once(self.now.table, made, self.now.what)
+            check_rows(self.now.table, made, self.now.what)
         return self._inside(made)
+
+    def stretch(self, region: Windows) -> DataFrame:
+        """All rows of the stretch of time that they lie in, of every entity, as they shall be and as a table of windows is laid; lazy."""
+        near = self._near(self.now.rows(self.now.read()))
+        made = self.now.made(self._with_versions(near))
+        return region.laid(made.where(self.bounds.holds(self.now.table.event_time)))
 
     def _inside(self, frame: DataFrame) -> DataFrame:
         near = frame.where(self.bounds.holds(self.now.table.event_time))
@@ -59,16 +65,21 @@ class Part:
 
     def _needed(self, rows: DataFrame) -> DataFrame:
         """The source's rows from which the parts are computed."""
-        table, bounds = self.now.table, self.region.source_bounds(self.bounds)
-        near = rows.where(bounds.holds(table.event_time))
-        needed = self.region.inside(near, self.region.sources(self.touched), small=self._small)
+        return self._with_versions(self.region.inside(self._near(rows), self.region.sources(self.touched), small=self._small))
+
+    def _near(self, rows: DataFrame) -> DataFrame:
+        return rows.where(self.region.source_bounds(self.bounds).holds(self.now.table.event_time))
+
+    def _with_versions(self, needed: DataFrame) -> DataFrame:
+        """Source rows, and beside them all versions of the same ones."""
+        table = self.now.table
         if not (table.aggregates and table.row_id):
             return needed
         # Whether a row counts at an instant is said by its later versions, which may lie anywhere.
         columns = [F.col(quote(name)) for name in table.row_id]
         identified = reduce(Column.__and__, (column.isNotNull() for column in columns))
         ids = needed.where(identified).select(*columns).distinct()
-        return within(rows, ids, columns, table.row_id, small=False).unionByName(needed.where(~identified))
+        return within(self.now.rows(self.now.read()), ids, columns, table.row_id, small=False).unionByName(needed.where(~identified))
 
     @property
     def _small(self) -> bool:

@@ -1,4 +1,4 @@
-"""One incremental refresh: what changed, what that touches, and one merge that makes just that part new."""
+"""One incremental refresh: what changed, what that touches, and one commit that makes just that part new."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pyspark.sql import functions as F
 
 from feature_store.computation import Computation, epoch_micros
 from feature_store.delta import Commit, Transaction
-from feature_store.delta.changes import row_count
+from feature_store.delta.changes import files_between, row_count
 from feature_store.incremental.changes import WEIGHT, Changes, known_after, later_than
 from feature_store.incremental.part import GONE, Part
-from feature_store.incremental.region import SINCE, Bounds, region_of
+from feature_store.incremental.region import FILE_ROWS, SINCE, Bounds, Windows, region_of
 from feature_store.names import quote
 from feature_store.scan import newest_instant
 
-__all__ = ["MOST", "Update"]
+__all__ = ["DENSE", "MOST", "Update"]
 
 #: Largest share of a table that is computed again; above it the whole table costs less.
 MOST = 0.5
+#: Touched parts for each file of the stretch of time they lie in, from which nearly each of these would be written again by a merge.
+DENSE = 4
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,34 @@ class Update:
         part = self._part(changed)
         if part is None:
             return None
-        return self._written(part, details, transaction, only_came=found["rows"] == found["changed"])
+        if (share := self._dense(part)) is not None:
+            return None if share > MOST else self._replaced(part, details, transaction)
+        return self._merged(part, details, transaction, only_came=found["rows"] == found["changed"])
 
-    def _written(self, part: Part, details: Mapping[str, Any], transaction: Transaction, *, only_came: bool) -> Commit:
-        """Bring a part up to its source.
+    def _dense(self, part: Part) -> float | None:
+        """Share of the table in the stretch of time that a part lies in, where writing all of it anew costs less than a merge; else None.
+
+        A merge finds and copies each row of a file of which one row changes, which costs more than to make it. Rows that a feed
+        would tell of, or that have columns which are not made, are left to the merge.
+        """
+        tables, table, stored = self.now.tables, self.now.table, row_count(self.now.tables, self.now.table.table_name, self.base)
+        if not table.aggregates or not stored or tables.keeps_feed(table.table_name) or set(tables.columns(table.table_name)) != set(table.columns):
+            return None
+        near = files_between(tables, table.table_name, self.base, table.event_time, part.bounds.start, part.bounds.end)
+        if near is None or part.parts < DENSE * near[0]:
+            return None
+        return near[1] / stored
+
+    def _replaced(self, part: Part, details: Mapping[str, Any], transaction: Transaction) -> Commit:
+        """All rows of the stretch of time that a part lies in, anew."""
+        table, region = self.now.table, part.region
+        assert isinstance(region, Windows)
+        between = (table.event_time, part.bounds.start, part.bounds.end)
+        made = part.stretch(region)
+        return self.now.tables.replace_stretch(table.table_name, made, between, transaction=transaction, details=details, file_rows=FILE_ROWS)
+
+    def _merged(self, part: Part, details: Mapping[str, Any], transaction: Transaction, *, only_came: bool) -> Commit:
+        """A part's rows, and no other.
 
         Args:
             only_came: Whether source rows came and none went. Then no row of the table goes, and what is made needs no comparison

@@ -45,7 +45,7 @@ class Quarantine:
         """Store bad rows that are not there yet.
 
         Args:
-            bad: The rows, with `REASONS`.
+            bad: The rows, with `REASONS`; at least one.
             write: Names the write: the same for a repeat over the same table and rows, and for no other.
 
         Returns:
@@ -54,8 +54,8 @@ class Quarantine:
         if self.tables.exists(self.name):
             self.tables.widen(self.name, {item.name: item.dataType.simpleString() for item in bad.schema.fields})
             bad = unlike(bad, self.read(), self.table.merge_keys)
-        if bad.isEmpty():
-            return None
+            if bad.isEmpty():
+                return None
         transaction = _transaction(write)
         self.tables.replace(self.name, bad.withColumn(WRITE, F.lit(write)), {WRITE: write}, transaction=transaction)
         return transaction

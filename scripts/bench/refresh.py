@@ -1,7 +1,7 @@
 """Refresh after one percent of new rows against a rebuild; prints Markdown for docs/benchmarks.md.
 
-Two warehouses hold the same source and the same tables; each round one percent of new rows arrives in both, of which one
-in twenty is late by weeks, and one refreshes while the other rebuilds. `--scale 0.05` tries it out.
+Two warehouses hold the same source and the same tables; each round one percent of new rows arrives in both, and one refreshes
+while the other rebuilds. `--scale 0.05` tries it out, `--cases late` measures one case.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,7 +28,7 @@ DAY = 86_400 * 1_000_000
 HISTORY = 365 * DAY  # microseconds of the first load
 BEGAN = int(datetime(2023, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 NIGHT = DAY  # microseconds that the new rows cover
-LATE = 20  # one of so many new rows is late
+LATE = 20  # one of so many new rows is late, where some are
 PROMISE = 0.15
 
 WINDOWS = (
@@ -47,18 +47,35 @@ FEATURES = (
 )
 
 
+@dataclass(frozen=True)
+class Case:
+    """What is refreshed after which arrivals.
+
+    Args:
+        title: In words.
+        table: The table.
+        late: Whether one in twenty of the new rows is late, by up to 60 days.
+    """
+
+    title: str
+    table: fs.FeatureTable
+    late: bool
+
+
 @dataclass
 class Side:
     """A warehouse with the source and one table, and how often rows have arrived in it.
 
     Args:
         store: The warehouse.
+        late: As of the case.
         rows: Rows of the first load.
         keys: Entities.
         nights: Arrivals after it.
     """
 
     store: fs.FeatureStore
+    late: bool
     rows: int
     keys: int
     nights: int = 0
@@ -73,13 +90,14 @@ class Side:
         self.store.refresh(table.name)
 
     def night(self) -> None:
-        """One percent of new rows, at the end and late."""
+        """One percent of new rows, at the end or late."""
         self.nights += 1
         count, spark = max(self.rows // 100, LATE), self.store.tables.spark
         began = BEGAN + HISTORY + (self.nights - 1) * NIGHT
         first = self.rows + (self.nights - 1) * count
-        fresh = arrivals(spark, first, count - count // LATE, self.keys, began, NIGHT)
-        late = arrivals(spark, first + count - count // LATE, count // LATE, self.keys, began - 60 * DAY, 60 * DAY)
+        behind = count // LATE if self.late else 0
+        fresh = arrivals(spark, first, count - behind, self.keys, began, NIGHT)
+        late = arrivals(spark, first + count - behind, behind, self.keys, began - 60 * DAY, 60 * DAY)
         self.store.tables.append("payments", fresh.union(late).coalesce(1))
 
 
@@ -89,29 +107,37 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows and keys")
     parser.add_argument("--heap", default="4g", help="Java heap")
+    parser.add_argument("--cases", nargs="+", choices=cases(), default=list(cases()))
     arguments = parser.parse_args()
     plan.SMALL = 0  # so that a trial measures the same
     spark = session.build(session.SparkSection(master="local[2]", driver_memory=arguments.heap, conf={"spark.sql.shuffle.partitions": "8"}))
     print(heading(f"python scripts/bench/refresh.py {' '.join(sys.argv[1:])}".strip()), end="\n\n")
     print("| table | refresh: seconds, CPU seconds | rebuild: seconds, CPU seconds | ratio of CPU seconds | promised |\n|---|---:|---:|---:|---:|")
-    for title, table in tables().items():
+    for name in arguments.cases:
         with tempfile.TemporaryDirectory(prefix="sparkml-ops-bench-") as folder:
-            compare(spark, folder, title, table, arguments.rounds, arguments.scale)
+            compare(spark, folder, cases()[name], arguments.rounds, arguments.scale)
     spark.stop()
     return 0
 
 
-def tables() -> dict[str, fs.FeatureTable]:
-    """What is refreshed."""
+def cases() -> dict[str, Case]:
+    """What is measured."""
+    single = fs.FeatureTable("single", ("payment",), "at", (fs.Feature("amount", "double"),), source="payments")
     daily = fs.FeatureTable("daily", ("customer",), "at", FEATURES, source="payments", aggregates=WINDOWS, slide="1d")
-    corrected = fs.FeatureTable("corrected", ("customer",), "at", FEATURES, source="payments", aggregates=WINDOWS, slide="1d", row_id="payment")
-    return {"windows of 7 and 28 days on a daily grid": daily, "the same, with row_id": corrected}
+    corrected = replace(daily, name="corrected", row_id="payment")
+    return {
+        "single": Case("a row for each of the source", single, late=False),
+        "windows": Case("windows of 7 and 28 days on a daily grid", daily, late=False),
+        "late": Case("the same, one new row in twenty late by up to 60 days", daily, late=True),
+        "row_id": Case("the same with row_id", corrected, late=True),
+    }
 
 
-def compare(spark: SparkSession, folder: str, title: str, table: fs.FeatureTable, rounds: int, scale: float) -> None:
+def compare(spark: SparkSession, folder: str, case: Case, rounds: int, scale: float) -> None:
     """Both ways in turns, and the same rows at the end."""
+    title, table = case.title, case.table
     sides = {
-        kind: Side(fs.FeatureStore(spark, root=f"{folder}/{kind}"), round(ROWS * scale), max(round(KEYS * scale), 1))
+        kind: Side(fs.FeatureStore(spark, root=f"{folder}/{kind}"), case.late, round(ROWS * scale), max(round(KEYS * scale), 1))
         for kind in ("refresh", "rebuild")
     }
     for side in sides.values():

@@ -109,3 +109,9 @@ def test_a_killed_upkeep_goes_on_where_it_stopped(catalog: Tables, spark: SparkS
     Upkeep(catalog).mark("balances")
     found = health(catalog, "balances")
     assert (found.files, found.rows, found.deletion_vectors, found.format) == (2, 2001, 1, 1)
+    # Of two deletion vectors of one file the newer is in force.
+    spark.sql(f"DELETE FROM {catalog.warehouse.qualified('balances')} WHERE customer = 'c8' AND balance < 1000")
+    assert len(vectors := set(Path(files.place).rglob("*.bin"))) == 2
+    Upkeep(catalog).vacuum("balances", timedelta(0))
+    assert len(vectors & set(Path(files.place).rglob("*.bin"))) == 1
+    assert store.read("balances").count() == 2001 - 20 - 20

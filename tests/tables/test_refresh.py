@@ -156,15 +156,19 @@ def computed(events: pd.DataFrame, of: Callable[[int], int]) -> pd.Series[Any]:
 
 @pytest.fixture
 def large_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small tables are refreshed by what changed too, whatever the share of that is."""
+    """Small tables are refreshed by what changed too, whatever the share of that is, and by a merge."""
     monkeypatch.setattr(update, "MOST", float("inf"))
+    monkeypatch.setattr(update, "DENSE", float("inf"))
     monkeypatch.setattr(plan, "FEED", float("inf"))
     monkeypatch.setattr(plan, "SMALL", 0)
 
 
 @pytest.mark.usefixtures("large_share")
-def test_any_order_of_arrival_ends_in_the_rows_of_a_rebuild(spark: SparkSession, tables: Tables) -> None:
-    """Late, corrected, moved, deleted and rewritten rows, later clocks: after each step the oracle's rows, each by an incremental refresh."""
+def test_any_order_of_arrival_ends_in_the_rows_of_a_rebuild(spark: SparkSession, tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late, corrected, moved, deleted and rewritten rows, later clocks: after each step the oracle's rows, each by an incremental refresh.
+
+    Tables of windows are merged into and have stretches of time put in place, by turns.
+    """
     store = fs.FeatureStore(spark, root=tables.warehouse.root)
     source = Source(tables, seed=11)
     every = (CORRECTED, DELAYED, PLAIN)
@@ -179,11 +183,15 @@ def test_any_order_of_arrival_ends_in_the_rows_of_a_rebuild(spark: SparkSession,
         for change in changes:
             change()
         for table in refreshed:
+            anew = (number, table.name) in ((2, "delayed"), (3, "corrected"))
+            monkeypatch.setattr(update, "DENSE", 0 if anew else float("inf"))
             before, planned = tables.newest(table.name).version if number else -1, store.plan_refresh(table.name, hour(clock))
             found = store.refresh(table.name, hour(clock))
 
             assert planned.kind == ("incremental" if number else "rebuild"), planned
             assert found.version == before + 1
+            if number:
+                assert operation(tables, table.name) == ("WRITE" if anew or (number, table.name) == (2, "plain") else "MERGE")
             assert store.plan_refresh(table.name, hour(clock)).kind == "nothing"
             assert_pit_equal(store.read(table.name), expected(table, source.rows, hour(clock)))
 
@@ -250,9 +258,12 @@ def test_a_refresh_writes_what_differs_or_nothing(listed: tuple[fs.FeatureStore,
 
 
 @pytest.mark.usefixtures("large_share")
-@pytest.mark.parametrize("corrected", [False, True], ids=["rows came", "rows changed"])
-def test_two_drivers_at_once_end_in_the_newest_rows(corrected: bool, tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("corrected", "way"), [(False, "merge"), (True, "merge"), (True, "replace_stretch")])
+def test_two_drivers_at_once_end_in_the_newest_rows(
+    corrected: bool, way: str, tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One computed its rows before the other's landed: it starts again from those, and does not write its own over them."""
+    monkeypatch.setattr(update, "DENSE", 0 if way == "replace_stretch" else float("inf"))
     source = Source(tables, seed=5)
     first, second = (fs.FeatureStore(spark, root=tables.warehouse.root) for _ in range(2))
     first.register(TOTALS)
@@ -260,7 +271,7 @@ def test_two_drivers_at_once_end_in_the_newest_rows(corrected: bool, tables: Tab
     source.arrive(1, 9)
     if corrected:
         source.correct(0.2)
-    merge, seen = Tables.merge, []
+    write, seen = getattr(Tables, way), []
 
     def overtaken(self: Tables, name: str, frame: DataFrame, *args: Any, **options: Any) -> Commit:
         # The other driver's whole refresh, with rows that came later and took back what this one has seen, lies between.
@@ -268,9 +279,10 @@ def test_two_drivers_at_once_end_in_the_newest_rows(corrected: bool, tables: Tab
             seen.append(name)
             source.rewrite(0.4)
             second.refresh("totals", NOW)
-        return merge(self, name, frame, *args, **options)
+        commit: Commit = write(self, name, frame, *args, **options)
+        return commit
 
-    monkeypatch.setattr(Tables, "merge", overtaken)
+    monkeypatch.setattr(Tables, way, overtaken)
     found = first.refresh("totals", NOW)
 
     assert seen
@@ -298,6 +310,39 @@ def test_what_only_came_leaves_other_files_alone(tables: Tables, spark: SparkSes
     assert single < live_files(tables, "plain")
     for table in (TOTALS, PLAIN):
         assert_pit_equal(store.read(table.name), expected(table, source.rows, NOW))
+
+
+@pytest.mark.parametrize("kind", ["path", "catalog"])
+def test_a_stretch_that_is_touched_all_over_is_made_anew(kind: str, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of it that are no longer made go; other rows stay, and files without any of it; what has a feed of its own is merged."""
+    for name, value in {"MOST": float("inf"), "DENSE": 0}.items():
+        monkeypatch.setattr(update, name, value)
+    monkeypatch.setattr(plan, "SMALL", 0)
+    monkeypatch.setattr(refresh, "FILE_ROWS", 10)
+    with opened(kind, spark, tmp_path) as tables:
+        source, store = Source(tables, seed=3), fs.FeatureStore(spark, root=tables.warehouse.root, catalog=tables.warehouse.catalog)
+        store.register(TOTALS)
+        store.refresh("totals", NOW)
+        files = live_files(tables)
+        late = source.rows.sort_values("happened").tail(12)
+        source.rows = pd.concat([source.rows.drop(late.index), late.head(3).assign(items=7)], ignore_index=True)
+        tables.overwrite("events", source.frame(source.rows))
+
+        assert store.refresh("totals", NOW).version == 1
+        assert operation(tables, "totals") == "WRITE"
+        assert files & live_files(tables)
+        assert_pit_equal(store.read("totals"), expected(TOTALS, source.rows, NOW))
+
+        spark.sql(f"ALTER TABLE {tables.warehouse.qualified('totals')} SET TBLPROPERTIES ('{FEED}' = 'true')")
+        source.arrive(4, 5)
+        store.refresh("totals", NOW)
+        assert operation(tables, "totals") == "MERGE"
+        assert_pit_equal(store.read("totals"), expected(TOTALS, source.rows, NOW))
+
+
+def operation(tables: Tables, name: str) -> str:
+    """What the newest commit says it is."""
+    return str(deltalake.DeltaTable(tables.location(name)).history(1)[0]["operation"])
 
 
 def live_files(tables: Tables, name: str = "totals") -> set[str]:

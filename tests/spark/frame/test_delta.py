@@ -25,7 +25,7 @@ def tables(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) 
 
 @pytest.fixture
 def rows(spark: SparkSession) -> DataFrame:
-    return spark.range(10).selectExpr("nullif(id, -1) as id", "cast(id % 2 as string) as part")
+    return spark.range(0, 10, 1, 1).selectExpr("nullif(id, -1) as id", "cast(id % 2 as string) as part")
 
 
 class TestWrite:
@@ -136,6 +136,65 @@ class TestWrite:
         assert tables.read("t").count() == 10
 
 
+class TestRowsOfTheDriver:
+    """`put` replaces as `replace` does; in a folder it does so without Spark, beside which the same rules hold."""
+
+    def test_rows_take_the_place_of_their_parts_alone(self, tables: Tables, rows: DataFrame) -> None:
+        """Some values at once; once for a transaction, and the commit carries the details; the first rows come with their table."""
+        once = Transaction("put/1")
+        made = tables.put("t", rows.schema, [row.asDict() for row in rows.collect()], {"part": ("0", "1")})
+        first = tables.put("t", rows.schema, [{"id": 7, "part": "1"}], {"part": "1"}, transaction=once, details={"made": 1})
+        again = tables.put("t", rows.schema, [{"id": 8, "part": "1"}], {"part": "1"}, transaction=once)
+        after = [(row["id"], row["part"]) for row in tables.rows("t")]
+        tables.put("t", rows.schema, [{"id": 9, "part": "1"}, {"id": 10, "part": "2"}], {"part": ["0", "1", "2"]})
+
+        assert made.snapshot.version == 0
+        assert sorted(after) == [(0, "0"), (2, "0"), (4, "0"), (6, "0"), (7, "1"), (8, "0")]
+        assert (again, first.fresh) == (Commit(first.snapshot, {"made": 1}, fresh=False), True)
+        tables.put("t", rows.schema, [{"id": 11, "part": "2"}], {}, transaction=Transaction("put/2"))
+        assert sorted((row["id"], row["part"]) for row in tables.read("t").collect()) == [(9, "1"), (10, "2"), (11, "2")]
+
+    def test_drivers_that_race_make_one_commit_each_for_different_parts_and_one_for_the_same(
+        self, spark: SparkSession, rows: DataFrame, tmp_path: Path
+    ) -> None:
+        """Ten at once: eight parts of their own, and two at one transaction."""
+        with opened("path", spark, tmp_path) as tables:
+            tables.ensure("t", rows.schema, partition_by=["part"])
+            barrier, results = threading.Barrier(10), []
+
+            def write(part: str) -> None:
+                barrier.wait()
+                results.append(tables.put("t", rows.schema, [{"id": 1, "part": part}], {"part": part}, transaction=Transaction(f"t/{part}")))
+
+            threads = [threading.Thread(target=write, args=(part,)) for part in "0123456788"]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+            assert sorted(result.fresh for result in results) == [False, *[True] * 9]
+            assert sorted(row["part"] for row in tables.rows("t")) == list("012345678")
+
+    def test_another_transaction_at_the_same_part_comes_after_the_first(self, spark: SparkSession, rows: DataFrame, tmp_path: Path) -> None:
+        """A conflict is no error of the verb: it looks at the table again, and replaces what the first has put there."""
+        with opened("path", spark, tmp_path) as tables:
+            tables.ensure("t", rows.schema, partition_by=["part"])
+            barrier, results = threading.Barrier(3), []
+
+            def write(number: int) -> None:
+                barrier.wait()
+                results.append(tables.put("t", rows.schema, [{"id": number, "part": "1"}], {"part": "1"}, transaction=Transaction(f"t/{number}")))
+
+            threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+            assert [result.fresh for result in results] == [True] * 3
+            assert len(tables.rows("t")) == 1
+
+
 class TestRead:
     def test_a_missing_table_or_version_is_named(self, tables: Tables, rows: DataFrame) -> None:
         """What exists stands in the message."""
@@ -145,7 +204,7 @@ class TestRead:
         with pytest.raises(TableNotFound, match="expected 0 to 0"):
             tables.read("t", 7)
 
-    @pytest.mark.parametrize("make", ["ensure", "add", "append", "replace"])
+    @pytest.mark.parametrize("make", ["ensure", "add", "append", "replace", "put"])
     def test_a_newer_format_is_refused(self, make: str, tables: Tables, rows: DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whatever made the table of our own, an older reader does not guess."""
         monkeypatch.setattr("feature_store.delta.log.FORMAT_VERSION", 2)
@@ -154,6 +213,7 @@ class TestRead:
             "add": lambda: tables.add("t", rows.schema, [{"id": 1, "part": "1"}]),
             "append": lambda: tables.append("t", rows),
             "replace": lambda: tables.replace("t", rows.where("part = '1'"), {"part": "1"}),
+            "put": lambda: tables.put("t", rows.schema, [{"id": 1, "part": "1"}], {"part": "1"}),
         }[make]()
         monkeypatch.setattr("feature_store.delta.log.FORMAT_VERSION", 1)
 
@@ -170,6 +230,8 @@ class TestRead:
         """Values of a predicate are labels."""
         with pytest.raises(ContractError, match="partition value"):
             tables.replace("t", rows, {"part": "x' OR '1'='1"})
+        with pytest.raises(ContractError, match="partition value"):
+            tables.put("t", rows.schema, [], {"part": "x' OR '1'='1"})
 
 
 class TestScan:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyspark.sql import Row
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from feature_store.strength import judge
+from feature_store.strength import judge, pack, ranked
 
 
 def cells(values: pd.Series, target: np.ndarray) -> Row:
-    """What Spark's pass gives: sums over cells ranked with nulls below all values."""
-    ranks = stats.rankdata(values.fillna(-np.inf))
-    null = values.isna().to_numpy()
-    return Row(
-        n=len(values),
-        s=float(target.sum()),
-        s2=float((target**2).sum()),
-        rs=float((ranks * target).sum()),
-        nrr=float((ranks**2).sum()),
-        nulls=int(null.sum()),
-        null_sum=float(target[null].sum()),
-    )
+    """The sums of a feature that came in two batches, beside another one."""
+    rows = pa.table({"target": target, "other": target, "value": pa.array(values, from_pandas=True)})
+    packed = pa.Table.from_batches(pack(iter(rows.to_batches(max_chunksize=1 + len(values) // 2))))
+    return Row(**ranked(packed.filter(pc.equal(packed["feature"], 1))).to_pylist()[0])
 
 
 def drawn(seed: int) -> tuple[pd.Series, np.ndarray]:
