@@ -21,9 +21,10 @@ from sparkml_ops import session
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = ("architecture", "examples", "unit", "tables", "spark", "e2e", "doors", "faults", "storage", "guides", "distributed", "connect")
-# These start many JVMs, or ones that live for a minute or two: the second compiler would take more time than it saves, and the
-# archive of classes helps those too that are no session of ours. Java would speak on standard output where it is unfit.
-SHORT_LIVED = {"doors", "guides", "storage", "connect", "distributed"}
+# These start many JVMs, or ones that live for some minutes: the second compiler would take more time than it saves (of the flights'
+# feature tables a third, where slower code costs a fifth), and the archive of classes helps those too that are no session of ours.
+# Java would speak on standard output where it is unfit.
+SHORT_LIVED = {"connect", "distributed", "doors", "e2e", "faults", "guides", "storage"}
 SHORT_LIVED_JAVA = (
     f"-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:SharedArchiveFile={session.class_archive()} -Xshare:auto -Xlog:disable"
 )

@@ -81,7 +81,7 @@ ELSEWHERE = {
     ),
     "delta.commit.probe": "of doctor",
 }
-_WRITES = {"append", "add", "overwrite", "replace", "merge"}
+_WRITES = {"append", "add", "overwrite", "put", "replace", "merge"}
 
 
 def hooks_in(root: Path) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Place:
     """
 
     def __init__(self, folder: Path, *, base: Mapping[str, Any] | None = None, spark: Mapping[str, Any] | None = None) -> None:
-        self.folder = folder
+        self.folder, self._base, self._spark = folder, base, spark
         for path, values in {
             folder / "conf" / "base.yaml": dict(base or {"warehouse": {"root": "data/warehouse"}}),
             folder / "conf" / "env" / "local.yaml": {"spark": {"master": "local[2]", "driver_memory": "1g", **(spark or {})}},
@@ -96,7 +96,7 @@ class Place:
     def copy(self, folder: Path) -> Place:
         """The same tables, objects and runs in another folder; artifacts stay where MLflow's store says."""
         shutil.copytree(self.folder, folder)
-        return Place(folder)
+        return Place(folder, base=self._base, spark=self._spark)
 
     def project(self, spark: SparkSession | None) -> Project:
         """The notebook's handle."""

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Tables, Transaction
 from feature_store.records import Snapshot
@@ -187,7 +188,7 @@ def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
         "current": report.current,
         "edges": report.edges,
     }
-    frame = tables.spark.createDataFrame(pa.Table.from_pylist([common | row for row in report.rows()], _METRICS)).coalesce(1)
+    rows = [common | row for row in report.rows()]
     where = {"project": run.project, "window": run.window, "slot": run.slot}
     transaction = Transaction(f"drift/{run.project}/{run.label}", run.generation + 1)
-    return tables.replace(METRICS_TABLE, frame, where, transaction=transaction, details={"verdict": report.verdict}).snapshot
+    return tables.put(METRICS_TABLE, from_arrow_schema(_METRICS), rows, where, transaction=transaction, details={"verdict": report.verdict}).snapshot

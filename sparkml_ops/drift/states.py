@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.names import Warehouse
@@ -112,9 +113,8 @@ def write_profiles(
         for stored in profiles
         for row in _rows(stored.profile)
     ]
-    frame = tables.spark.createDataFrame(pa.Table.from_pylist(rows, _SCHEMA)).coalesce(1)
     where = {"table": profiles[0].key.table, "window": [stored.key.window for stored in profiles]}
-    return tables.replace(STATE_TABLE, frame, where, transaction=transaction, details={"edges": profiles[0].profile.edges.id})
+    return tables.put(STATE_TABLE, from_arrow_schema(_SCHEMA), rows, where, transaction=transaction, details={"edges": profiles[0].profile.edges.id})
 
 
 def read_profile(tables: Tables, key: StateKey) -> Profile | None:

@@ -12,14 +12,15 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from sparkml_ops.monitoring.calibration import Calibration
+from sparkml_ops.performance.decisions import calibration_error
 from sparkml_ops.performance.measured import log_losses
-from sparkml_ops.performance.scores import GRID, ScoreCounts
+from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import Performance
 
-__all__ = ["ESTIMATED", "REALISED", "Figure", "calibration_error", "estimated", "figures", "realised", "scores_of"]
+__all__ = ["ESTIMATED", "REALISED", "Figure", "estimated", "figures", "realised"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,9 +47,10 @@ def realised(labelled: ScoreCounts, segment: str | None, *, bins: int, confidenc
         bins: Of the calibration error.
         confidence: Level of the intervals.
     """
-    scores = scores_of(labelled)
-    found = figures(scores, labelled.negatives.astype(np.float64), labelled.positives.astype(np.float64), float(norm.ppf((1 + confidence) / 2)))
-    found["calibration_error"] = calibration_error(scores, labelled, bins)
+    scores = labelled.centers
+    found = figures(scores, labelled.negatives.astype(np.float64), labelled.positives.astype(np.float64), float(ndtri((1 + confidence) / 2)))
+    error = calibration_error(labelled, bins)  # it has no interval
+    found["calibration_error"] = Figure() if math.isnan(error) else Figure(error)
     return _records(found, REALISED, segment, "realised", _rows(labelled))
 
 
@@ -65,7 +67,7 @@ def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str
         calibration: Of the model; None: nothing can be said.
         segment: `name=value`, or None.
     """
-    scores, rows = scores_of(scored), (scored.negatives + scored.positives).astype(np.float64)
+    scores, rows = scored.centers, (scored.negatives + scored.positives).astype(np.float64)
     found: dict[str, Figure] = {}
     if calibration is not None:
         chance = calibration.probability(scores)
@@ -73,14 +75,6 @@ def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str
         both = math.sqrt(1 + float(rows.sum()) / calibration.rows)
         found = figures(scores, rows * (1 - chance), rows * chance, _STANDARD_ERRORS * both)
     return _records(found, ESTIMATED, segment, "estimated", _rows(scored))
-
-
-def scores_of(counts: ScoreCounts) -> Floats:
-    """The score of each cell: itself, or the middle of the grid's step where there were too many to keep apart.
-
-    A middle is off by at most 2^-21, in either direction alike.
-    """
-    return counts.scores if counts.exact else counts.scores + 0.5 / GRID
 
 
 def figures(scores: Floats, negatives: Floats, positives: Floats, deviations: float) -> dict[str, Figure]:
@@ -108,26 +102,6 @@ def figures(scores: Floats, negatives: Floats, positives: Floats, deviations: fl
     }
     means = {name: _mean(negatives, positives, *values, deviations) for name, values in losses.items()}
     return {"auc": _auc(negatives, positives, deviations), **means}
-
-
-def calibration_error(scores: Floats, labelled: ScoreCounts, bins: int) -> Figure:
-    """Expected calibration error: mean distance between score and rate over bins that hold equally many rows.
-
-    Rows of one score stay together, in the bin of their middle rank. Source: Nixon et al., "Measuring calibration
-    in deep learning" (2019); equal widths would leave most bins of a rare label empty. It has no interval.
-
-    Args:
-        scores: [cells] as of `scores_of`.
-        labelled: Rows by score and label.
-        bins: How many.
-    """
-    rows = labelled.negatives + labelled.positives
-    total = int(rows.sum())
-    if not total:
-        return Figure()
-    bin_of = ((np.cumsum(rows) - rows / 2) * (bins / total)).astype(np.int64)
-    gaps = np.bincount(bin_of, labelled.positives - rows * scores)
-    return Figure(float(np.abs(gaps).sum() / total))
 
 
 def _auc(negatives: Floats, positives: Floats, deviations: float) -> Figure:

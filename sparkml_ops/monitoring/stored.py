@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Commit, Tables, Transaction
 from sparkml_ops.records import MonitorReport
@@ -76,13 +77,11 @@ def store(tables: Tables, run: MonitorRun, reports: Sequence[tuple[int, MonitorR
         reports: Each with the generation of its window.
     """
     rows = [row for generation, report in reports for row in _rows(run, generation, report)]
-    frame = tables.spark.createDataFrame(pa.Table.from_pylist(rows, _SCHEMA)).coalesce(1)
     generation, first = reports[0]
     # With the clock: after a crash before the ledger's row, a later call under the same generation knows more.
     key = ("monitor", run.project, run.target, first.window, run.slot, str(generation), run.as_of.isoformat())
-    return tables.append(
-        PERFORMANCE_TABLE, frame, transaction=Transaction("/".join(key)), details={"windows": [report.window for _, report in reports]}
-    )
+    details = {"windows": [report.window for _, report in reports]}
+    return tables.put(PERFORMANCE_TABLE, from_arrow_schema(_SCHEMA), rows, {}, transaction=Transaction("/".join(key)), details=details)
 
 
 def performance(

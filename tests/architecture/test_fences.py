@@ -16,8 +16,9 @@ CLASSIC = {"sparkContext", "rdd", "_jvm", "_jdf", "_jsc", "persist", "cache", "u
 # Each of these brings all rows of a frame to the driver: only here, where their number does not grow with the data.
 ALL_ROWS = {"collect", "toArrow", "toLocalIterator", "toPandas"}
 COLLECTORS = {
-    "feature_store/contract.py:check_once": "the first doubled keys, for a message",
+    "feature_store/contract.py:_refuse_doubled": "the first doubled keys, for a message",
     "feature_store/delta/files.py:_shown": "a name for each table of a catalog's schema",
+    "feature_store/delta/log.py:_place": "what a catalog says of one table: a row a column",
     "feature_store/erasure/erase.py:_counted": "a count for each table of the warehouse",
     "feature_store/erasure/prove.py:search": "counts for each table and kind of file",
     "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most",
@@ -32,6 +33,7 @@ COLLECTORS = {
     "sparkml_ops/performance/contest.py:hold": "a merged state for each contestant and slice",
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",
+    "sparkml_ops/training/baseline.py:measure": "a matrix of 1,024 columns at most from each of 64 tasks at most",
     "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
     "sparkml_ops/training/preprocessing.py:_summarise": "counts for each column, and its vocabulary up to the declared size",
 }

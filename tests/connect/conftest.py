@@ -16,6 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 from tiny_plans import INTERPRETED
 
+from sparkml_ops import jars
 from sparkml_ops.session import DELTA_PACKAGE, DELTA_SETTINGS
 
 _SERVER = "org.apache.spark.sql.connect.service.SparkConnectServer"
@@ -29,6 +30,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     settings = {
+        **jars.known({"spark.jars.packages": DELTA_PACKAGE}),
         **DELTA_SETTINGS,
         **INTERPRETED,
         "spark.connect.grpc.binding.address": "127.0.0.1",
@@ -44,7 +46,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     submit = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[4]", "--driver-memory", "1g"]
     options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    command = [*submit, "--packages", DELTA_PACKAGE, *options, "--class", _SERVER, "spark-internal"]
+    command = [*submit, *options, "--class", _SERVER, "spark-internal"]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:

@@ -12,6 +12,7 @@ from ended import run
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from tiny_plans import INTERPRETED
 from tiny_project import AS_OF, ROWS, WINDOW, Place
 
 from feature_store import FeatureStore
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.timeout(3600)  # of the fixtures too, on a busy machine
 @pytest.fixture(scope="module")
 def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Features, training set, a model trained in this process, promoted."""
-    prepared = Place(tmp_path_factory.mktemp("place"))
+    prepared = Place(tmp_path_factory.mktemp("place"), spark={"conf": INTERPRETED})
     prepared.prepare(spark)
     return prepared
 
@@ -54,7 +55,7 @@ def test_what_the_server_writes_every_reader_of_the_log_knows(spark: SparkSessio
 
 
 def test_a_client_forgets_an_entity(spark: SparkSession, tmp_path: Path) -> None:
-    """MERGE, VACUUM by inventory, the search of the files and the shortened log need no JVM beside the session."""
+    """MERGE, the search of the files and the shortened log need no JVM beside the session."""
     store = FeatureStore(spark, root=str(tmp_path))
     rows = spark.createDataFrame([("C-0017x", 1), ("B", 2)], "customer string, n int")
     store.tables.overwrite("visits", rows.coalesce(1), partition_by=("customer",))

@@ -32,6 +32,10 @@ OWN = {"run_id"}
 # As after `source .venv/bin/activate` in a fresh shell.
 SHELL = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
 SHELL |= {"PATH": f"{BINARIES}{os.pathsep}{SHELL['PATH']}", "SPARK_LOCAL_IP": "127.0.0.1"}
+# Of the cluster's administrator, who has set another time zone: results do not depend on it. A folder with a spark-defaults.conf would come first
+# on the class path, and with another class path Java leaves its archive of Spark's classes alone.
+ZONE = "America/New_York"
+DEFAULTS = f"-Dspark.sql.session.timeZone={ZONE} -Dspark.ui.enabled=false"
 WHEEL_TASK = """
 import sys
 from importlib.metadata import entry_points
@@ -48,12 +52,10 @@ class Doors:
     Args:
         installed: Where the wheel task runs, and the cluster's workers.
         cluster: Where spark-submit goes.
-        defaults: Folder of a cluster's spark-defaults.conf.
     """
 
     installed: Installed
     cluster: StandaloneCluster
-    defaults: Path
 
     def console_script(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
         """`sparkml-ops`, from another folder."""
@@ -75,7 +77,7 @@ class Doors:
     def submit(self, command: str, *options: str) -> Ended:
         """Run a command line that submits to the cluster."""
         shell = ["/bin/sh", "-c", command.replace("spark://host:7077", self.cluster.master) + ' "$@"', "sh"]
-        ended = run([*shell, *options], {**SHELL, "SPARK_CONF_DIR": str(self.defaults)}, ROOT)
+        ended = run([*shell, *options], {**SHELL, "JAVA_TOOL_OPTIONS": f"{SHELL.get('JAVA_TOOL_OPTIONS', '')} {DEFAULTS}"}, ROOT)
         # spark-submit gives a program one stream for both; the record is its last line, an error is in the log.
         *log, last = ended.output.splitlines()
         said = "\n".join([ended.errors, *log])
@@ -92,12 +94,9 @@ NAMES = ("console_script", "module", "wheel_task", "spark_submit", "notebook")
 
 
 @pytest.fixture(scope="module")
-def doors(installed: Installed, cluster: StandaloneCluster, tmp_path_factory: pytest.TempPathFactory) -> Doors:
-    """The cluster's administrator has set another time zone: results do not depend on it."""
-    defaults = tmp_path_factory.mktemp("defaults")
-    settings = {"spark.sql.session.timeZone": "America/New_York", "spark.ui.enabled": "false", "spark.driver.memory": "1g"}
-    (defaults / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-    return Doors(installed, cluster, defaults)
+def doors(installed: Installed, cluster: StandaloneCluster) -> Doors:
+    """All of them."""
+    return Doors(installed, cluster)
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +171,23 @@ def test_a_refused_gate_is_code_3_and_what_may_pass_code_4(doors: Doors, scored:
     assert (stale.status, stale.records[-1]["stale"]) == (4, True)
 
 
-def test_executors_import_the_wheel_and_not_the_checkout(doors: Doors, installed: Installed) -> None:
-    """Two tasks on two executors run the second environment, in another folder and with another home; nothing of the checkout is in reach."""
-    ended = doors.submit(submit_command("score").partition("jobs/")[0] + str(Path(__file__).with_name("where.py")))
-    assert ended.status == 0, ended.errors[-3000:]
-    seen = json.loads(ended.output.splitlines()[-1])
+@pytest.fixture(scope="module")
+def trained(doors: Doors, place: Place, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two ranks of Horovod on the cluster: what executors see there, asked in the same application, and the record of `train`."""
+    answers, (before, job) = tmp_path_factory.mktemp("where") / "answers", submit_command("train").split("jobs/")
+    command = f"{before}{Path(__file__).with_name('where.py')} {answers} jobs/{job}"
+    options = ["--set", "training.backend=horovod", "--set", "training.workers=2", "--generation", "next"]
+    record = doors.submit(command, *place.options(), *options).record
+    return json.loads(answers.read_text()), record
 
-    assert len({task["folder"] for task in seen}) == 2
-    for task in seen:
+
+def test_executors_import_the_wheel_and_not_the_checkout(trained: tuple[dict[str, Any], dict[str, Any]], installed: Installed) -> None:
+    """Two tasks on two executors run the second environment, in another folder and with another home; nothing of the checkout is in reach."""
+    seen, _ = trained
+
+    assert seen["zone"] == ZONE
+    assert len({task["folder"] for task in seen["tasks"]}) == 2
+    for task in seen["tasks"]:
         assert Path(task["executable"]).parent == installed.prefix / "bin"
         assert Path(task["file"]).is_relative_to(installed.packages)
         assert task["home"] == str(installed.home)
@@ -187,11 +195,12 @@ def test_executors_import_the_wheel_and_not_the_checkout(doors: Doors, installed
         assert not [entry for entry in (*task["path"], task["folder"]) if Path(entry).is_relative_to(ROOT)]
 
 
-def test_horovod_trains_on_the_cluster_through_spark_submit(doors: Doors, place: Place, spark: SparkSession) -> None:
+def test_horovod_trains_on_the_cluster_through_spark_submit(
+    trained: tuple[dict[str, Any], dict[str, Any]], place: Place, spark: SparkSession
+) -> None:
     """Two ranks on two executors of the second environment give what one process gave, up to the order of sums."""
-    one = next(run for run in place.project(spark).runs() if run.key.verb == "train")
-    options = ["--set", "training.backend=horovod", "--set", "training.workers=2", "--generation", "next"]
-    record = doors.spark_submit(place, "train", options).record
+    one = next(run for run in place.project(spark).runs() if run.key.verb == "train" and run.key.generation == 0)
+    _, record = trained
 
     assert record["run_id"] != one.record["run_id"]
     for name, value in one.record["metrics"].items():

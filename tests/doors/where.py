@@ -1,8 +1,13 @@
-"""A job that asks two tasks at once where they are: each prints what it can import, its folder and its home."""
+"""A job that asks two tasks at once where they are, writes down what each can import, its folder and its home, and then does another job.
+
+where.py ANSWERS JOB [OPTIONS]
+"""
 
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,6 +42,9 @@ def look(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 if __name__ == "__main__":
+    _, answers, *sys.argv = sys.argv
     spark = SparkSession.builder.getOrCreate()
     rows = spark.range(0, 2, 1, 2).mapInArrow(look, "seen string", barrier=True).collect()
-    print(json.dumps([json.loads(row["seen"]) for row in rows]))
+    seen = {"tasks": [json.loads(row["seen"]) for row in rows], "zone": spark.conf.get("spark.sql.session.timeZone")}
+    Path(answers).write_text(json.dumps(seen))
+    runpy.run_path(sys.argv[0], run_name="__main__")

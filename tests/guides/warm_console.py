@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 from running_session import attach, keys
+from warm_imports import warm
 
 __all__ = ["WarmConsole"]
 
@@ -92,9 +93,5 @@ def run(argv: list[str], folder: str) -> int:
 
 
 if __name__ == "__main__":
-    import mlflow.pyfunc  # noqa: F401 - what a call would import
-
-    import sparkml_ops.project
-    import sparkml_ops.training.run  # noqa: F401
-
+    warm()
     serve(sys.argv[1])

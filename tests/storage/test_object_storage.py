@@ -6,9 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from drivers import Drivers
 from object_store import SECRET, ObjectStore
 from pyspark.sql import SparkSession
 from tiny_project import AS_OF, WINDOW, Place, content
@@ -21,13 +24,20 @@ pytestmark = pytest.mark.timeout(3600)  # of the fixtures too, on a busy machine
 
 
 @pytest.fixture(scope="module")
+def drivers(spark: SparkSession) -> Iterator[Drivers]:
+    """What a kill takes here is the driver; tests/faults also kills it together with its JVM."""
+    with closing(Drivers(spark)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def trained(
-    places: tuple[Place, Place], store: ObjectStore, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+    places: tuple[Place, Place], store: ObjectStore, drivers: Drivers, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Project, Project]:
     """On the disk without a break; in the store killed after the first checkpoint, and finished by two ranks on executors."""
     remote, disk = (place.project(spark) for place in places)
     hooking = {"kill": "storage.publish.checkpoint_manifest:after", "once": str(tmp_path_factory.mktemp("kill") / "train")}
-    assert places[0].start("train", hooking=hooking) == -signal.SIGKILL
+    assert drivers.start(conf=str(places[0].folder / "conf"), verb="train", window=(), as_of=AS_OF, hooking=hooking) == -signal.SIGKILL
     assert [name for name in store.names("tiny/storage/training") if name.endswith("/manifest.json")]
 
     overrides = ("training.backend=horovod", "training.workers=2")
@@ -55,11 +65,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint_in_the_store(trained: tup
 
 
 def test_killed_scoring_ends_as_on_a_disk(
-    trained: tuple[Project, Project], places: tuple[Place, Place], store: ObjectStore, spark: SparkSession, tmp_path: Path
+    trained: tuple[Project, Project], places: tuple[Place, Place], store: ObjectStore, drivers: Drivers, spark: SparkSession, tmp_path: Path
 ) -> None:
     """Killed after its commit and started again: the rows of an unbroken run, one commit, one entry in the ledger, nothing staged."""
     hooking = {"kill": "delta.commit.tiny_scores:after", "once": str(tmp_path / "score")}
-    assert places[0].start("score", WINDOW, hooking=hooking) == -signal.SIGKILL
+    assert drivers.start(conf=str(places[0].folder / "conf"), verb="score", window=(WINDOW,), as_of=AS_OF, hooking=hooking) == -signal.SIGKILL
 
     remote, disk = (project.score(WINDOW, as_of=AS_OF) for project in trained)
 

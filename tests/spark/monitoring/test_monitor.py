@@ -157,16 +157,9 @@ def scored(frame: pd.DataFrame, day: str) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def mlflow_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    Tracking(f"sqlite:///{path}", "none", None).open(create=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def fresh(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, mlflow_store: Path) -> Place:
+def fresh(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Place:
     """Three scored days and nothing monitored."""
-    return Place.make(tmp_path_factory.mktemp("monitor") / "fresh", spark, mlflow_store)
+    return Place.make(tmp_path_factory.mktemp("monitor") / "fresh", spark, mlflow_template)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,10 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def shop(spark: SparkSession, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
+    (folder / "data").mkdir()
+    shutil.copyfile(mlflow_template, folder / "data" / "mlflow.db")
     conf = folder / "conf"
     base = {"warehouse": {"root": "data/warehouse"}}
     for path, values in {"base.yaml": base, "env/local.yaml": {}, **{f"projects/shop/{name}": values for name, values in FILES.items()}}.items():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ import pytest
 import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from tiny_plans import INTERPRETED, JAVA
 from tiny_project import FILES, Place, events
 
 from sparkml_ops import clock
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.project import Project
+from sparkml_ops.records import RetrainDecision
 from sparkml_ops.verbs import retrain
 from sparkml_ops.verbs.retry import find_work
 from sparkml_ops.verbs.work import Work
@@ -27,12 +31,16 @@ CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-03-01"
 JANUARY, FEBRUARY = "2020-01", "2020-02"
 OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host"}
 POLICY = {"labels": 300, "minimum_labels": 200, "cooldown": "10d", "schedule": "90d"}
+# Of the session of a verb in a process of its own.
+QUICK = {"driver_memory": "2g", "conf": {**INTERPRETED, "spark.driver.extraJavaOptions": JAVA}}
 
 
 @pytest.fixture(scope="module")
-def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def prepared(spark: SparkSession, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A champion of January, judged on its last ten days; January and February scored and measured."""
     place = Place(tmp_path_factory.mktemp("retrain") / "tiny")
+    (place.folder / "data").mkdir()
+    shutil.copyfile(mlflow_template, place.folder / "data" / "mlflow.db")
     training = FILES["training.yaml"]
     declared = {**training["training_set"], "split": {"validation": 0.2, "evaluation": "10d"}}
     write(place, "training.yaml", {**training, "training_set": declared})
@@ -57,7 +65,8 @@ def place(prepared: Place, tmp_path: Path) -> Place:
 
 
 def copied(prepared: Place, folder: Path) -> Place:
-    place = prepared.copy(folder)
+    shutil.copytree(prepared.folder, folder)
+    place = Place(folder, spark=QUICK)
     for name in ("training.yaml", "retraining.yaml"):
         path = Path("conf") / "projects" / "tiny" / name
         (place.folder / path).write_text((prepared.folder / path).read_text())
@@ -109,10 +118,47 @@ def test_the_store_knows_who_uses_its_tables(prepared: Place, spark: SparkSessio
     assert {node.name for node in feature.upstream} == {"customers", "events.amount", "events"}
 
 
-def test_a_yes_trains_judges_and_promotes(place: Place, spark: SparkSession) -> None:
+@dataclass(frozen=True)
+class Replay:
+    """February once more, and a retraining upon it, under a wall clock of its own.
+
+    Args:
+        wall: What that clock showed.
+        started: When the runs began that were done once more.
+        tables: Each table's rows after it, as text.
+    """
+
+    place: Place
+    wall: datetime
+    started: set[datetime]
+    decision: RetrainDecision
+    tables: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def replays(prepared: Place, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Replay, Replay]:
+    """The same month, decades apart."""
+    first, last = (
+        replay(copied(prepared, tmp_path_factory.mktemp(str(year)) / "tiny"), spark, datetime(year, 1, 1, tzinfo=UTC)) for year in (1999, 2040)
+    )
+    return first, last
+
+
+def replay(place: Place, spark: SparkSession, wall: datetime) -> Replay:
+    write(place, "retraining.yaml", {"retraining": {"policy": {**POLICY, "performance": {"at_least": 0.01, "minimum_rows": 100}}}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "wall", lambda: wall)
+        project = place.project(spark)
+        for verb in (project.score, project.drift, project.monitor):
+            verb(FEBRUARY, as_of=NOW, generation="next")
+        decision = project.retrain(FEBRUARY, as_of=NOW)
+    started = {run.started_at for run in project.runs() if run.key.window == FEBRUARY and run.key.generation}
+    return Replay(place, wall, started, decision, {table: stored(place, table) for table in place.names()})
+
+
+def test_a_yes_trains_judges_and_promotes(replays: tuple[Replay, Replay], spark: SparkSession) -> None:
     """The rows are those up to the evaluation part before the clock; then the cooldown holds."""
-    project = place.project(spark)
-    decision = project.retrain(FEBRUARY, as_of=NOW)
+    project, decision = replays[1].place.project(spark), replays[1].decision
 
     assert (decision.decision, decision.trigger, decision.promoted) == ("yes", "labels", True)
     assert decision.reason.endswith("new labels, 300 are enough")
@@ -176,30 +222,21 @@ def test_what_was_not_measured_is_not_decided(place: Place, spark: SparkSession)
         project.retrain(JANUARY, as_of=FIRST, generation="next")
 
 
-def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(
-    prepared: Place, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(replays: tuple[Replay, Replay]) -> None:
     """Years apart, scores, profiles, drift, figures, decision and the new model's rows are the same: `as_of` alone counts."""
-    found = []
-    for year in (1999, 2040):
-        now = datetime(year, 1, 1, tzinfo=UTC)
-        monkeypatch.setattr(clock, "wall", lambda now=now: now)
-        replayed = copied(prepared, tmp_path / str(year) / "tiny")
-        write(replayed, "retraining.yaml", {"retraining": {"policy": {**POLICY, "performance": {"at_least": 0.01, "minimum_rows": 100}}}})
-        project = replayed.project(spark)
-        for verb in (project.score, project.drift, project.monitor):
-            verb(FEBRUARY, as_of=NOW, generation="next")
-        decision = project.retrain(FEBRUARY, as_of=NOW)
-        assert decision.promoted
-        assert (decision.evidence["figure"]["window"], decision.evidence["figure"]["kind"]) == (FEBRUARY, "realised")
-        assert {run.started_at for run in project.runs() if run.key.window == FEBRUARY and run.key.generation} == {now}
-        found.append({table: stored(replayed, table) for table in replayed.names()})
+    for found in replays:
+        figure = found.decision.evidence["figure"]
 
-    assert len(found[0]) > 12
-    assert found[0].keys() == found[1].keys()
-    for table, rows in found[0].items():
+        assert found.decision.promoted
+        assert (figure["window"], figure["kind"]) == (FEBRUARY, "realised")
+        assert found.started == {found.wall}
+
+    first, last = (found.tables for found in replays)
+    assert len(first) > 12
+    assert first.keys() == last.keys()
+    for table, rows in first.items():
         assert rows, table
-        assert not sorted({*rows} ^ {*found[1][table]}), table
+        assert not sorted({*rows} ^ {*last[table]}), table
 
 
 def stored(place: Place, table: str) -> list[str]:

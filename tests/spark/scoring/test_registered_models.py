@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -21,8 +22,9 @@ INPUTS = ["distance", "seats", "carrier", "month"]
 
 
 @pytest.fixture(scope="module")
-def tracking(folder: Path, artifact_folder: Path) -> Tracking:
+def tracking(folder: Path, artifact_folder: Path, mlflow_template: Path) -> Tracking:
     """A real MLflow store with our model as champion."""
+    shutil.copyfile(mlflow_template, folder / "mlflow.db")
     store = Tracking(f"sqlite:///{folder}/mlflow.db", "flights", str(folder / "mlflow"))
     made = store.run("train/1", "train")
     version = store.register(

@@ -9,18 +9,41 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import traceback
 from typing import Any
 
-import mlflow.pyfunc
-from running_session import attach
+from pyspark.sql import SparkSession
+from running_session import attach, keys
+from warm_imports import warm
 
-import sparkml_ops.training.run
 from feature_store import hooks
 from sparkml_ops.project import Project
 
-IMPORTED = (mlflow.pyfunc, sparkml_ops.training.run)
+__all__ = ["Drivers"]
+
+
+class Drivers:
+    """Starts drivers of the project `tiny` that attach to a session's JVM, one after the other.
+
+    Args:
+        spark: A session of the JVM.
+    """
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._process = subprocess.Popen([sys.executable, __file__], env=keys(spark), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self, **request: object) -> int:
+        """Exit status of a driver, negative where a signal ended it."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process that they are forked from."""
+        self._process.communicate(timeout=60)
 
 
 def main() -> None:
@@ -45,4 +68,5 @@ def drive(request: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    warm()
     main()

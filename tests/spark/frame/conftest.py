@@ -1,5 +1,0 @@
-"""The MLflow store of these tests."""
-
-from mlflow_store import mlflow_template, tracking
-
-__all__ = ["mlflow_template", "tracking"]
