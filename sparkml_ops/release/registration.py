@@ -56,7 +56,7 @@ def register(
             name=settings.model,
             training_set=result.training_set,
             inputs=spec.inputs,
-            outputs=((spec.output, "double"),),
+            outputs=spec.outputs,
             card=_card(spec, result),
         )
     version = tracking.resolve(settings.model, number).record
