@@ -68,7 +68,7 @@ class Target:
     def columns(self) -> tuple[tuple[str, str], ...]:
         """Name and Spark type of each column of predictions, in order; of a binary model the description names the one."""
         if self.task == "multiclass":
-            return (("class", self.type), ("probability", "double"), *((f"probability_{name}", "double") for name in self._names))
+            return (("class", self.type), ("confidence", "double"), *((f"probability_{name}", "double") for name in self._names))
         if self.task == "multilabel":
             return tuple((f"probability_{name}", "double") for name in self._names)
         if self.task == "quantile":

@@ -73,7 +73,7 @@ def test_a_prediction_depends_on_its_row_alone(task: str) -> None:
     predictor, data = Predictor(spec, network.state_dict()), rows()
     whole = predictor.predict(data)
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=3, deadline=None)
     @given(st.lists(st.integers(0, len(whole)), max_size=3), st.integers(0, 9))
     def check(cuts: list[int], seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(whole))
@@ -90,7 +90,7 @@ def test_columns_of_predictions_have_names_and_types() -> None:
         "regression": (("value", "double"),),
         "count": (("value", "double"),),
         "quantile": (("q5", "double"), ("q50", "double"), ("q97_5", "double")),
-        "multiclass": (("class", "bigint"), ("probability", "double"), *((f"probability_{index}", "double") for index in range(3))),
+        "multiclass": (("class", "bigint"), ("confidence", "double"), *((f"probability_{index}", "double") for index in range(3))),
         "multilabel": tuple((f"probability_{index}", "double") for index in range(3)),
     }
     assert Target("multilabel", classes=("late", "cancelled")).columns[0] == ("probability_late", "double")
