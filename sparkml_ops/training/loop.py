@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.environment import hardware
 from sparkml_ops.errors import OpsError
 from sparkml_ops.model.artifact import WEIGHTS
 from sparkml_ops.model.network import build
@@ -69,6 +70,8 @@ class TrainingTask:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
+        if context.rank == 0:
+            context.report({"kind": "hardware", **hardware(), "threads": torch.get_num_threads()})
         progress = Trainer(self, context).fit()
         return progress.to_json() if context.rank == 0 else None
 

@@ -34,6 +34,7 @@ from sparkml_ops.performance.contest import Contest, Contestant
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.baseline import TrainRows, best_constant, fit_linear, fit_logistic, linear_fits
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
+from sparkml_ops.training.conditions import conditions
 from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
 from sparkml_ops.training.labels import SplitCounts
 from sparkml_ops.training.launch import LaunchSettings, launch
@@ -65,6 +66,9 @@ class RunLog(Protocol):
     def log_figure(self, name: str, path: Path | str) -> None:
         """Keep a picture."""
 
+    def log_document(self, name: str, document: Any) -> None:
+        """Keep plain JSON types."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -73,11 +77,13 @@ class Trained:
     Args:
         metrics: Flat names to values; `evaluation_*` are on the evaluation split.
         artifact: Storage folder of the model: `weights.safetensors` and `model.json`.
+        digest: Of its files.
         history: The epochs, in order.
     """
 
     metrics: Mapping[str, float]
     artifact: str
+    digest: str
     history: tuple[Epoch, ...]
 
 
@@ -114,9 +120,13 @@ def train(
     job = _Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start)
     fitted = job.fit()
     origin = {} if warm_start is None else {"warm_start": warm_start.origin}
+    run_log.log_document("conditions", job.conditions())
     run_log.log_params({"training_set": training_set.id, **_flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs), **origin})
 
     def say(report: dict[str, Any]) -> None:
+        if report.get("kind") == "hardware":
+            run_log.log_document("rank_0", report)
+            return
         if report.get("kind") == "epoch":
             run_log.log_metrics(_measures(report), step=int(report["epoch"]))
         if on_report is not None:
@@ -134,7 +144,7 @@ def train(
         for name, path in draw(Path(scratch), history, kept, evaluated, UNITS[fitted.spec.target.task]).items():
             run_log.log_figure(name, path)
     job.checkpoints.remove()
-    return Trained(metrics, folder, history)
+    return Trained(metrics, folder, job.digest(folder), history)
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,13 @@ class _Job:
         def make() -> dict[str, Any]:
             fitted = fit(self._frame(), self.settings, self.warm_start)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
-            return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits, "weights": fitted.weights}
+            return {
+                "fingerprint": mine,
+                "model": fitted.spec.to_json(),
+                "splits": splits,
+                "weights": fitted.weights,
+                "conditions": conditions(self.settings, self.spark.version),
+            }
 
         document = self._once("spec", make)
         if document["fingerprint"] != mine:
@@ -172,6 +188,14 @@ class _Job:
         weights = document.get("weights")
         splits = {name: SplitCounts(**{**counts, "classes": tuple(counts.get("classes", ()))}) for name, counts in document["splits"].items()}
         return Fitted(ModelSpec.from_json(document["model"]), splits, None if weights is None else tuple(weights))
+
+    def conditions(self) -> dict[str, Any]:
+        """Settings and environment with which the run was begun."""
+        return dict(json.loads(self.storage.read(f"{self.folder}/spec.json")).get("conditions", {}))
+
+    def digest(self, artifact_folder: str) -> str:
+        """Of the files of a published artifact."""
+        return str(json.loads(self.storage.read(f"{artifact_folder}.json"))["digest"])
 
     def train(self, fitted: Fitted, run: str, say: Callable[[dict[str, Any]], None]) -> tuple[Epoch, ...]:
         """All epochs, on all ranks."""

@@ -15,7 +15,7 @@ from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.retraining.lease import leases
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.verbs import drift, monitor, register, retrain, score, train, training_set
+from sparkml_ops.verbs import drift, monitor, register, reproduce, retrain, score, train, training_set
 from sparkml_ops.verbs.outcome import Outcome, Plan, generation
 from sparkml_ops.verbs.work import Work
 
@@ -149,6 +149,10 @@ def _version(work: Work, slot: str) -> ModelVersion | None:
     return work.tracking.resolve(model, int(version)).record
 
 
+def _reproduction(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
+    return {"run": key.target, "generation": key.generation}
+
+
 def _registration(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
     result = TypeAdapter(TrainingResult).validate_python(_record(work, "train", "run_id", key.window))
     return {"result": result, "generation": key.generation}
@@ -167,6 +171,7 @@ _Options = Callable[[Work, RunKey, FinishedRun | None], dict[str, Any]]
 _VERBS: dict[str, tuple[Callable[..., Outcome[Any]], Callable[..., Plan], _Options]] = {
     "training-set": (training_set.perform, training_set.plan, _rows),
     "train": (train.perform, train.plan, _training),
+    "reproduce": (reproduce.perform, reproduce.plan, _reproduction),
     "register": (register.perform, register.plan, _registration),
     "score": (score.perform, score.plan, _window),
     "drift": (drift.perform, drift.plan, _window),

@@ -23,7 +23,7 @@ from sparkml_ops.verbs.work import Work
 if TYPE_CHECKING:
     from sparkml_ops.training.warm import WarmStart
 
-__all__ = ["perform", "plan", "run"]
+__all__ = ["begun_from", "perform", "plan", "run"]
 
 
 def run(
@@ -85,7 +85,7 @@ def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wan
     def body(run_id: str, now: datetime) -> TrainingResult:
         from sparkml_ops.training.run import train  # torch: seconds that no plan and no finished run waits for
 
-        settings, warm = work.sections.training, None if start is None else _fetched(work, start)
+        settings, warm = work.sections.training, begun_from(work, start)
         run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
         with track("train", settings.epochs) as advance:
             trained = train(
@@ -105,10 +105,16 @@ def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wan
     return Task(key, TrainingResult, ("training",), body)
 
 
-def _fetched(work: Work, version: ModelVersion) -> WarmStart:
-    """The files of a registered version, verified."""
+def begun_from(work: Work, version: ModelVersion | None) -> WarmStart | None:
+    """The files of the registered version that a training goes on from, verified; None where it begins anew.
+
+    Raises:
+        ContractError: They are not what was registered, or no model that `train` made.
+    """
     from sparkml_ops.training.warm import WarmStart
 
+    if version is None:
+        return None
     origin, registered = f"{version.name} version {version.version}", work.tracking.resolve(version.name, version.version)
     if registered.digest != version.digest:
         raise ContractError(f"{origin} with digest {registered.digest}", expected=version.digest, mend="register it again")

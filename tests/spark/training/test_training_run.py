@@ -52,6 +52,7 @@ class Notes:
     params: dict[str, Any] = field(default_factory=dict)
     metrics: dict[tuple[str, int], float] = field(default_factory=dict)
     figures: dict[str, bytes] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         self.params |= params
@@ -61,6 +62,9 @@ class Notes:
 
     def log_figure(self, name: str, path: Path | str) -> None:
         self.figures[name] = Path(path).read_bytes()
+
+    def log_document(self, name: str, document: Any) -> None:
+        self.documents[name] = json.loads(json.dumps(document))
 
 
 class Killed(Exception):
