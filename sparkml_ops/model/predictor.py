@@ -1,8 +1,8 @@
-"""Probabilities from a model's weights, the same to the last bit however rows are cut into batches.
+"""Predictions from a model's weights, the same to the last bit however rows are cut into batches.
 
 A matrix product's last bits depend on its shape and on how rows lie in memory. Here every product has
 the same number of rows, and its matrices are padded with zeros to whole cache lines, so that a row's
-probability depends on the row alone (checked on MKL in float32 and float64, with one thread and two).
+prediction depends on the row alone (checked on MKL in float32 and float64, with one thread and two).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
-from scipy.special import expit
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import Columns, Encoded, Encoder
@@ -49,29 +49,35 @@ class Predictor:
         self._layers = [_padded(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
 
     def predict(self, batch: Columns) -> npt.NDArray[np.float64]:
-        """The probability of label 1 of each row.
+        """The prediction for each row: of a binary model the probability of label 1.
 
         Args:
             batch: Rows with the columns of `spec.inputs`; null and NaN are missing values, other columns are ignored.
 
         Returns:
-            [rows] float64; NaN for a row with an infinite number, which no model can judge.
+            [rows] float64, or [rows, outputs] of several, in the label's unit; NaN for a row with an infinite number, which no model can judge.
 
         Raises:
             ContractError: A column is missing or of another type.
         """
         return self.predict_encoded(self._encoder.encode(batch, str(self._dtype).removeprefix("torch.")))
 
+    def columns(self, batch: Columns) -> list[pa.Array]:
+        """The predictions as one array for each column of `spec.outputs`; arguments and errors are those of `predict`."""
+        predicted = self.predict(batch)
+        return self.spec.target.arrays(predicted.reshape(len(predicted), self.spec.target.width))
+
     @torch.inference_mode()
     def predict_encoded(self, encoded: Encoded) -> npt.NDArray[np.float64]:
-        """The probability of label 1 of each encoded row."""
+        """The prediction for each encoded row."""
         numeric, categories = torch.from_numpy(encoded.numeric).to(self._dtype), torch.from_numpy(encoded.categories)
-        logits = np.empty(len(numeric), np.float64)
+        outputs = np.empty((len(numeric), self.spec.target.width), np.float64)
         for start in range(0, len(numeric), _BLOCK):
             part = slice(start, start + _BLOCK)
-            logits[part] = self._block(numeric[part], categories[part])
-        logits[~np.isfinite(encoded.numeric).all(axis=1)] = np.nan
-        return np.asarray(expit(logits), np.float64)
+            outputs[part] = self._block(numeric[part], categories[part])
+        outputs[~np.isfinite(encoded.numeric).all(axis=1)] = np.nan
+        predicted = self.spec.target.decode(outputs)
+        return predicted[:, 0] if self.spec.target.width == 1 else predicted
 
     def _block(self, numeric: torch.Tensor, categories: torch.Tensor) -> npt.NDArray[np.float64]:
         rows, width = numeric.shape
@@ -86,11 +92,11 @@ class Predictor:
             values = torch.nn.functional.linear(values, weight, bias)
             if index < len(self._layers) - 1:
                 values.relu_()
-        logits = values[:rows, 0].double()
+        outputs = values[:rows, : self.spec.target.width].double()
         if self.spec.kind == "linear":
             for vectors in embedded:
-                logits = logits + vectors[:, 0].double()
-        return logits.numpy()
+                outputs = outputs + vectors.double()
+        return outputs.numpy()
 
 
 def _padded(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,10 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.target import Target
 
 __all__ = ["FORMAT", "SUPPORTED_TYPES", "CategoricalInput", "ModelSpec", "NumericInput"]
 
-FORMAT = 1
+# A description that needs nothing newer keeps the older format, byte for byte: older readers load it, and its digest stays.
+FORMAT = 2
+_OLDEST = 1
+_BINARY = Target()
 SUPPORTED_TYPES = {
     "numeric": frozenset({"tinyint", "smallint", "int", "bigint", "float", "double", "boolean"}),
     "categorical": frozenset({"string", "boolean", "tinyint", "smallint", "int", "bigint"}),
@@ -58,15 +62,16 @@ class CategoricalInput:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A binary classifier of table rows.
+    """A model of table rows.
 
     Args:
-        kind: `mlp`, or `linear` (one weight a numeric input, one a category).
+        kind: `mlp`, or `linear` (for each output one weight a numeric input, one a category).
         numeric: Standardised inputs, in order.
         categorical: Embedded inputs, in order.
         hidden: Widths of the hidden layers; empty for `linear`.
         dropout: Share of hidden units that are left out in training.
-        output: Column of the predicted probability.
+        output: Column of a binary model's probability; `target` names those of others.
+        target: What is predicted.
 
     Raises:
         ContractError: The parts do not fit together.
@@ -84,6 +89,7 @@ class ModelSpec:
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     output: str = "probability"
+    target: Target = _BINARY
 
     def __post_init__(self) -> None:
         for found, expected in _faults(self):
@@ -95,13 +101,21 @@ class ModelSpec:
         return (*((column.name, column.type) for column in self.numeric), *((column.name, column.type) for column in self.categorical))
 
     @property
+    def outputs(self) -> tuple[tuple[str, str], ...]:
+        """Name and Spark type of each column of predictions, in order."""
+        return ((self.output, "double"),) if self.target.task == "binary" else self.target.columns
+
+    @property
     def numeric_width(self) -> int:
         """Number of numbers that the network sees: values, then missing-indicators."""
         return len(self.numeric) + sum(column.indicator for column in self.numeric)
 
     def to_json(self) -> str:
         """A document that `from_json` reads back exactly."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, allow_nan=False)
+        document = asdict(self)
+        idle = [name for name, value in _NEWER.items() if document[name] == value]
+        kept = {name: value for name, value in document.items() if name not in idle}
+        return json.dumps({"format": _OLDEST if len(idle) == len(_NEWER) else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -112,12 +126,19 @@ class ModelSpec:
         """
         document: dict[str, Any] = json.loads(text)
         found = document.pop("format", None)
-        if found != FORMAT:
-            raise ContractError(f"a model description of format {found!r}", expected=f"format {FORMAT}", mend="upgrade sparkml-ops, or train again")
+        if found not in range(_OLDEST, FORMAT + 1):
+            expected = f"format {_OLDEST} to {FORMAT}"
+            raise ContractError(f"a model description of format {found!r}", expected=expected, mend="upgrade sparkml-ops, or train again")
         numeric = tuple(NumericInput(**column) for column in document.pop("numeric"))
         categories = [{**column, "vocabulary": tuple(column["vocabulary"])} for column in document.pop("categorical")]
         categorical = tuple(CategoricalInput(**column) for column in categories)
-        return cls(numeric=numeric, categorical=categorical, hidden=tuple(document.pop("hidden")), **document)
+        parts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in document.pop("target", {}).items()}
+        target = Target(**parts)
+        return cls(numeric=numeric, categorical=categorical, hidden=tuple(document.pop("hidden")), target=target, **document)
+
+
+# Fields that format 1 does not know, with the values that say nothing new.
+_NEWER: dict[str, Any] = {"target": asdict(_BINARY)}
 
 
 def _faults(spec: ModelSpec) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ Each task counts its rows, the counts are merged on the executors, and the drive
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from sparkml_ops.storage import Storage
 if TYPE_CHECKING:
     from sparkml_ops.model.predictor import Predictor
 
-__all__ = ["Contest", "Contestant", "Standing", "hold"]
+__all__ = ["Contest", "Contestant", "Standing", "hold", "load_contestants"]
 
 _CHUNK = 1 << 18
 _LABEL, _POSITION, _SLICE = "__label", "__position", "__slice_"
@@ -179,7 +179,7 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Sco
     predictors: dict[str, Predictor] = {}
     waiting: list[Scored] = []
     for batch in batches:
-        predictors = predictors or _load(contest)
+        predictors = predictors or load_contestants(contest.storage, contest.contestants)
         waiting.append(
             Scored(
                 {name: predictor.predict(batch) for name, predictor in predictors.items()},
@@ -196,8 +196,12 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Sco
         yield Scored.joined(waiting)
 
 
-def _load(contest: Contest) -> dict[str, Predictor]:
-    """The contestants' models, verified; on the executors only: the driver that plans this needs no torch."""
+def load_contestants(storage: Storage, contestants: Sequence[Contestant]) -> dict[str, Predictor]:
+    """The contestants' models, verified; on the executors only: the driver that plans this needs no torch.
+
+    Raises:
+        ContractError: Files are not those of the digest.
+    """
     import torch
 
     from sparkml_ops.model.artifact import DESCRIPTION, WEIGHTS, digest, load
@@ -205,13 +209,13 @@ def _load(contest: Contest) -> dict[str, Predictor]:
     torch.set_num_threads(1)
     found = {}
     with TemporaryDirectory() as scratch:
-        for contestant in contest.contestants:
+        for contestant in contestants:
             folder = Path(scratch) / contestant.name
             for name in (WEIGHTS, DESCRIPTION):
-                contest.storage.fetch(f"{contestant.folder}/{name}", folder / name)
+                storage.fetch(f"{contestant.folder}/{name}", folder / name)
             if contestant.digest is not None and digest(folder) != contestant.digest:
                 raise ContractError(
-                    f"{contest.storage.path(contestant.folder)} with digest {digest(folder)}",
+                    f"{storage.path(contestant.folder)} with digest {digest(folder)}",
                     expected=contestant.digest,
                     mend="the files were changed: restore them, or train again",
                 )

@@ -20,6 +20,8 @@ from sparkml_ops.tracking import Tracking
 
 __all__ = ["register"]
 
+_SHOWN = 5  # columns on a card
+
 
 def register(
     tables: Tables,
@@ -56,7 +58,7 @@ def register(
             name=settings.model,
             training_set=result.training_set,
             inputs=spec.inputs,
-            outputs=((spec.output, "double"),),
+            outputs=spec.outputs,
             card=_card(spec, result),
         )
     version = tracking.resolve(settings.model, number).record
@@ -84,6 +86,7 @@ def _card(spec: ModelSpec, result: TrainingResult) -> dict[str, str]:
     """What a reader of the registry wants to know first."""
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(result.metrics.items()) if name.startswith("evaluation_"))
     return {
-        "Model": f"{spec.kind}; {len(spec.numeric)} numeric and {len(spec.categorical)} categorical inputs; column `{spec.output}`",
+        "Model": f"{spec.kind}; {len(spec.numeric)} numeric and {len(spec.categorical)} categorical inputs; "
+        f"{spec.target.task}, {', '.join(f'`{name}`' for name, _ in spec.outputs[:_SHOWN])}{', …' if len(spec.outputs) > _SHOWN else ''}",
         "Evaluation": metrics or "no metrics",
     }

@@ -67,7 +67,7 @@ class Signature:
         spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         categorical = {column.name for column in spec.categorical}
         inputs = (Field(name, kind, bits=_EXACT_BITS if kind == "bigint" and name not in categorical else None) for name, kind in spec.inputs)
-        return cls(tuple(inputs), (Field(spec.output, "double"),))
+        return cls(tuple(inputs), tuple(Field(name, kind) for name, kind in spec.outputs))
 
     @classmethod
     def of_mlmodel(cls, folder: Path) -> Signature:

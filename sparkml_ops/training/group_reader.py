@@ -28,7 +28,7 @@ class Rows:
     Args:
         numeric: [rows, numbers] of the training's dtype.
         categories: [rows, categories] int32.
-        label: [rows] 0 or 1, of the training's dtype.
+        label: [rows] of the training's dtype, as the model's target encodes it; [rows, classes] where several may apply.
         position: [rows] int64 `row_position`.
         weight: [rows] how much a row counts in the loss.
     """
@@ -82,7 +82,8 @@ class GroupReader:
         """No rows, of the right widths."""
         spec = self._encoder.spec
         numeric, categories = np.empty((0, spec.numeric_width), self._dtype), np.empty((0, len(spec.categorical)), np.int32)
-        return Rows(numeric, categories, np.empty(0, self._dtype), np.empty(0, np.int64), np.empty(0, self._dtype))
+        label = np.empty((0, spec.target.width) if spec.target.task == "multilabel" else 0, self._dtype)
+        return Rows(numeric, categories, label, np.empty(0, np.int64), np.empty(0, self._dtype))
 
     def read(self, piece: Piece) -> Rows:
         """The rows of a piece of a row group."""
@@ -101,7 +102,7 @@ class GroupReader:
             table = file.read_row_group(group.index, columns=self._columns, use_threads=False)
         table = table.filter(usable(table, self._split, self._label)).combine_chunks()
         encoded = self._encoder.encode(table, self._dtype)
-        label = table.column(self._label).to_numpy().astype(self._dtype)
+        label = self._encoder.spec.target.encode(table.column(self._label)).astype(self._dtype)
         return Rows(encoded.numeric, encoded.categories, label, table.column(POSITION).to_numpy().astype(np.int64), self._weight(table, label))
 
     def _weight(self, table: pa.Table, label: npt.NDArray[Any]) -> npt.NDArray[Any]:

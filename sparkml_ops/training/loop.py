@@ -22,20 +22,20 @@ from sparkml_ops.errors import OpsError
 from sparkml_ops.model.artifact import WEIGHTS
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ModelSpec
-from sparkml_ops.performance.scores import auc
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, Loader
+from sparkml_ops.training.objective import summed
 from sparkml_ops.training.optimizer import build_optimizer
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.schedule import rate
+from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
 
 __all__ = ["NotFiniteError", "Trainer", "TrainingTask"]
 
-_CELLS = 4096
 _SHOWN = 3  # inputs in a message
 _BEAT_SECONDS = 5.0
 
@@ -152,12 +152,12 @@ class Trainer:
         *earlier, (last, last_masks) = _parts(batch, masks, self._settings.accumulate)
         weights, total = list(self.model.parameters()), torch.zeros((), dtype=self._dtype)
         for part, part_masks in earlier:
-            losses = _losses(self._logits(part, part_masks), part, part.weight)
+            losses = summed(self._task.spec.target, self._logits(part, part_masks), part.label, part.weight)
             # Not by `backward`, with which the reduction over ranks begins.
             for weight, gradient in zip(weights, torch.autograd.grad(losses / batch.rows, weights, materialize_grads=True), strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
             total += losses.detach()
-        losses = _losses(self._logits(last, last_masks), last, last.weight)
+        losses = summed(self._task.spec.target, self._logits(last, last_masks), last.label, last.weight)
         # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
         (losses / batch.rows).backward()  # type: ignore[no-untyped-call]
         return total + losses.detach()
@@ -200,23 +200,19 @@ class Trainer:
         )
 
     def _validate(self, epoch: int) -> tuple[float | None, float | None]:
-        """Mean loss and AUC of the validation split, the same on every rank."""
+        """Mean loss of the validation split and, of a binary model, AUC; the same on every rank."""
         if "validation" not in self.loaders:
             return None, None
         loader = self.loaders["validation"]
-        counts = torch.zeros(1 + 2 * _CELLS, dtype=torch.float64)
+        found = Validation(self._task.spec.target)
         with torch.inference_mode(), closing(loader.batches(0)) as batches:
             for batch in self._waiting(batches):
                 with self._timed("compute"):
-                    logits = self._logits(batch)
-                    counts[0] += _losses(logits, batch)
-                    cells = (torch.sigmoid(logits.double()) * _CELLS).long().clamp_(max=_CELLS - 1)
-                    counts[1:] += torch.bincount(cells + _CELLS * batch.label.long(), minlength=2 * _CELLS)
+                    found.add(self._logits(batch), batch.label)
                 self._say_alive(epoch, self._plan.steps)
         with self._timed("communicate"):
-            total = self._context.communicator.all_reduce(counts).numpy()
-        area = float(auc(total[1 : 1 + _CELLS], total[1 + _CELLS :]))
-        return float(total[0]) / loader.plan.rows, None if math.isnan(area) else area
+            loss, area = found.merged(self._context.communicator)
+        return loss / loader.plan.rows, area
 
     def _resume(self) -> Progress:
         """Put every rank to the newest checkpoint; rank 0 says which that is."""
@@ -277,11 +273,6 @@ class Trainer:
         started = time.perf_counter()
         yield
         self._seconds[part] += time.perf_counter() - started
-
-
-def _losses(logits: torch.Tensor, batch: Batch, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Sum of the losses of this rank's rows, in nats."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label, weight=weight, reduction="sum")
 
 
 def _extremes(spec: ModelSpec, batch: Batch) -> str:

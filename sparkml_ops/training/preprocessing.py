@@ -23,35 +23,17 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
 from sparkml_ops.model.spec import SUPPORTED_TYPES, CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.target import MOST_CLASSES
+from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
 from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
 from sparkml_ops.training.warm import WarmStart, continued
 
-__all__ = ["Fitted", "SplitCounts", "features", "fit"]
+__all__ = ["Fitted", "features", "fit"]
 
 _SCHEMA = "kind string, name string, value string, rows bigint, mean double, squares double"
 _LABEL, _WEIGHT = "__label", "__weight"
 # Distinct values that a task counts before it hands them on.
 _DISTINCT = 200_000
-
-
-@dataclass(frozen=True)
-class SplitCounts:
-    """Rows of one split.
-
-    Args:
-        rows: Rows with a label.
-        positives: Rows with label 1.
-        pending: Rows without a label, which are left out.
-    """
-
-    rows: int
-    positives: int
-    pending: int
-
-    @property
-    def rate(self) -> float:
-        """Share of label 1."""
-        return self.positives / self.rows
 
 
 @dataclass(frozen=True)
@@ -61,12 +43,13 @@ class Fitted:
     Args:
         spec: The description.
         splits: Rows of each split.
-        weights: Mean `sample_weight` of the train rows of label 0 and 1; None without such a column.
+        weights: Mean `sample_weight` of the train rows of label 0 and 1, or of each class; one number where labels are no classes; None without
+            such a column.
     """
 
     spec: ModelSpec
     splits: Mapping[str, SplitCounts]
-    weights: tuple[float, float] | None = None
+    weights: tuple[float, ...] | None = None
 
 
 def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None) -> Fitted:
@@ -78,14 +61,17 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         start: A model whose preprocessing is taken as it is; only the rows are counted and checked then.
 
     Raises:
-        ContractError: A label outside {0, 1} or constant, a split without rows, a feature of an unsupported type,
+        ContractError: A label outside the task's range or constant, a class that only other splits have, a split without rows, a feature of an unsupported type,
             without any value, with infinite values, or a category none of whose values is frequent; a weight that is null, infinite
             or below 0; a model that does not fit.
     """
     numeric, categorical = features(frame, settings)
     warm = None if start is None else continued(start, numeric, categorical, settings)
-    found = _summarise(frame, numeric, categorical, settings)
-    splits, weights = _splits(found["label"], settings.label), _mean_weights(found)
+    rule = LabelRule(settings.task, settings.label, frame.schema[settings.label].dataType.simpleString())
+    found = _summarise(frame, numeric, categorical, settings, rule)
+    labels = {kind: [(row["name"], row["value"], row["rows"]) for row in found[kind]] for kind in ("label", "class")}
+    target, splits = judge(rule, labels, _label_moments(found["target"]), settings, None if warm is None else warm.target)
+    weights = _mean_weights(found, target.classes if target.task == "multiclass" else ("0", "1") if target.task == "binary" else ("",))
     if warm is not None:
         _refuse_infinite(found["infinite"])
         return Fitted(warm, splits, weights)
@@ -95,6 +81,7 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         tuple(_categorical_inputs(found["category"], categorical, settings)),
         settings.model.hidden if settings.model.kind == "mlp" else (),
         settings.model.dropout if settings.model.kind == "mlp" else 0.0,
+        target=target,
     )
     return Fitted(spec, splits, weights)
 
@@ -141,32 +128,43 @@ def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[st
     return {name: types[name] for name in names}
 
 
-def _summarise(frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection) -> dict[str, list[Row]]:
-    """Counts and moments by kind: label, number, missing, infinite, category, weight (by label), unusable (weights)."""
+def _summarise(
+    frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection, rule: LabelRule
+) -> dict[str, list[Row]]:
+    """Counts and moments by kind: label, class, target (moments), number, missing, infinite, category, weight (by class), unusable (weights)."""
     weight = [F.col(WEIGHT).cast("double").alias(_WEIGHT)] if WEIGHT in frame.columns else []
     columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
-    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast("double").alias(_LABEL), *weight, *columns)
-    states = rows.mapInArrow(_summarising(numeric, categorical), _SCHEMA)
-    parts = F.collect_list(F.when(F.col("kind").isin("number", "weight"), F.struct("rows", "mean", "squares"))).alias("parts")
+    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast(rule.cast).alias(_LABEL), *weight, *columns)
+    states = rows.mapInArrow(_summarising(numeric, categorical, rule), _SCHEMA)
+    parts = F.collect_list(F.when(F.col("kind").isin("number", "weight", "target"), F.struct("rows", "mean", "squares"))).alias("parts")
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
     place = F.row_number().over(Window.partitionBy("kind", "name").orderBy(F.desc("rows"), F.asc("value")))
-    kept = frequent.withColumn("place", place).where((F.col("kind") != "category") | (F.col("place") <= settings.vocabulary))
-    found: dict[str, list[Row]] = {kind: [] for kind in ("label", "number", "missing", "infinite", "category", "weight", "unusable")}
+    # Of classes one more than there may be: enough to see that there are too many.
+    most = F.when(F.col("kind") == "category", settings.vocabulary).when(F.col("kind") == "class", MOST_CLASSES + 1)
+    kept = frequent.withColumn("place", place).where(most.isNull() | (F.col("place") <= most))
+    kinds = ("label", "class", "target", "number", "missing", "infinite", "category", "weight", "unusable")
+    found: dict[str, list[Row]] = {kind: [] for kind in kinds}
     for row in sorted(kept.collect(), key=lambda row: row["place"]):
         found[row["kind"]].append(row)
     return found
 
 
-def _summarising(numeric: Mapping[str, str], categorical: Mapping[str, str]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _summarising(
+    numeric: Mapping[str, str], categorical: Mapping[str, str], rule: LabelRule
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def summarise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        counts: Counter[tuple[str, str | None, str | None]] = Counter()
+        counts: Counts = Counter()
+        labels = _Moments()
         moments: dict[str, _Moments] = dict.fromkeys(numeric, _Moments())
         weights: dict[str, _Moments] = {}
         for batch in batches:
-            trained = _count_labels(batch, counts)
+            trained, groups = rule.count(batch.column(_LABEL), batch.column(SPLIT), counts)
+            if rule.cast == "double":
+                known = batch.column(_LABEL).to_numpy(zero_copy_only=False)[trained]
+                labels = labels.merge(_Moments.of(known[np.isfinite(known)]))
             if _WEIGHT in batch.schema.names:
-                _add_weights(batch, trained, counts, weights)
+                _add_weights(batch, groups.filter(pa.array(trained)), trained, counts, weights)
             for name, kind in numeric.items():
                 values = numbers(batch, name, kind)
                 mine = values[trained]
@@ -178,36 +176,21 @@ def _summarising(numeric: Mapping[str, str], categorical: Mapping[str, str]) -> 
                     if pair["values"] is not None:
                         counts["category", name, pair["values"]] += pair["counts"]
             if len(counts) > _DISTINCT:
-                yield from _states(counts, {}, {})
+                yield from _states(counts)
                 counts.clear()
-        yield from _states(counts, moments, weights)
+        yield from _states(counts, number=moments, weight=weights, target={rule.name: labels})
 
     return summarise
 
 
-def _count_labels(batch: pa.RecordBatch, counts: Counter[tuple[str, str | None, str | None]]) -> npt.NDArray[np.bool_]:
-    """Count labels by split, and say which rows are trained on."""
-    known = batch.column(_LABEL).is_valid().to_numpy(zero_copy_only=False)
-    label = batch.column(_LABEL).to_numpy(zero_copy_only=False)
-    meanings = {"pending": ~known, "0": known & (label == 0), "1": known & (label == 1), "wrong": known & (label != 0) & (label != 1)}
-    splits = batch.column(SPLIT)
-    for split in splits.unique().to_pylist():
-        inside = pc.fill_null(pc.equal(splits, split), False).to_numpy(zero_copy_only=False)
-        for meaning, rows in meanings.items():
-            counts["label", split, meaning] += int((rows & inside).sum())
-    return np.asarray(known & pc.fill_null(pc.equal(splits, "train"), False).to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _add_weights(
-    batch: pa.RecordBatch, trained: npt.NDArray[np.bool_], counts: Counter[tuple[str, str | None, str | None]], weights: dict[str, _Moments]
-) -> None:
-    """The weights of the rows that are trained on, by label."""
-    label, values = (batch.column(name).to_numpy(zero_copy_only=False)[trained] for name in (_LABEL, _WEIGHT))
+def _add_weights(batch: pa.RecordBatch, groups: pa.Array, trained: npt.NDArray[np.bool_], counts: Counts, weights: dict[str, _Moments]) -> None:
+    """The weights of the rows that are trained on, by class."""
+    values = batch.column(_WEIGHT).to_numpy(zero_copy_only=False)[trained]
     usable = np.isfinite(values) & (values >= 0)
     counts["unusable", WEIGHT, None] += int((~usable).sum())
-    for value in (0, 1):
-        of_label = weights.get(str(value), _Moments()).merge(_Moments.of(values[usable & (label == value)]))
-        weights[str(value)] = of_label
+    for group in groups.unique().to_pylist():
+        inside = pc.equal(groups, group).to_numpy(zero_copy_only=False)
+        weights[group] = weights.get(group, _Moments()).merge(_Moments.of(values[usable & inside]))
 
 
 @dataclass(frozen=True)
@@ -235,45 +218,33 @@ class _Moments:
         return _Moments(rows, mean, math.fsum(part.squares + part.rows * (part.mean - mean) ** 2 for part in parts))
 
 
-def _states(
-    counts: Mapping[tuple[str, str | None, str | None], int], moments: Mapping[str, _Moments], weights: Mapping[str, _Moments]
-) -> Iterator[pa.RecordBatch]:
-    rows = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
-    for kind, of_kind in (("number", moments), ("weight", weights)):
-        rows += [(kind, name, None, found.rows, found.mean, found.squares) for name, found in of_kind.items()]  # type: ignore[misc]
+def _states(counts: Mapping[tuple[str, str | None, str | None], int], **moments: Mapping[str, _Moments]) -> Iterator[pa.RecordBatch]:
+    rows: list[tuple[object, ...]] = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
+    for kind, of_kind in moments.items():
+        rows += [(kind, name, None, found.rows, found.mean, found.squares) for name, found in of_kind.items()]
     types = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
     columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), types, strict=True)] if rows else []
     if columns:
         yield pa.RecordBatch.from_arrays(columns, ["kind", "name", "value", "rows", "mean", "squares"])
 
 
-def _splits(rows: Iterable[Row], label: str) -> dict[str, SplitCounts]:
-    found: dict[str, Counter[str]] = {}
-    for row in rows:
-        found.setdefault(row["name"], Counter())[row["value"]] += row["rows"]
-    if wrong := sum(counts["wrong"] for counts in found.values()):
-        raise ContractError(f"{wrong} labels other than 0 and 1 in `{label}`", expected="0, 1 or null (pending)", mend="make the label binary")
-    splits = {name: SplitCounts(counts["0"] + counts["1"], counts["1"], counts["pending"]) for name, counts in found.items() if name is not None}
-    for name in ("train", "evaluation"):
-        if name not in splits or not splits[name].rows:
-            raise ContractError(
-                f"no labelled rows in split {name} (there are {sorted(splits)})", expected="at least one", mend="widen the split, or wait for labels"
-            )
-    if splits["train"].positives in (0, splits["train"].rows):
-        raise ContractError(
-            f"one label only in the train split ({splits['train'].rows} rows)", expected="rows of both labels", mend="widen the split"
-        )
-    return splits
+def _label_moments(rows: Iterable[Row]) -> tuple[float, float] | None:
+    """Mean and deviation of the train split's labels that are numbers; a constant has deviation 0."""
+    merged = _Moments().merge(*(_Moments(*part) for row in rows for part in row["parts"]))
+    if not merged.rows:
+        return None
+    mean, scale = _rounded(merged)
+    return mean, 0.0 if _constant(merged) else scale
 
 
-def _mean_weights(found: Mapping[str, Sequence[Row]]) -> tuple[float, float] | None:
-    """Mean weight of label 0 and 1, to nine digits; None without weights."""
+def _mean_weights(found: Mapping[str, Sequence[Row]], groups: Sequence[str]) -> tuple[float, ...] | None:
+    """Mean weight of each class, to nine digits; None without weights."""
     if unusable := sum(row["rows"] for row in found["unusable"]):
         raise ContractError(
             f"{unusable} rows of the train split whose `{WEIGHT}` is null, infinite or below 0", expected="0 or more", mend="correct the weights"
         )
     moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["weight"]}
-    return (float(f"{moments['0'].mean:.9g}"), float(f"{moments['1'].mean:.9g}")) if moments else None
+    return tuple(float(f"{moments[group].mean:.9g}") for group in groups) if moments else None
 
 
 def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[NumericInput]:
@@ -299,10 +270,14 @@ def _refuse_infinite(rows: Iterable[Row]) -> None:
 
 def _rounded(moments: _Moments) -> tuple[float, float]:
     """Mean and standard deviation to nine digits of the deviation; a constant has deviation 1."""
-    deviation = math.sqrt(moments.squares / moments.rows)
-    if deviation <= 1e-12 * abs(moments.mean):  # what summing leaves of a constant
+    if _constant(moments):
         return float(f"{moments.mean:.9g}"), 1.0
+    deviation = math.sqrt(moments.squares / moments.rows)
     return round(moments.mean, 9 - math.floor(math.log10(deviation))), float(f"{deviation:.9g}")
+
+
+def _constant(moments: _Moments) -> bool:
+    return math.sqrt(moments.squares / moments.rows) <= 1e-12 * abs(moments.mean)  # what summing leaves of a constant
 
 
 def _categorical_inputs(rows: Iterable[Row], types: Mapping[str, str], settings: TrainingSection) -> Iterator[CategoricalInput]:

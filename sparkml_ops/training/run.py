@@ -29,17 +29,20 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.performance.assessment import Assessment
 from sparkml_ops.performance.contest import Contest, Contestant
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.baseline import TrainRows, fit_logistic
+from sparkml_ops.training.baseline import TrainRows, best_constant, fit_linear, fit_logistic, linear_fits
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.conditions import conditions
-from sparkml_ops.training.evaluation import LOGISTIC, MODEL, evaluate
+from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
+from sparkml_ops.training.labels import SplitCounts
 from sparkml_ops.training.launch import LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
+from sparkml_ops.training.objective import UNITS
 from sparkml_ops.training.pictures import draw
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
-from sparkml_ops.training.preprocessing import Fitted, SplitCounts, fit
+from sparkml_ops.training.preprocessing import Fitted, fit
 from sparkml_ops.training.warm import WarmStart
 from sparkml_ops.training.weighting import RowWeights, row_weights
 
@@ -138,7 +141,7 @@ def train(
         run_log.log_metrics(_measures(asdict(epoch)), step=epoch.epoch)
     run_log.log_metrics(metrics, step=0)
     with TemporaryDirectory() as scratch:
-        for name, path in draw(Path(scratch), history, kept, evaluated).items():
+        for name, path in draw(Path(scratch), history, kept, evaluated, UNITS[fitted.spec.target.task]).items():
             run_log.log_figure(name, path)
     job.checkpoints.remove()
     return Trained(metrics, folder, job.digest(folder), history)
@@ -182,8 +185,9 @@ class _Job:
                 expected="the same ones",
                 mend="use --generation next for a new training",
             )
-        splits, weights = {name: SplitCounts(**counts) for name, counts in document["splits"].items()}, document.get("weights")
-        return Fitted(ModelSpec.from_json(document["model"]), splits, None if weights is None else (weights[0], weights[1]))
+        weights = document.get("weights")
+        splits = {name: SplitCounts(**{**counts, "classes": tuple(counts.get("classes", ()))}) for name, counts in document["splits"].items()}
+        return Fitted(ModelSpec.from_json(document["model"]), splits, None if weights is None else tuple(weights))
 
     def conditions(self) -> dict[str, Any]:
         """Settings and environment with which the run was begun."""
@@ -209,13 +213,11 @@ class _Job:
         return self._publish_artifact("artifact", lambda: (spec, self.checkpoints.weights(Progress(kept.epoch + 1))))
 
     def evaluate(self, fitted: Fitted) -> dict[str, Any]:
-        """`metrics` on the evaluation split, the logistic regression's beside the model's, `confusion` and `reliability`."""
-        settings, label = self.settings, F.col(quote(self.settings.label))
-        frame, rate = self._frame(), fitted.splits["train"].rate
-        train = frame.where((F.col(SPLIT) == "train") & label.isNotNull())
-        logistic = self._publish_artifact(
-            "baseline", lambda: fit_logistic(TrainRows(train, self._groups["train"], settings.label, self._weights(fitted)), fitted.spec)
-        )
+        """`metrics` on the evaluation split, a baseline's beside the model's, and of a binary model `confusion` and `reliability`."""
+        if fitted.spec.target.task != "binary":
+            return self._once("evaluation", lambda: {"metrics": self._assess(fitted)})
+        settings, frame, rate = self.settings, self._frame(), fitted.splits["train"].rate
+        logistic = self._publish_artifact("baseline", lambda: fit_logistic(self._train_rows(fitted), fitted.spec))
         inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
@@ -233,9 +235,27 @@ class _Job:
 
         return self._once("evaluation", make)
 
+    def _assess(self, fitted: Fitted) -> dict[str, float]:
+        """Figures of a model that is not binary, beside its baselines'."""
+        spec, frame = fitted.spec, self._frame()
+        inputs = tuple(name for name, _ in spec.inputs)
+        contestants = [Contestant(MODEL, f"{self.folder}/artifact", inputs)]
+        if linear_fits(spec):
+            folder = self._publish_artifact("baseline", lambda: fit_linear(self._train_rows(fitted), spec))
+            contestants.append(Contestant(LINEAR, folder, inputs))
+        constants = {CONSTANT: best_constant(self._train_rows(fitted), spec.target, fitted.splits["train"])}
+        assessment = Assessment(self.storage, tuple(contestants), spec.target, self.settings.label, constants)
+        return evaluate_task(frame.where(F.col(SPLIT) == "evaluation"), assessment)
+
+    def _train_rows(self, fitted: Fitted) -> TrainRows:
+        label = self.settings.label
+        train = self._frame().where((F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull())
+        return TrainRows(train, self._groups["train"], label, self._weights(fitted))
+
     def _weights(self, fitted: Fitted) -> RowWeights | None:
-        rows = fitted.splits["train"]
-        return row_weights(self.settings.class_weights, (rows.rows - rows.positives, rows.positives), fitted.weights)
+        rows, task = fitted.splits["train"], fitted.spec.target.task
+        of_class = {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}
+        return row_weights(self.settings.class_weights, of_class.get(task, (rows.rows,)), fitted.weights)
 
     def _start(self, fitted: Fitted) -> str | None:
         """Where the ranks find the first weights, wherever they run; None where they draw them."""

@@ -30,6 +30,7 @@ COLLECTORS = {
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",
+    "sparkml_ops/performance/assessment.py:assess": "a merged state for each model, whose scores by class are limited",
     "sparkml_ops/performance/contest.py:hold": "a merged state for each contestant and slice",
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",

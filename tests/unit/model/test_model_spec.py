@@ -27,8 +27,8 @@ def test_a_newer_format_is_refused() -> None:
     """An older reader does not guess."""
     document = json.loads(ModelSpec("mlp", (X,), (), (4,)).to_json())
 
-    with pytest.raises(ContractError, match=r"format 2.*expected format 1"):
-        ModelSpec.from_json(json.dumps({**document, "format": 2}))
+    with pytest.raises(ContractError, match=r"format 3.*expected format 1 to 2"):
+        ModelSpec.from_json(json.dumps({**document, "format": 3}))
 
 
 @pytest.mark.parametrize(

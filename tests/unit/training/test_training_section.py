@@ -21,6 +21,12 @@ from sparkml_ops.config.training import TrainingSection
         ({"optimizer": {"momentum": 0.5}}, "momentum has no meaning with kind adamw and schedule cosine"),
         ({"optimizer": {"kind": "sgd", "every": 3}}, "every has no meaning with kind sgd and schedule cosine"),
         ({"class_weights": (1.0, 0.0)}, "greater than 0"),
+        ({"task": "ranking"}, "'binary', 'regression'"),
+        ({"quantiles": (0.1, 0.9)}, "quantiles has no meaning with task binary"),
+        ({"task": "quantile", "quantiles": (0.9, 0.1)}, "expected levels that rise"),
+        ({"task": "quantile", "quantiles": (0.5, 1.0)}, "above 0 and below 1"),
+        ({"task": "regression", "class_weights": "balanced"}, "class_weights=balanced has no meaning with task regression"),
+        ({"task": "multiclass", "class_weights": (1.0, 2.0)}, "has no meaning with task multiclass"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, Any], found: str) -> None:
