@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,7 +130,8 @@ class Split:
             return F.lit(False)
         held, width = round(sum(self.shares.values()) * _PARTS), round(self.replay * _PARTS)
         # Drawn anew for each `since`: over the generations of a model other rows come again.
-        start = random.Random(f"{self.seed} {self.since.astimezone(UTC).isoformat()}").randint(held, max(held, _PARTS - width))
+        drawn = hashlib.blake2b(f"{self.seed} {self.since.astimezone(UTC).isoformat()}".encode(), digest_size=8).digest()
+        start = held + int.from_bytes(drawn, "big") % (_PARTS - width - held + 1)
         cell = F.pmod(key_hash, F.lit(_PARTS))
         return (cell >= start) & (cell < start + width)
 

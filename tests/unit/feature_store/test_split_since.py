@@ -63,5 +63,5 @@ def test_a_declaration_passes_the_replay_on() -> None:
     declared = TrainingSetDeclaration(**DECLARED, split={"evaluation": "31d"})
 
     assert declared.options(UNTIL, SINCE, 0.25)["split"].replay == 0.25
-    with pytest.raises(ContractError, match="replay 0.25 without a declared split"):
+    with pytest.raises(ContractError, match=r"replay 0\.25 without a declared split"):
         TrainingSetDeclaration(**DECLARED).options(UNTIL, None, 0.25)
