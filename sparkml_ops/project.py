@@ -17,8 +17,23 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.drift import DriftReport
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring.year import Year
-from sparkml_ops.records import ModelVersion, MonitorReport, RetrainDecision, ScoredWindow, Snapshot, TrainingResult, TrainingSet
-from sparkml_ops.verbs import build_features, catalog, drift, due, history, monitor, promote, register, retrain, score, status, train, training_set
+from sparkml_ops.records import ModelVersion, MonitorReport, RetrainDecision, ScoredWindow, Snapshot, TrainingResult, TrainingSet, TuningResult
+from sparkml_ops.verbs import (
+    build_features,
+    catalog,
+    drift,
+    due,
+    history,
+    monitor,
+    promote,
+    register,
+    retrain,
+    score,
+    status,
+    train,
+    training_set,
+    tune,
+)
 from sparkml_ops.verbs.outcome import Generation
 from sparkml_ops.verbs.status import ProjectStatus
 from sparkml_ops.verbs.work import Work
@@ -108,6 +123,10 @@ class Project:
     ) -> TrainingResult:
         """Train on a training set, by default the newest; with `warm_start` from that version's weights and preprocessing on."""
         return train.perform(self._work, training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
+
+    def tune(self, training_set: TrainingSet | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> TuningResult:
+        """Search `tuning.space` for a better training on a training set, by default the newest; the evaluation split is not touched."""
+        return tune.perform(self._work, training_set=training_set, as_of=as_of, generation=generation).record
 
     def register(self, result: TrainingResult | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> ModelVersion:
         """Register a training result, by default the newest, and judge it by the gates, against the champion of this moment."""

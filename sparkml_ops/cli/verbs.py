@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
         build_features,
         training_set,
         train,
+        tune,
         register,
         promote,
         rollback,
@@ -75,6 +76,21 @@ def train(
     work, call = common.work(), verb.plan if plan else verb.perform
     start = None if warm_start is None else work.tracking.resolve(work.sections.release.model, warm_start).record
     show(common, call(work, warm_start=start, as_of=as_of, generation=parse_generation(generation)))
+
+
+def tune(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
+    """A search for a better training: trials on the newest training set, judged on its validation split."""
+    from sparkml_ops.cli.trials import show_trials
+    from sparkml_ops.verbs import tune as verb
+
+    number = parse_generation(generation)
+    if plan:
+        show(common, verb.plan(common.work(), as_of=as_of, generation=number))
+        return
+    result = verb.perform(common.work(), as_of=as_of, generation=number)
+    show(common, result)
+    if not common.json:
+        show_trials(result.record)
 
 
 def register(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
