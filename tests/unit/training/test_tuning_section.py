@@ -92,10 +92,12 @@ def test_a_project_says_where_the_fault_stands(tmp_path: Path) -> None:
         load(conf, "tiny", overrides=["tuning.trails=3"])
     with pytest.raises(ConfigurationError, match=r"tuning.*training.epochs=0.0 is no valid training"):
         load(conf, "tiny", overrides=["tuning.space.training.epochs.low=0", "tuning.space.training.epochs.high=3"])
-    with pytest.raises(ConfigurationError, match="sampler grid with a range of training.optimizer.lr"):
+    with pytest.raises(ConfigurationError, match=r"sampler grid with a range of training\.optimizer\.lr"):
         load(conf, "tiny", overrides=[*overrides, "tuning.sampler=grid"])
 
 
 def test_the_metrics_are_those_that_training_measures() -> None:
     """The configuration knows no torch: its list is kept equal here."""
-    assert set(get_args(TuningSection.model_fields["metric"].annotation)) == {item.name for item in fields(Epoch) if item.name.startswith("validation_")}
+    assert set(get_args(TuningSection.model_fields["metric"].annotation)) == {
+        item.name for item in fields(Epoch) if item.name.startswith("validation_")
+    }
