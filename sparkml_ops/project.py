@@ -107,11 +107,15 @@ class Project:
         *,
         until: datetime | str,
         since: datetime | str | None = None,
+        replay: float = 0.0,
         as_of: datetime | str | None = None,
         generation: Generation = 0,
     ) -> TrainingSet:
-        """Materialise the training set whose training rows end before `until`, and begin at `since` where it is given."""
-        return training_set.perform(self._work, until=until, since=since, as_of=as_of, generation=generation).record
+        """Materialise the training set whose training rows end before `until`, and begin at `since` where it is given.
+
+        With `replay` it takes that share of the earlier keys' rows as well.
+        """
+        return training_set.perform(self._work, until=until, since=since, replay=replay, as_of=as_of, generation=generation).record
 
     def train(
         self,

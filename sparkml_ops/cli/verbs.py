@@ -53,6 +53,7 @@ def training_set(
     common: Common,
     until: Annotated[str, typer.Option(help="Exclusive end of the training rows, UTC: 2013-07-01.")],
     since: Annotated[str | None, typer.Option(help="Start of the training rows, UTC; by default the first row.")] = None,
+    replay: Annotated[float, typer.Option(help="With --since: share of the keys before it whose rows are trained on as well.")] = 0.0,
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
@@ -61,7 +62,7 @@ def training_set(
     from sparkml_ops.verbs import training_set as verb
 
     call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), until=until, since=since, as_of=as_of, generation=parse_generation(generation)))
+    show(common, call(common.work(), until=until, since=since, replay=replay, as_of=as_of, generation=parse_generation(generation)))
 
 
 def train(

@@ -132,7 +132,8 @@ def _decision(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str
 
 def _rows(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
     since, _, until = key.window.rpartition("..")
-    return {"until": until, "since": since or None, "generation": key.generation}
+    replay = float(key.slot.removeprefix("replay-")) if key.slot else 0.0
+    return {"until": until, "since": since or None, "replay": replay, "generation": key.generation}
 
 
 def _training(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
