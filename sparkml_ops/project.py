@@ -16,6 +16,7 @@ from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Config
 from sparkml_ops.drift import DriftReport
 from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.monitoring.year import Year
 from sparkml_ops.records import (
     ModelVersion,
@@ -133,11 +134,18 @@ class Project:
         training_set: TrainingSet | None = None,
         *,
         warm_start: ModelVersion | None = None,
+        model: MakeModule | None = None,
         as_of: datetime | str | None = None,
         generation: Generation = 0,
     ) -> TrainingResult:
-        """Train on a training set, by default the newest; with `warm_start` from that version's weights and preprocessing on."""
-        return train.perform(self._work, training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
+        """Train on a training set, by default the newest.
+
+        Args:
+            training_set: What to train on.
+            warm_start: A version whose weights and preprocessing the training goes on from.
+            model: What makes a network of one's own from a `FeatureDescription`, in place of `training.model`.
+        """
+        return train.perform(self._work, training_set=training_set, warm_start=warm_start, model=model, as_of=as_of, generation=generation).record
 
     def reproduce(self, run: str | TrainingResult, *, as_of: datetime | str | None = None, generation: Generation = 0) -> Reproduction:
         """Train again what an earlier run trained, from its record, and compare; `.equal` says whether the same came out."""

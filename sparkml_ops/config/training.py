@@ -16,12 +16,25 @@ __all__ = ["ModelSection", "TrainingSection"]
 class ModelSection(Section):
     """`training.model`: the network."""
 
-    kind: Literal["mlp", "linear"] = Field(default="mlp", description="mlp, or linear: logistic regression by gradient descent")
+    kind: Literal["mlp", "linear", "module"] = Field(
+        default="mlp", description="mlp, linear (for each output a weight for each input), or module: a team's own network"
+    )
+    module: str | None = Field(
+        default=None, min_length=1, description="kind module only: name of an entry point of the group sparkml_ops.models that makes the network"
+    )
     hidden: tuple[int, ...] = Field(default=(128, 64), description="widths of the hidden layers of an mlp")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of hidden units left out in training")
     embedding: int | None = Field(
         default=None, ge=1, description="width of each category's embedding; null: by the size of its vocabulary, at most 16"
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.kind == "module") != (self.module is not None):
+            raise ValueError(f"training.model.module={self.module} with kind {self.kind}: name an entry point with kind module, and with it alone")
+        if self.kind == "module" and (idle := sorted({"hidden", "dropout", "embedding"} & self.model_fields_set)):
+            raise ValueError(f"training.model.{idle[0]} has no meaning with kind module: the module makes its own layers")
+        return self
 
 
 class TrainingSection(Section):

@@ -16,6 +16,7 @@ import torch
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import Columns, Encoded, Encoder
+from sparkml_ops.model.module import MakeModule, build_module
 from sparkml_ops.model.network import Network
 from sparkml_ops.model.spec import ModelSpec
 
@@ -31,19 +32,26 @@ class Predictor:
     Args:
         spec: The model's description.
         state: Weights by name, as `Network.state_dict()` names them.
+        module: The object that makes a team's own network, where no entry point does. Such a network gets blocks of the same number of rows
+            too, but what its products' last bits depend on is its own matter.
 
     Raises:
-        ContractError: The weights are not those of the description.
+        ContractError: The weights are not those of the description, or the network's entry point is not installed.
     """
 
-    def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
-        wanted = {name: tuple(value.shape) for name, value in Network(spec).state_dict().items()}
+    def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None = None) -> None:
+        network = Network(spec) if spec.kind != "module" else build_module(spec, 0, _dtype(state), module).eval()
+        wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         if (found := {name: tuple(value.shape) for name, value in state.items()}) != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise ContractError(f"weights other than described in {differing[:5]}", expected="the network's shapes", mend="save both again")
         self.spec = spec
         self._encoder = Encoder(spec)
-        self._dtype = state["output.weight"].dtype
+        self._dtype = _dtype(state)
+        self._module = network if spec.kind == "module" else None
+        if self._module is not None:
+            self._module.load_state_dict(dict(state))
+            return
         self._embeddings = [state[f"embeddings.{index}.weight"] for index in range(len(spec.categorical))]
         names = [*(f"hidden.{index}" for index in range(len(spec.hidden))), "output"]
         self._layers = [_padded(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
@@ -81,6 +89,11 @@ class Predictor:
 
     def _block(self, numeric: torch.Tensor, categories: torch.Tensor) -> npt.NDArray[np.float64]:
         rows, width = numeric.shape
+        if self._module is not None:
+            padding = _BLOCK - rows
+            padded = (torch.nn.functional.pad(part, (0, 0, 0, padding)) for part in (numeric, categories))
+            found: npt.NDArray[np.float64] = self._module(*padded)[:rows].double().numpy()
+            return found
         values = torch.zeros(_BLOCK, self._layers[0][0].shape[1], dtype=self._dtype)
         values[:rows, :width] = numeric
         embedded = [weights.index_select(0, categories[:, index]) for index, weights in enumerate(self._embeddings)]
@@ -97,6 +110,11 @@ class Predictor:
             for vectors in embedded:
                 outputs = outputs + vectors.double()
         return outputs.numpy()
+
+
+def _dtype(state: Mapping[str, torch.Tensor]) -> torch.dtype:
+    """Of the weights; whole numbers among them are buffers."""
+    return next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
 
 
 def _padded(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

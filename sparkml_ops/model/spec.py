@@ -65,13 +65,14 @@ class ModelSpec:
     """A model of table rows.
 
     Args:
-        kind: `mlp`, or `linear` (for each output one weight a numeric input, one a category).
+        kind: `mlp`, `linear` (for each output one weight a numeric input, one a category), or `module`: a team's own network.
         numeric: Standardised inputs, in order.
         categorical: Embedded inputs, in order.
         hidden: Widths of the hidden layers; empty for `linear`.
         dropout: Share of hidden units that are left out in training.
         output: Column of a binary model's probability; `target` names those of others.
         target: What is predicted.
+        module: Of kind `module`, the entry point that makes the network; None: an object of a notebook made it.
 
     Raises:
         ContractError: The parts do not fit together.
@@ -83,13 +84,14 @@ class ModelSpec:
     True
     """
 
-    kind: Literal["mlp", "linear"]
+    kind: Literal["mlp", "linear", "module"]
     numeric: tuple[NumericInput, ...]
     categorical: tuple[CategoricalInput, ...]
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     output: str = "probability"
     target: Target = _BINARY
+    module: str | None = None
 
     def __post_init__(self) -> None:
         for found, expected in _faults(self):
@@ -115,7 +117,9 @@ class ModelSpec:
         document = asdict(self)
         idle = [name for name, value in _NEWER.items() if document[name] == value]
         kept = {name: value for name, value in document.items() if name not in idle}
-        return json.dumps({"format": _OLDEST if len(idle) == len(_NEWER) else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False)
+        return json.dumps(
+            {"format": _OLDEST if len(idle) == len(_NEWER) and self.kind != "module" else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False
+        )
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -138,7 +142,7 @@ class ModelSpec:
 
 
 # Fields that format 1 does not know, with the values that say nothing new.
-_NEWER: dict[str, Any] = {"target": asdict(_BINARY)}
+_NEWER: dict[str, Any] = {"target": asdict(_BINARY), "module": None}
 
 
 def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -147,14 +151,15 @@ def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
     roles = ["numeric"] * len(spec.numeric) + ["categorical"] * len(spec.categorical)
     narrow = all(column.dimension == 1 for column in spec.categorical)
     checks = [
-        (spec.kind in ("mlp", "linear"), f"the kind {spec.kind!r}", "mlp or linear"),
+        (spec.kind in ("mlp", "linear", "module"), f"the kind {spec.kind!r}", "mlp, linear or module"),
+        (spec.module is None or spec.kind == "module", f"module={spec.module!r} in a model of kind {spec.kind}", "none"),
         (bool(names), "a model without inputs", "at least one numeric or categorical input"),
         (len(set(names)) == len(names), f"the inputs {names}", "each column once"),
-        (bool(spec.hidden) == (spec.kind == "mlp"), f"hidden={spec.hidden} in a model of kind {spec.kind}", "widths for mlp, none for linear"),
+        (bool(spec.hidden) == (spec.kind == "mlp"), f"hidden={spec.hidden} in a model of kind {spec.kind}", "widths for mlp, none for others"),
         (all(width > 0 for width in spec.hidden), f"hidden={spec.hidden}", "widths above 0"),
         (0 <= spec.dropout < 1, f"dropout={spec.dropout}", "at least 0 and below 1"),
         (all(column.dimension > 0 for column in spec.categorical), "an embedding of width 0", "widths above 0"),
-        (spec.kind == "mlp" or narrow, "embeddings wider than 1 in a linear model", "width 1"),
+        (spec.kind != "linear" or narrow, "embeddings wider than 1 in a linear model", "width 1"),
     ]
     for (name, kind), role in zip(spec.inputs, roles, strict=True):
         checks.append((kind in SUPPORTED_TYPES[role], f"{role} input `{name}` of type {kind}", f"{sorted(SUPPORTED_TYPES[role])}"))

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.performance.bootstrap import Interval
 from sparkml_ops.performance.measured import Measured
 from sparkml_ops.performance.tally import ALL, SCHEMA, SLICES, Scored, Tally
@@ -40,12 +41,14 @@ class Contestant:
         folder: Storage folder of its artifact.
         inputs: Columns that it reads.
         digest: Of its artifact, checked before it is loaded; None: not checked (training's own, not registered yet).
+        module: The object that makes its network, where no entry point does.
     """
 
     name: str
     folder: str
     inputs: tuple[str, ...]
     digest: str | None = None
+    module: MakeModule | None = None
 
 
 @dataclass(frozen=True)
@@ -219,5 +222,5 @@ def load_contestants(storage: Storage, contestants: Sequence[Contestant]) -> dic
                     expected=contestant.digest,
                     mend="the files were changed: restore them, or train again",
                 )
-            found[contestant.name] = load(folder)
+            found[contestant.name] = load(folder, contestant.module)
     return found

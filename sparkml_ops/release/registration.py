@@ -47,11 +47,17 @@ def register(
         lineage: What models were trained on; without it nothing is measured beside the champion, and the gates that need it refuse.
 
     Raises:
-        ContractError: The artifact is not there, or is no model.
+        ContractError: The artifact is not there, or is no model; or no entry point makes its network.
     """
     with TemporaryDirectory() as scratch:
         folder = _fetch(storage, result.checkpoint, Path(scratch) / "artifact")
         spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if spec.kind == "module" and spec.module is None:
+            raise ContractError(
+                f"run {result.run_id}, whose network an object of a notebook made",
+                expected="one that an installed wheel makes: scoring and serving load it by its entry point",
+                mend="put it into a wheel with an entry point of the group sparkml_ops.models, and train with training.model.kind=module",
+            )
         number = tracking.register(
             result.run_id,
             folder,

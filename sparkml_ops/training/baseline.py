@@ -121,7 +121,9 @@ def best_constant(rows: TrainRows, target: Target, counts: SplitCounts) -> tuple
 
 
 def _linear(spec: ModelSpec) -> ModelSpec:
-    return replace(spec, kind="linear", hidden=(), dropout=0.0, categorical=tuple(replace(column, dimension=1) for column in spec.categorical))
+    return replace(
+        spec, kind="linear", hidden=(), dropout=0.0, module=None, categorical=tuple(replace(column, dimension=1) for column in spec.categorical)
+    )
 
 
 def _width(spec: ModelSpec) -> int:

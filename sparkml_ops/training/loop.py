@@ -20,7 +20,7 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.environment import hardware
 from sparkml_ops.errors import OpsError
 from sparkml_ops.model.artifact import WEIGHTS
-from sparkml_ops.model.network import build
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
@@ -29,6 +29,7 @@ from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, Loader
 from sparkml_ops.training.objective import summed
 from sparkml_ops.training.optimizer import build_optimizer
+from sparkml_ops.training.own_module import forward, network, shard_seeds
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.precision import safe_products
 from sparkml_ops.training.schedule import rate
@@ -58,6 +59,7 @@ class TrainingTask:
         start: Storage folder of the model whose weights are the first ones; None: drawn from the seed.
         row_weights: How much a row counts in training; None: all the same. In validation all do.
         stop: Asked on rank 0 after each epoch but the last, with all epochs so far: whether the training ends here.
+        module: The object that makes the network, where no entry point does.
     """
 
     spec: ModelSpec
@@ -68,6 +70,7 @@ class TrainingTask:
     start: str | None = None
     row_weights: RowWeights | None = None
     stop: Callable[[tuple[Epoch, ...]], bool] | None = None
+    module: MakeModule | None = None
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
@@ -92,7 +95,7 @@ class Trainer:
         self._task, self._context, self._settings = task, context, task.settings
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
         torch.manual_seed(task.settings.seed)
-        self.model = build(task.spec, task.settings.seed, self._dtype)
+        self.model = network(task.spec, task.settings.seed, self._dtype, task.module)
         self._optimizer = context.communicator.wrap(self.model, build_optimizer(task.settings.optimizer, self.model.parameters()))
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)
@@ -168,11 +171,13 @@ class Trainer:
 
     def _logits(self, batch: Batch, masks: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
-            logits: torch.Tensor = self.model(batch.numeric, batch.categories, masks)
+            logits = forward(self._task.spec, self.model, batch, masks)
         return logits.to(self._dtype)
 
     def _masks(self, epoch: int, batch: Batch) -> tuple[torch.Tensor, ...]:
         """Dropout factors of each hidden layer, drawn for each shard apart: the same whichever worker holds it."""
+        if self._task.spec.kind == "module":
+            return shard_seeds(self.model, batch, self._settings.seed, epoch)
         hidden, dropout = self._task.spec.hidden, self._task.spec.dropout
         if not dropout:
             return ()
@@ -209,11 +214,13 @@ class Trainer:
             return None, None
         loader = self.loaders["validation"]
         found = Validation(self._task.spec.target)
+        self.model.eval()
         with torch.inference_mode(), closing(loader.batches(0)) as batches:
             for batch in self._waiting(batches):
                 with self._timed("compute"):
                     found.add(self._logits(batch), batch.label)
                 self._say_alive(epoch, self._plan.steps)
+        self.model.train()
         with self._timed("communicate"):
             loss, area = found.merged(self._context.communicator)
         return loss / loader.plan.rows, area

@@ -52,13 +52,14 @@ class Fitted:
     weights: tuple[float, ...] | None = None
 
 
-def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None) -> Fitted:
+def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None, *, own: bool = False) -> Fitted:
     """Fit feature order, imputation, scaling and vocabularies to the labelled rows of the train split.
 
     Args:
         frame: The training set, all splits.
         settings: Features, label, model.
         start: A model whose preprocessing is taken as it is; only the rows are counted and checked then.
+        own: Whether an object makes the network, whatever the settings say.
 
     Raises:
         ContractError: A label outside the task's range or constant, a class that only other splits have, a split without rows, a feature of an unsupported type,
@@ -75,13 +76,15 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
     if warm is not None:
         _refuse_infinite(found["infinite"])
         return Fitted(warm, splits, weights)
+    kind = "module" if own else settings.model.kind
     spec = ModelSpec(
-        settings.model.kind,
+        kind,
         tuple(_numeric_inputs(found, numeric)),
         tuple(_categorical_inputs(found["category"], categorical, settings)),
-        settings.model.hidden if settings.model.kind == "mlp" else (),
-        settings.model.dropout if settings.model.kind == "mlp" else 0.0,
+        settings.model.hidden if kind == "mlp" else (),
+        settings.model.dropout if kind == "mlp" else 0.0,
         target=target,
+        module=settings.model.module if not own else None,
     )
     return Fitted(spec, splits, weights)
 

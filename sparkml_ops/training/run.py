@@ -28,6 +28,7 @@ from feature_store.scan import plan_scan
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
+from sparkml_ops.model.module import MakeModule, source_of
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.assessment import Assessment
 from sparkml_ops.performance.contest import Contest, Contestant
@@ -40,6 +41,7 @@ from sparkml_ops.training.labels import SplitCounts
 from sparkml_ops.training.launch import LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.objective import UNITS
+from sparkml_ops.training.own_module import refuse_unfit
 from sparkml_ops.training.pictures import draw
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
 from sparkml_ops.training.preprocessing import Fitted, fit
@@ -97,6 +99,7 @@ def train(
     *,
     run: str,
     warm_start: WarmStart | None = None,
+    module: MakeModule | None = None,
     on_report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Train a model on a training set, or finish the training that was begun under the same name.
@@ -110,6 +113,7 @@ def train(
         run_log: Receives parameters, metrics of each epoch, final metrics and pictures.
         run: Stable name of this piece of work; the same name goes on where it stopped.
         warm_start: A model to go on from: its weights are the first ones, its preprocessing stays.
+        module: What makes the network, in place of the settings' own; None: what the settings say.
         on_report: Called with each report of a rank, as they come.
 
     Raises:
@@ -117,7 +121,7 @@ def train(
         RankFailed: A rank raised, or ranks died more often than `attempts` allows.
         StartTimeout: The ranks did not meet in time.
     """
-    job = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start)
+    job = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start, module)
     fitted = job.fit()
     origin = {} if warm_start is None else {"warm_start": warm_start.origin}
     run_log.log_document("conditions", job.conditions())
@@ -158,6 +162,7 @@ class Job:
     settings: TrainingSection
     folder: str
     warm_start: WarmStart | None = None
+    module: MakeModule | None = None
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -166,10 +171,10 @@ class Job:
 
     def fit(self) -> Fitted:
         """Preprocessing, fitted once; a run that was begun with other settings or rows is refused."""
-        mine = _fingerprint(self.settings, self.training_set, self.warm_start)
+        mine = _fingerprint(self.settings, self.training_set, self.warm_start, self.module)
 
         def make() -> dict[str, Any]:
-            fitted = fit(self._frame(), self.settings, self.warm_start)
+            fitted = fit(self._frame(), self.settings, self.warm_start, own=self.module is not None)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
             return {
                 "fingerprint": mine,
@@ -202,9 +207,12 @@ class Job:
         """All epochs, on all ranks."""
 
         def make() -> dict[str, Any]:
-            checkpoints, plans = f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
-            task = TrainingTask(fitted.spec, plans, self.settings, self.storage, checkpoints, self._start(fitted), self._weights(fitted))
-            results = launch(self.spark, task, launch_settings(self.spark, self.settings), self.storage, run, on_report=say)
+            spec, settings, checkpoints, plans = fitted.spec, self.settings, f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
+            if spec.kind == "module":
+                refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate)
+            start, weights = self._start(fitted), self._weights(fitted)
+            task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module)
+            results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
         return Progress.from_json(json.dumps(self._once("trained", make)).encode()).history
@@ -222,7 +230,7 @@ class Job:
         inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
-            (Contestant(MODEL, f"{self.folder}/artifact", inputs), Contestant(LOGISTIC, logistic, inputs)),
+            (Contestant(MODEL, f"{self.folder}/artifact", inputs, module=self.module), Contestant(LOGISTIC, logistic, inputs)),
             settings.label,
             replicates=settings.replicates,
             confidence=settings.confidence,
@@ -240,7 +248,7 @@ class Job:
         """Figures of a model that is not binary, beside its baselines'."""
         spec, frame = fitted.spec, self._frame()
         inputs = tuple(name for name, _ in spec.inputs)
-        contestants = [Contestant(MODEL, f"{self.folder}/artifact", inputs)]
+        contestants = [Contestant(MODEL, f"{self.folder}/artifact", inputs, module=self.module)]
         if linear_fits(spec):
             folder = self._publish_artifact("baseline", lambda: fit_linear(self._train_rows(fitted), spec))
             contestants.append(Contestant(LINEAR, folder, inputs))
@@ -269,7 +277,8 @@ class Job:
 
         def publish() -> dict[str, Any]:
             with TemporaryDirectory() as scratch:
-                artifact.save(Path(scratch), *make())
+                spec, state = make()
+                artifact.save(Path(scratch), spec, state, self.module if spec.kind == "module" else None)
                 for path in sorted(Path(scratch).iterdir()):
                     self.storage.publish_file(f"{folder}/{path.name}", path, kind=f"{name}_file")
                 return {"digest": artifact.digest(Path(scratch))}
@@ -325,10 +334,12 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
     )
 
 
-def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None) -> str:
+def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None) -> str:
     document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
+    if module is not None:
+        document["module"] = source_of(module)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

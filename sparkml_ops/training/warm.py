@@ -79,10 +79,10 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
             mend="train from scratch, without warm_start",
         )
     hidden = tuple(model.hidden) if model.kind == "mlp" else ()
-    if (model.kind, hidden) != (spec.kind, spec.hidden):
+    if (model.kind, hidden, model.module) != (spec.kind, spec.hidden, spec.module):
         raise ContractError(
-            f"training.model of kind {model.kind} with hidden {list(hidden)}",
-            expected=f"kind {spec.kind} with hidden {list(spec.hidden)}, as {start.origin} has",
+            f"training.model of kind {model.kind} with {model.module or f'hidden {list(hidden)}'}",
+            expected=f"kind {spec.kind} with {spec.module or f'hidden {list(spec.hidden)}'}, as {start.origin} has",
             mend="change training.model back, or train from scratch",
         )
     if (settings.task, settings.quantiles if settings.task == "quantile" else ()) != (spec.target.task, spec.target.quantiles):

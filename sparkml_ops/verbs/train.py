@@ -21,6 +21,7 @@ from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
 
 if TYPE_CHECKING:
+    from sparkml_ops.model.module import MakeModule
     from sparkml_ops.training.warm import WarmStart
 
 __all__ = ["begun_from", "perform", "plan", "run"]
@@ -32,6 +33,7 @@ def run(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    model: MakeModule | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> TrainingResult:
@@ -39,11 +41,14 @@ def run(
 
     Args:
         warm_start: A registered version whose weights and preprocessing the training goes on from; None: from scratch.
+        model: What makes a network of one's own from a `FeatureDescription`; None: what `training.model` says.
 
     Raises:
-        ContractError: The version does not fit the training set or the settings, or its files are not what was registered.
+        ContractError: The version does not fit the training set or the settings, or its files are not what was registered; both a version and a
+            network of one's own.
     """
-    return perform(Work(config, spark), training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
+    work = Work(config, spark)
+    return perform(work, training_set=training_set, warm_start=warm_start, model=model, as_of=as_of, generation=generation).record
 
 
 def perform(
@@ -51,11 +56,12 @@ def perform(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    model: MakeModule | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> Outcome[TrainingResult]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, training_set, warm_start, generation), as_of=as_of)
+    return outcome(work, _task(work, training_set, warm_start, generation, model), as_of=as_of)
 
 
 def plan(
@@ -77,9 +83,15 @@ def plan(
     return make_plan(work, _task(work, chosen, warm_start, generation), reads=reads, writes=writes, notes=notes)
 
 
-def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation) -> Task[TrainingResult]:
+def _task(
+    work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation, model: MakeModule | None = None
+) -> Task[TrainingResult]:
+    if start is not None and model is not None:
+        raise ContractError("a version to go on from and a network of one's own", expected="one of the two", mend="leave one out")
     chosen = given or newest(work, "training-set", TrainingSet)
     slot = "" if start is None else f"warm-{start.name}-{start.version}"
+    if model is not None:
+        slot = f"object-{getattr(model, '__name__', type(model).__name__)}"
     key = generation(work, RunKey("train", work.config.project, chosen.id, slot=slot), wanted)
 
     def body(run_id: str, now: datetime) -> TrainingResult:
@@ -97,6 +109,7 @@ def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wan
                 run_log,
                 run=work.config.hash("training") + "-" + key.text.replace("/", "-"),
                 warm_start=warm,
+                module=model,
                 on_report=lambda report: advance(int(report.get("epoch", 0)), _state(report)),
             )
         run_log.finish("FINISHED")

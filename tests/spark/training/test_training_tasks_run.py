@@ -57,6 +57,9 @@ class Notes:
     def log_metrics(self, metrics: Any, step: int = 0) -> None:
         pass
 
+    def log_document(self, name: str, document: Any) -> None:
+        pass
+
     def log_figure(self, name: str, path: Path | str) -> None:
         self.figures.append(name)
 
