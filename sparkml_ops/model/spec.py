@@ -9,18 +9,19 @@ from typing import Any, Literal
 
 from sparkml_ops.errors import ContractError
 
-__all__ = ["FORMAT", "SUPPORTED_TYPES", "CategoricalInput", "ModelSpec", "NumericInput"]
+__all__ = ["FORMAT", "SUPPORTED_TYPES", "ArrayInput", "CategoricalInput", "ModelSpec", "NumericInput"]
 
 FORMAT = 1
 SUPPORTED_TYPES = {
-    "numeric": frozenset({"tinyint", "smallint", "int", "bigint", "float", "double", "boolean"}),
+    "numeric": frozenset({"tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "date"}),
+    "array": frozenset({"array<float>", "array<double>"}),
     "categorical": frozenset({"string", "boolean", "tinyint", "smallint", "int", "bigint"}),
 }
 
 
 @dataclass(frozen=True)
 class NumericInput:
-    """A number, standardised: null and NaN become `fill`, then (value - mean) / scale.
+    """A number, standardised: null and NaN become `fill`, then (value - mean) / scale. A date is its days since 1970.
 
     Args:
         name: Column.
@@ -36,6 +37,25 @@ class NumericInput:
     fill: float
     mean: float
     scale: float
+    indicator: bool = False
+
+
+@dataclass(frozen=True)
+class ArrayInput:
+    """Numbers of a fixed length in one column, each standardised; a missing one, or the whole array, becomes the mean.
+
+    Args:
+        name: Column.
+        type: `array<float>` or `array<double>`.
+        mean: Of each element in the train split.
+        scale: Standard deviation of each; 1 where an element is constant.
+        indicator: Whether the model also sees 1 where the array or one of its elements was missing, 0 elsewhere.
+    """
+
+    name: str
+    type: str
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
     indicator: bool = False
 
 
@@ -67,6 +87,7 @@ class ModelSpec:
         hidden: Widths of the hidden layers; empty for `linear`.
         dropout: Share of hidden units that are left out in training.
         output: Column of the predicted probability.
+        arrays: Standardised inputs of several numbers each, in order.
 
     Raises:
         ContractError: The parts do not fit together.
@@ -84,6 +105,7 @@ class ModelSpec:
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     output: str = "probability"
+    arrays: tuple[ArrayInput, ...] = ()
 
     def __post_init__(self) -> None:
         for found, expected in _faults(self):
@@ -92,16 +114,22 @@ class ModelSpec:
     @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """The signature: (name, Spark's simple type) of each input, in order."""
-        return (*((column.name, column.type) for column in self.numeric), *((column.name, column.type) for column in self.categorical))
+        columns: tuple[NumericInput | CategoricalInput | ArrayInput, ...] = (*self.numeric, *self.categorical, *self.arrays)
+        return tuple((column.name, column.type) for column in columns)
 
     @property
     def numeric_width(self) -> int:
-        """Number of numbers that the network sees: values, then missing-indicators."""
-        return len(self.numeric) + sum(column.indicator for column in self.numeric)
+        """Number of numbers that the network sees: values, then missing-indicators, then each array with its indicator."""
+        return (
+            len(self.numeric) + sum(column.indicator for column in self.numeric) + sum(len(column.mean) + column.indicator for column in self.arrays)
+        )
 
     def to_json(self) -> str:
         """A document that `from_json` reads back exactly."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, allow_nan=False)
+        document = {"format": FORMAT, **asdict(self)}
+        if not self.arrays:  # as models without them have always been written
+            del document["arrays"]
+        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -117,13 +145,15 @@ class ModelSpec:
         numeric = tuple(NumericInput(**column) for column in document.pop("numeric"))
         categories = [{**column, "vocabulary": tuple(column["vocabulary"])} for column in document.pop("categorical")]
         categorical = tuple(CategoricalInput(**column) for column in categories)
-        return cls(numeric=numeric, categorical=categorical, hidden=tuple(document.pop("hidden")), **document)
+        lists = [{**column, "mean": tuple(column["mean"]), "scale": tuple(column["scale"])} for column in document.pop("arrays", ())]
+        arrays = tuple(ArrayInput(**column) for column in lists)
+        return cls(numeric=numeric, categorical=categorical, arrays=arrays, hidden=tuple(document.pop("hidden")), **document)
 
 
 def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
     """What does not fit together: (found, expected) of each fault."""
     names = [name for name, _ in spec.inputs]
-    roles = ["numeric"] * len(spec.numeric) + ["categorical"] * len(spec.categorical)
+    roles = ["numeric"] * len(spec.numeric) + ["categorical"] * len(spec.categorical) + ["array"] * len(spec.arrays)
     narrow = all(column.dimension == 1 for column in spec.categorical)
     checks = [
         (spec.kind in ("mlp", "linear"), f"the kind {spec.kind!r}", "mlp or linear"),
@@ -140,4 +170,7 @@ def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
     for column in spec.numeric:
         finite = all(map(math.isfinite, (column.fill, column.mean, column.scale)))
         checks.append((finite and column.scale > 0, f"the statistics {column}", "finite ones, scale above 0"))
+    for array in spec.arrays:
+        fits = len(array.mean) == len(array.scale) > 0 and all(map(math.isfinite, (*array.mean, *array.scale))) and min(array.scale) > 0
+        checks.append((fits, f"the statistics of array `{array.name}`", "a mean and a scale above 0 for each element, all finite"))
     return [(found, expected) for fine, found, expected in checks if not fine]

@@ -6,7 +6,7 @@ torch is imported where weights are read: executors that count rows import this 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,7 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
     spec, model = start.spec, settings.model
     wanted = {
         **{column.name: ("numeric", column.type) for column in spec.numeric},
+        **{column.name: ("numeric", column.type) for column in spec.arrays},
         **{column.name: ("category", column.type) for column in spec.categorical},
     }
     found = {**{name: ("numeric", kind) for name, kind in numeric.items()}, **{name: ("category", kind) for name, kind in categorical.items()}}
@@ -92,7 +93,7 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
             expected=f"{sorted(widths)}, as {start.origin} has",
             mend="take it out, or train from scratch",
         )
-    return ModelSpec(spec.kind, spec.numeric, spec.categorical, spec.hidden, model.dropout if spec.kind == "mlp" else 0.0, spec.output)
+    return replace(spec, dropout=model.dropout if spec.kind == "mlp" else 0.0)
 
 
 def _told(role: tuple[str, str] | None) -> str:
