@@ -59,12 +59,13 @@ class Encoder:
         self.spec = spec
         self._vocabularies = [pa.array(column.vocabulary, pa.string()) for column in spec.categorical]
 
-    def encode(self, columns: Columns, dtype: npt.DTypeLike = np.float64) -> Encoded:
+    def encode(self, columns: Columns, dtype: npt.DTypeLike = np.float64, into: Encoded | None = None) -> Encoded:
         """Encode a batch; columns are found by name, others are left alone.
 
         Args:
             columns: Arrow or pandas rows.
             dtype: Of the numeric part; statistics are applied in float64 first.
+            into: Where the numbers are put, in its own dtype; None: new memory.
 
         Raises:
             ContractError: A column is missing, or its type is another than the model was trained on.
@@ -72,15 +73,19 @@ class Encoder:
         found = columns.columns.tolist() if isinstance(columns, pd.DataFrame) else columns.schema.names
         if missing := [name for name, _ in self.spec.inputs if name not in found]:
             raise ContractError(f"a batch without {missing[:5]}", expected=f"the model's {len(self.spec.inputs)} inputs", mend="add the columns")
-        return Encoded(self._numeric(columns, np.dtype(dtype)), self._categories(columns))
+        rows = len(columns)
+        if into is None:
+            into = Encoded(np.empty((rows, self.spec.numeric_width), dtype), np.empty((rows, len(self.spec.categorical)), np.int32))
+        self._fill_numeric(columns, into.numeric)
+        self._fill_categories(columns, into.categories)
+        return into
 
-    def _numeric(self, columns: Columns, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        encoded = np.empty((len(columns), self.spec.numeric_width), dtype)
+    def _fill_numeric(self, columns: Columns, encoded: npt.NDArray[Any]) -> None:
         values = [_values(columns, column.name, column.type) for column in self.spec.numeric]
         first = len(values) + sum(column.indicator for column in self.spec.numeric)
         for start in range(0, len(encoded) if values else 0, _ROWS):
             part = slice(start, start + _ROWS)
-            encoded[part, :first] = np.ascontiguousarray(self._standardised([column[part] for column in values], first, dtype).T)
+            encoded[part, :first] = np.ascontiguousarray(self._standardised([column[part] for column in values], first, encoded.dtype).T)
         for array in self.spec.arrays:
             width = len(array.mean)
             found = vectors(columns, array.name, array.type, width)
@@ -90,7 +95,6 @@ class Encoder:
             if array.indicator:
                 encoded[:, first + width] = absent.any(axis=1)
             first += width + array.indicator
-        return encoded
 
     def _standardised(self, values: Sequence[npt.NDArray[Any]], width: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """Some rows as [width, rows]: computed in float64, rounded once."""
@@ -112,12 +116,10 @@ class Encoder:
                 indicator += 1
         return encoded
 
-    def _categories(self, columns: Columns) -> npt.NDArray[np.int32]:
-        encoded = np.empty((len(columns), len(self.spec.categorical)), np.int32)
+    def _fill_categories(self, columns: Columns, encoded: npt.NDArray[np.int32]) -> None:
         for index, (column, vocabulary) in enumerate(zip(self.spec.categorical, self._vocabularies, strict=True)):
             known = pc.index_in(texts(columns, column.name, column.type), value_set=vocabulary)
             encoded[:, index] = pc.fill_null(known, -1).to_numpy(zero_copy_only=False) + 1
-        return encoded
 
 
 def numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
