@@ -85,7 +85,7 @@ class Encoder:
         first = len(values) + sum(column.indicator for column in self.spec.numeric)
         for start in range(0, len(encoded) if values else 0, _ROWS):
             part = slice(start, start + _ROWS)
-            encoded[part, :first] = np.ascontiguousarray(self._standardised([column[part] for column in values], first, encoded.dtype).T)
+            encoded[part, :first] = self._standardised([column[part] for column in values], first, encoded.dtype).T
         for array in self.spec.arrays:
             width = len(array.mean)
             found = vectors(columns, array.name, array.type, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,6 @@ class Rows:
     def take(self, places: npt.NDArray[np.int64]) -> Rows:
         """The rows of some places, in their order."""
         return Rows(*[np.take(column, places, axis=0) for column in self.columns])
-
-    @classmethod
-    def join(cls, parts: Iterable[Rows]) -> Rows:
-        """Rows one after the other."""
-        whole = list(parts)
-        return whole[0] if len(whole) == 1 else cls(*[np.concatenate(columns) for columns in zip(*(part.columns for part in whole), strict=True)])
 
 
 class GroupReader:

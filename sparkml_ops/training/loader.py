@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -56,6 +56,29 @@ class Batch:
         ]
 
 
+@dataclass
+class _Queue:
+    """Blocks of a shard whose rows are yet to be dealt.
+
+    Args:
+        blocks: In the order of the epoch.
+        at: Rows of the first one that are dealt already.
+    """
+
+    blocks: deque[Any] = field(default_factory=deque)
+    at: int = 0
+
+    def take(self, most: int) -> tuple[Any, int, int]:
+        """The next rows of the first block: block, start and stop."""
+        head, start = self.blocks[0], self.at
+        stop = min(start + most, len(head))
+        self.at = stop
+        if stop == len(head):
+            self.blocks.popleft()
+            self.at = 0
+        return head, start, stop
+
+
 class Loader:
     """The batches of one worker.
 
@@ -73,26 +96,23 @@ class Loader:
 
     def batches(self, epoch: int, first: int = 0) -> Generator[Batch]:
         """This worker's part of each global batch of an epoch, from step `first` on."""
-        queued: dict[int, deque[Any]] = {shard: deque() for shard in self._shards}
+        queued = {shard: _Queue() for shard in self._shards}
         with self._blocks(epoch, first) as blocks:
             for step in range(first, self.plan.steps):
                 yield self._batch(step, blocks, queued)
 
-    def _batch(self, step: int, blocks: Iterator[tuple[int, Any]], queued: Mapping[int, deque[Any]]) -> Batch:
-        parts: list[Any] = []
+    def _batch(self, step: int, blocks: Iterator[tuple[int, Any]], queued: Mapping[int, _Queue]) -> Batch:
+        parts: list[tuple[Any, int, int]] = []
         shards = self.plan.quotas(self._shards, step)
         for shard, quota in shards:
             wanted = quota
             while wanted:
-                while not queued[shard]:
+                while not queued[shard].blocks:
                     # Blocks come in the order in which shards run out of rows.
                     owner, block = next(blocks)
-                    queued[owner].append(block)
-                head = queued[shard].popleft()
-                parts.append(head[:wanted])
-                if len(head) > wanted:
-                    queued[shard].appendleft(head[wanted:])
-                wanted -= len(parts[-1])
+                    queued[owner].blocks.append(block)
+                parts.append(part := queued[shard].take(wanted))
+                wanted -= part[2] - part[1]
         rows = self._source.join(parts) if parts else self._reader.empty(0)
         numeric, categories, label, position, weight = (torch.from_numpy(np.ascontiguousarray(column)) for column in rows.columns)
         return Batch(step, numeric, categories, label, position, weight, tuple(shards), self.plan.batch_rows(step))

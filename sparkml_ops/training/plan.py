@@ -135,15 +135,20 @@ class Plan:
         """The blocks of a shard in the order of an epoch.
 
         Rows lie in the order of a hash already: a start that is drawn each epoch, and a new order inside each block,
-        mix them again, while row groups are read one after the other.
+        mix them again, while row groups are read one after the other. First blocks differ in size, so that shards need
+        their next ones in turn, and not all at once: reading goes on beside the steps.
         """
         whole = self.shard(shard)
-        starts = range(whole.start, whole.stop, self.block_rows)
-        blocks = [Block(start, min(start + self.block_rows, whole.stop)) for start in starts]
-        if not self.shuffle or not blocks:
-            return tuple(blocks)
-        first = int(np.random.default_rng((self.seed, epoch, shard)).integers(len(blocks)))
-        return (*blocks[first:], *blocks[:first])
+        rows = whole.stop - whole.start
+        if rows <= self.block_rows:
+            return (whole,) if rows else ()
+        first = whole.start + (int(np.random.default_rng((self.seed, epoch, shard)).integers(rows)) if self.shuffle else 0)
+        second = min(first + max(1, self.block_rows * (shard + 1) // self.shards), whole.stop)
+        return (Block(first, second), *self._cut(second, whole.stop), *self._cut(whole.start, first))
+
+    def _cut(self, start: int, stop: int) -> Iterator[Block]:
+        for begins in range(start, stop, self.block_rows):
+            yield Block(begins, min(begins + self.block_rows, stop))
 
     def order(self, block: Block, epoch: int) -> npt.NDArray[np.int64]:
         """The order of a block's rows in an epoch, counted from its start."""

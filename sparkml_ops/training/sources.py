@@ -24,7 +24,7 @@ BUDGET = 256 * 1024**2
 
 
 class Source(Protocol):
-    """Blocks of a worker. What `shuffled` returns has a length and can be sliced; `join` makes rows of such slices."""
+    """Blocks of a worker. What `shuffled` returns has a length, and `join` makes rows of parts of it."""
 
     def fetch(self, block: Block) -> Any:
         """Read what a block needs."""
@@ -32,8 +32,8 @@ class Source(Protocol):
     def shuffled(self, fetched: Any, block: Block, order: npt.NDArray[np.int64]) -> Any:
         """The block's rows in an order."""
 
-    def join(self, parts: Sequence[Any]) -> Rows:
-        """Slices of blocks, one after the other."""
+    def join(self, parts: Sequence[tuple[Any, int, int]]) -> Rows:
+        """Parts of blocks (block, start, stop), one after the other."""
 
     def close(self) -> None:
         """Leave no file open."""
@@ -51,7 +51,7 @@ def source_of(plan: Plan, reader: GroupReader, shards: range, budget: int = BUDG
     rows = Block(plan.shard(shards.start).start, plan.shard(shards[-1]).stop) if shards else Block(0, 0)
     if (rows.stop - rows.start) * reader.empty(1).bytes <= budget:
         return Resident(plan, reader, rows)
-    return Streamed(plan, reader, len(shards))
+    return Streamed(plan, reader, shards)
 
 
 class Resident:
@@ -84,9 +84,9 @@ class Resident:
             self._reader.fill(self._rows[low - self._range.start : high - self._range.start], table.slice(low - first, high - low))
         return order + (block.start - self._range.start)
 
-    def join(self, parts: Sequence[npt.NDArray[np.int64]]) -> Rows:
+    def join(self, parts: Sequence[tuple[npt.NDArray[np.int64], int, int]]) -> Rows:
         """One gathering for all shards of the worker."""
-        return self._rows.take(np.concatenate(parts))
+        return self._rows.take(np.concatenate([places[start:stop] for places, start, stop in parts]))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -98,28 +98,38 @@ class Streamed:
     Args:
         plan: Which row is where.
         reader: Decodes and encodes.
-        cursors: Row groups that may be open at once.
+        shards: The worker's.
     """
 
-    def __init__(self, plan: Plan, reader: GroupReader, cursors: int) -> None:
-        self._plan, self._reader, self._most = plan, reader, cursors
+    def __init__(self, plan: Plan, reader: GroupReader, shards: range) -> None:
+        self._plan, self._reader, self._ends = plan, reader, {plan.shard(shard).stop for shard in shards}
+        # One for each shard, and where the epoch of a shard has ended one more, until all have.
+        self._most = 2 * len(shards)
         self._cursors: OrderedDict[tuple[Group, int], _Cursor] = OrderedDict()
+        self._scratch = reader.empty(0)
 
     def fetch(self, block: Block) -> list[pa.Table]:
         """The block's rows in their order."""
-        return [part for piece in self._plan.pieces(block) for part in self._pages(piece)]
+        pieces = list(self._plan.pieces(block))
+        found = [part for piece in pieces for part in self._pages(piece)]
+        if block.stop in self._ends and (left := self._cursors.pop((pieces[-1].group, pieces[-1].stop), None)) is not None:
+            left.close()
+        return found
 
     def shuffled(self, fetched: list[pa.Table], block: Block, order: npt.NDArray[np.int64]) -> Rows:
         """The block's rows."""
-        rows, start = self._reader.empty(block.stop - block.start), 0
+        if len(self._scratch) < block.stop - block.start:  # one for all blocks, since new memory costs more than what is done in it
+            self._scratch = self._reader.empty(block.stop - block.start)
+        start = 0
         for table in fetched:
-            self._reader.fill(rows[start : start + table.num_rows], table)
+            self._reader.fill(self._scratch[start : start + table.num_rows], table)
             start += table.num_rows
-        return rows.take(order)
+        return self._scratch.take(order)
 
-    def join(self, parts: Sequence[Rows]) -> Rows:
-        """The slices, copied."""
-        return Rows.join(parts)
+    def join(self, parts: Sequence[tuple[Rows, int, int]]) -> Rows:
+        """Each part copied once."""
+        cut = ([column[start:stop] for column in block.columns] for block, start, stop in parts)
+        return Rows(*[np.concatenate(columns) for columns in zip(*cut, strict=True)])
 
     def close(self) -> None:
         """End what is open, as at the end of an epoch."""
@@ -134,7 +144,6 @@ class Streamed:
         else:
             self._cursors[piece.group, piece.stop] = cursor
         if len(self._cursors) > self._most:
-            # The one that has waited longest stands where a shard ends.
             self._cursors.popitem(last=False)[1].close()
         return found
 
