@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from feature_store.delta import Tables
 from feature_store.names import quote
 from feature_store.records import TrainingSet
-from feature_store.scan import plan_scan
+from feature_store.scan import Scan, plan_scan
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
@@ -174,6 +174,7 @@ class Job:
         mine = _fingerprint(self.settings, self.training_set, self.warm_start, self.module)
 
         def make() -> dict[str, Any]:
+            self._scan()  # what ranks cannot read is refused before the first job
             fitted = fit(self._frame(), self.settings, self.warm_start, own=self.module is not None)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
             return {
@@ -299,14 +300,17 @@ class Job:
     @cached_property
     def groups(self) -> dict[str, tuple[Group, ...]]:
         """Row groups with rows to train on and to validate on."""
+        return plan_groups(self._scan(), label=self.settings.label, splits=("train", "validation"))
+
+    def _scan(self) -> Scan:
         scan = plan_scan(self.tables, self.training_set.snapshot)
         if scan is None:
             raise ContractError(
-                f"training set `{self.training_set.snapshot.table}` with deletion vectors or column mapping",
-                expected="plain Parquet files",
-                mend="build it anew",
+                f"training set `{self.training_set.snapshot.table}` with deletion vectors, column mapping or another feature that Spark alone reads",
+                expected="plain Parquet files, as a training set is written",
+                mend="build it anew (its sources may have any of these)",
             )
-        return plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
+        return scan
 
     def _frame(self) -> DataFrame:
         return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
