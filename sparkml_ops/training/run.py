@@ -34,7 +34,7 @@ from sparkml_ops.storage import Storage
 from sparkml_ops.training.baseline import TrainRows, fit_logistic
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.evaluation import LOGISTIC, MODEL, evaluate
-from sparkml_ops.training.launch import LaunchSettings, launch
+from sparkml_ops.training.launch import Collectives, LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.pictures import draw
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
@@ -47,7 +47,10 @@ __all__ = ["RunLog", "Trained", "train"]
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
 # These change how long a training takes, not what comes out.
-_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_FREE: dict[str, Any] = {
+    **dict.fromkeys(("workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    "collectives": {"fusion_mib", "cycle_ms", "timeline"},
+}
 
 
 class RunLog(Protocol):
@@ -271,6 +274,7 @@ class _Job:
             hang_timeout=settings.hang_timeout,
             attempts=settings.attempts,
             threads=settings.threads or (1 if local else int(self.spark.conf.get("spark.task.cpus", "1") or 1)),
+            collectives=Collectives(**settings.collectives.model_dump(exclude={"local_steps"})),
         )
 
     def _frame(self) -> DataFrame:
@@ -278,7 +282,13 @@ class _Job:
 
 
 def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None) -> str:
-    document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
+    document: dict[str, Any] = {
+        "settings": settings.model_dump(mode="json", exclude=_FREE),
+        "training_set": training_set.id,
+        "rows": training_set.content_hash,
+    }
+    if settings.collectives.local_steps > 1:
+        document["workers"] = 1 if settings.backend == "local" else settings.workers
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

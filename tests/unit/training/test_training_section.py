@@ -20,6 +20,10 @@ from sparkml_ops.config.training import TrainingSection
         ({"model": {"dropout": 1.0}}, "less than 1"),
         ({"optimizer": {"momentum": 0.5}}, "momentum has no meaning with kind adamw and schedule cosine"),
         ({"optimizer": {"kind": "sgd", "every": 3}}, "every has no meaning with kind sgd and schedule cosine"),
+        ({"collectives": {"compression": "int8"}}, "'none', 'fp16' or 'bf16'"),
+        ({"backend": "ddp", "collectives": {"timeline": True}}, "timeline with backend ddp"),
+        ({"checkpoint_every": 5, "collectives": {"local_steps": 2}}, "no multiple of collectives.local_steps=2"),
+        ({"collectives": {"local_steps": 2, "compression": "fp16"}}, "compression with local_steps=2"),
         ({"class_weights": (1.0, 0.0)}, "greater than 0"),
     ],
 )
