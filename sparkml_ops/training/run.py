@@ -38,7 +38,7 @@ from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_e
 from sparkml_ops.training.conditions import conditions
 from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
 from sparkml_ops.training.labels import SplitCounts
-from sparkml_ops.training.launch import LaunchSettings, launch
+from sparkml_ops.training.launch import Collectives, LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.objective import UNITS
 from sparkml_ops.training.own_module import refuse_unfit
@@ -53,7 +53,10 @@ __all__ = ["Job", "RunLog", "Trained", "flat", "launch_settings", "measures", "p
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
 # These change how long a training takes, not what comes out.
-_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_FREE: dict[str, Any] = {
+    **dict.fromkeys(("workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    "collectives": {"fusion_mib", "cycle_ms", "timeline"},
+}
 
 
 class RunLog(Protocol):
@@ -335,11 +338,18 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
         hang_timeout=settings.hang_timeout,
         attempts=settings.attempts,
         threads=settings.threads or slot,
+        collectives=Collectives(**settings.collectives.model_dump(exclude={"local_steps"})),
     )
 
 
 def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None) -> str:
-    document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
+    document: dict[str, Any] = {
+        "settings": settings.model_dump(mode="json", exclude=_FREE),
+        "training_set": training_set.id,
+        "rows": training_set.content_hash,
+    }
+    if settings.collectives.local_steps > 1:
+        document["workers"] = 1 if settings.backend == "local" else settings.workers
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
     if module is not None:
