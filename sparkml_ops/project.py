@@ -134,6 +134,7 @@ class Project:
         training_set: TrainingSet | None = None,
         *,
         warm_start: ModelVersion | None = None,
+        stateful: bool = False,
         model: MakeModule | None = None,
         as_of: datetime | str | None = None,
         generation: Generation = 0,
@@ -143,9 +144,13 @@ class Project:
         Args:
             training_set: What to train on.
             warm_start: A version whose weights and preprocessing the training goes on from.
+            stateful: Whether with its optimiser's state too.
             model: What makes a network of one's own from a `FeatureDescription`, in place of `training.model`.
         """
-        return train.perform(self._work, training_set=training_set, warm_start=warm_start, model=model, as_of=as_of, generation=generation).record
+        begun = train.perform(
+            self._work, training_set=training_set, warm_start=warm_start, stateful=stateful, model=model, as_of=as_of, generation=generation
+        )
+        return begun.record
 
     def reproduce(self, run: str | TrainingResult, *, as_of: datetime | str | None = None, generation: Generation = 0) -> Reproduction:
         """Train again what an earlier run trained, from its record, and compare; `.equal` says whether the same came out."""

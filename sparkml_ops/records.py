@@ -37,6 +37,7 @@ class TrainingResult:
         metrics: Flat names to values; `evaluation_*` are on the evaluation split.
         checkpoint: Folder of the artifact under `storage.root`.
         warm_start: The version whose weights and preprocessing it went on from; None where it began anew.
+        stateful: Whether it went on with the optimiser's state too.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class TrainingResult:
     metrics: Mapping[str, float]
     checkpoint: str
     warm_start: ModelVersion | None = None
+    stateful: bool = False
 
 
 @dataclass(frozen=True)

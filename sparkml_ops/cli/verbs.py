@@ -69,6 +69,7 @@ def training_set(
 def train(
     common: Common,
     warm_start: Annotated[str | None, typer.Option(help="Go on from this version or alias of the model: 3, champion.")] = None,
+    stateful: Annotated[bool, typer.Option("--stateful", help="With --warm-start: go on with its optimiser's state too.")] = False,
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
@@ -78,7 +79,7 @@ def train(
 
     work, call = common.work(), verb.plan if plan else verb.perform
     start = None if warm_start is None else work.tracking.resolve(work.sections.release.model, warm_start).record
-    show(common, call(work, warm_start=start, as_of=as_of, generation=parse_generation(generation)))
+    show(common, call(work, warm_start=start, stateful=stateful, as_of=as_of, generation=parse_generation(generation)))
 
 
 def reproduce(

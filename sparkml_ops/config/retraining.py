@@ -93,7 +93,20 @@ class RetrainingSection(Section):
     """`retraining`: when a new model is due, and how it is made."""
 
     policy: PolicySection = Field(default=PolicySection(), description="what decides")
-    mode: Literal["stateless", "warm"] = Field(
-        default="stateless", description="from scratch, or from the champion's weights and preprocessing on rows that it has not seen"
+    mode: Literal["stateless", "warm", "stateful"] = Field(
+        default="stateless",
+        description="from scratch; from the champion's weights and preprocessing on rows that it has not seen; or with its optimiser's state too",
     )
-    range: RangeSection = Field(default=RangeSection(), description="of a stateless training")
+    range: RangeSection = Field(default=RangeSection(), description="of a training from scratch")
+    replay: float = Field(
+        default=0.0, ge=0, le=1, description="share of the keys of earlier rows that a training which goes on sees again, against forgetting"
+    )
+    full_every: int | None = Field(
+        default=None, ge=1, description="of so many generations the first is from scratch, also where the mode goes on; null: only the very first"
+    )
+
+    @model_validator(mode="after")
+    def _of_a_mode_that_goes_on(self) -> Self:
+        if self.mode == "stateless" and (unused := [name for name in ("replay", "full_every") if getattr(self, name)]):
+            raise ValueError(f"{unused[0]} has no meaning with mode stateless: leave it out")
+        return self

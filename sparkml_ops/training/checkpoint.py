@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from sparkml_ops.errors import ContractError
 from sparkml_ops.storage import Storage
 
-__all__ = ["Checkpoints", "Epoch", "Progress", "best_epoch"]
+__all__ = ["Checkpoints", "Epoch", "Progress", "best_epoch", "load_moments"]
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -138,16 +138,16 @@ class Checkpoints:
         """Put model, optimiser and torch's random state back to a place."""
         tensors = self._read(progress.name)
         model.load_state_dict(_under(tensors, "model."))
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in _under(tensors, "optimizer.").items():
-            index, name = key.split(".")
-            state.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        load_moments(optimizer, _under(tensors, "optimizer."))
         torch.set_rng_state(tensors["rng"])
 
     def weights(self, progress: Progress) -> dict[str, torch.Tensor]:
         """The model's weights at a place."""
         return _under(self._read(progress.name), "model.")
+
+    def moments(self, progress: Progress) -> bytes:
+        """The optimiser's state at a place, as `load_moments` takes it."""
+        return safetensors.torch.save(_under(self._read(progress.name), "optimizer."))
 
     def remove(self) -> None:
         """Drop all checkpoints of the run."""
@@ -162,6 +162,15 @@ class Checkpoints:
 
     def _read(self, name: str) -> dict[str, torch.Tensor]:
         return dict(safetensors.torch.load(self._storage.read(f"{self._folder}/{name}/{_STATE}")))
+
+
+def load_moments(optimizer: Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give an optimiser the state of another: moments and step counts of each weight, by its number."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _tensors(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:

@@ -23,7 +23,7 @@ from sparkml_ops.model.artifact import WEIGHTS
 from sparkml_ops.model.module import MakeModule
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
+from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch, load_moments
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, Loader
@@ -61,6 +61,7 @@ class TrainingTask:
         row_weights: How much a row counts in training; None: all the same. In validation all do.
         stop: Asked on rank 0 after each epoch but the last, with all epochs so far: whether the training ends here.
         module: The object that makes the network, where no entry point does.
+        moments: Storage name of the optimiser's state to begin with; None: it begins with none.
     """
 
     spec: ModelSpec
@@ -72,6 +73,7 @@ class TrainingTask:
     row_weights: RowWeights | None = None
     stop: Callable[[tuple[Epoch, ...]], bool] | None = None
     module: MakeModule | None = None
+    moments: str | None = None
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
@@ -242,6 +244,8 @@ class Trainer:
         with torch.no_grad():
             for weight in self.model.parameters():
                 weight.copy_(self._context.communicator.broadcast(weight))
+        if self._task.moments is not None:
+            load_moments(self._optimizer, safetensors.torch.load(self._task.storage.read(self._task.moments)))
         return found
 
     def _publish(self, progress: Progress) -> None:

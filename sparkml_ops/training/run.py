@@ -48,10 +48,12 @@ from sparkml_ops.training.preprocessing import Fitted, fit
 from sparkml_ops.training.warm import WarmStart
 from sparkml_ops.training.weighting import RowWeights, row_weights
 
-__all__ = ["Job", "RunLog", "Trained", "flat", "launch_settings", "measures", "plans_of", "train"]
+__all__ = ["MOMENTS", "Job", "RunLog", "Trained", "flat", "launch_settings", "measures", "plans_of", "train"]
 
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
+#: The optimiser's state, beside the artifact's folder.
+MOMENTS = "moments.safetensors"
 # These change how long a training takes, not what comes out.
 _FREE: dict[str, Any] = {
     **dict.fromkeys(("workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
@@ -215,7 +217,8 @@ class Job:
             if spec.kind == "module":
                 refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate)
             start, weights = self._start(fitted), self._weights(fitted)
-            task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module)
+            moments = None if self.warm_start is None else self.warm_start.moments
+            task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module, moments=moments)
             results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
@@ -223,7 +226,14 @@ class Job:
 
     def publish_model(self, spec: ModelSpec, kept: Epoch) -> str:
         """The weights of the kept epoch as an artifact; returns its folder."""
-        return self._publish_artifact("artifact", lambda: (spec, self.checkpoints.weights(Progress(kept.epoch + 1))))
+        place, moments = Progress(kept.epoch + 1), f"{self.folder}/{MOMENTS}"
+
+        def make() -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+            # Beside the model, for a training that goes on from it: scoring needs none of it.
+            self.storage.publish(moments, self.checkpoints.moments(place), kind="artifact_file")
+            return spec, self.checkpoints.weights(place)
+
+        return self._publish_artifact("artifact", make)
 
     def evaluate(self, fitted: Fitted) -> dict[str, Any]:
         """`metrics` on the evaluation split, a baseline's beside the model's, and of a binary model `confusion` and `reliability`."""
@@ -352,6 +362,8 @@ def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_star
         document["workers"] = 1 if settings.backend == "local" else settings.workers
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
+        if warm_start.moments is not None:
+            document["moments"] = warm_start.moments
     if module is not None:
         document["module"] = source_of(module)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -30,15 +30,17 @@ class WarmStart:
         digest: Of its registered artifact.
         spec: Its description: preprocessing and layers.
         weights: By name.
+        moments: Storage name of the optimiser's state after its last step, to go on with; None: the optimiser begins anew.
     """
 
     origin: str
     digest: str
     spec: ModelSpec
     weights: Mapping[str, torch.Tensor]
+    moments: str | None = None
 
     @classmethod
-    def read(cls, origin: str, digest: str, folder: Path) -> WarmStart:
+    def read(cls, origin: str, digest: str, folder: Path, moments: str | None = None) -> WarmStart:
         """Read a fetched artifact.
 
         Raises:
@@ -48,7 +50,7 @@ class WarmStart:
 
         if (found := artifact.digest(folder)) != digest:
             raise ContractError(f"files of {origin} with digest {found}", expected=digest, mend="do not use it; register the model again")
-        return cls(origin, digest, artifact.load(folder).spec, safetensors.torch.load_file(folder / artifact.WEIGHTS))
+        return cls(origin, digest, artifact.load(folder).spec, safetensors.torch.load_file(folder / artifact.WEIGHTS), moments)
 
 
 def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection) -> ModelSpec:

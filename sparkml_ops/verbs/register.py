@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 
 from sparkml_ops import release
@@ -12,6 +11,7 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.logs import logger
 from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.ancestry import Ancestry
 from sparkml_ops.verbs.consumers import record_model
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
@@ -76,17 +76,10 @@ def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[
 
 def _lineage(work: Work, chosen: TrainingResult) -> release.Lineage:
     """What models were trained on, by the ledger: a warm one on the rows of all models before it too."""
-    finished = [TypeAdapter(TrainingResult).validate_python(run.record) for run in work.ledger.runs({"verb": "train"})]
-    results = {result.run_id: result for result in (*finished, chosen)}
-    made = {(run.record["name"], int(run.record["version"])): run.key.window for run in work.ledger.runs({"verb": "register"})}
+    ancestry = Ancestry(work, chosen)
 
     def of(run_id: str) -> tuple[TrainingSet, ...] | None:
-        found: list[TrainingSet] = []
-        while result := results.get(run_id):
-            found.append(result.training_set)
-            if result.warm_start is None:
-                return tuple(found)
-            run_id = made.get((result.warm_start.name, result.warm_start.version), "")
-        return None
+        found = ancestry.of(run_id)
+        return None if found is None else tuple(result.training_set for result in found)
 
     return of

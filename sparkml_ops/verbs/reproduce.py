@@ -86,7 +86,7 @@ def _again(work: Work, key: RunKey, result: TrainingResult, then: Conditions) ->
             then.settings,
             run_log,
             run=key.text.replace("/", "-"),
-            warm_start=begun_from(work, result.warm_start),
+            warm_start=begun_from(work, result.warm_start, stateful=result.stateful),
             on_report=lambda report: advance(int(report.get("epoch", 0)), ""),
         )
     run_log.finish("FINISHED")
@@ -122,6 +122,10 @@ def _trained(work: Work, text: str) -> TrainingResult:
             f"{len(found)} trainings whose id begins with {text!r}",
             expected="one",
             mend=f"the newest are {near or 'none'}: see `sparkml-ops runs list`",
+        )
+    if found[0].key.slot.startswith("object-"):
+        raise ContractError(
+            f"a training of a notebook's object ({found[0].key.slot})", expected="a network that the record names", mend="give it an entry point"
         )
     return TypeAdapter(TrainingResult).validate_python(found[0].record)
 

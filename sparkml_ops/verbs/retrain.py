@@ -19,6 +19,7 @@ from sparkml_ops.retraining.lease import give_up, in_flight, leases, take
 from sparkml_ops.retraining.policy import Evidence, decide
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import promote, register, score, train, training_set
+from sparkml_ops.verbs.ancestry import Ancestry
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
@@ -145,11 +146,27 @@ def _path(work: Work, decision: RetrainDecision, repeat: int) -> RetrainDecision
     as_of = datetime.fromisoformat(decision.as_of)
     champion = work.tracking.resolve(work.sections.release.model, decision.champion or 0).record
     since, until = _range(work, champion, as_of)
-    warm = champion if work.sections.retraining.mode == "warm" else None
-    made = training_set.perform(work, until=until, since=since, as_of=as_of, generation=repeat).record
-    result = train.perform(work, training_set=made, warm_start=warm, as_of=as_of, generation=repeat).record
+    settings, warm = work.sections.retraining, _goes_on(work, champion)
+    made = training_set.perform(work, until=until, since=since, replay=settings.replay if warm else 0.0, as_of=as_of, generation=repeat).record
+    result = train.perform(
+        work,
+        training_set=made,
+        warm_start=champion if warm else None,
+        stateful=warm and settings.mode == "stateful",
+        as_of=as_of,
+        generation=repeat,
+    ).record
     challenger = register.perform(work, result=result, as_of=as_of, generation=repeat).record
     return _promoted(work, decision, challenger, as_of)
+
+
+def _goes_on(work: Work, champion: ModelVersion) -> bool:
+    """Whether a training goes on from the champion; as often as the configuration says it begins anew."""
+    settings = work.sections.retraining
+    if settings.mode == "stateless" or settings.full_every is None:
+        return settings.mode != "stateless"
+    generations = Ancestry(work).of(work.tracking.resolve(champion.name, champion.version).run_id)
+    return generations is not None and len(generations) < settings.full_every
 
 
 def _range(work: Work, champion: ModelVersion, now: datetime) -> tuple[datetime | None, datetime]:
@@ -159,7 +176,7 @@ def _range(work: Work, champion: ModelVersion, now: datetime) -> tuple[datetime 
         ContractError: A warm start, and nobody knows which rows the champion has seen.
     """
     settings, until = work.sections.retraining, now - _evaluation(work)
-    if settings.mode == "warm":
+    if _goes_on(work, champion):
         since = trained_until(work.ledger, work.config.project, champion)
         if since is None:
             raise ContractError(

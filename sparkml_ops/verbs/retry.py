@@ -139,7 +139,7 @@ def _rows(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, An
 def _training(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
     made = _record(work, "training-set", "id", key.target)
     options = {"training_set": TypeAdapter(TrainingSet).validate_python(made), "generation": key.generation}
-    return options | {"warm_start": _version(work, key.slot)}
+    return options | {"warm_start": _version(work, key.slot), "stateful": key.slot.startswith("stateful-")}
 
 
 def _search(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
@@ -148,10 +148,10 @@ def _search(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, 
 
 
 def _version(work: Work, slot: str) -> ModelVersion | None:
-    """The version that a training went on from: its key has it as `warm-<model>-<version>`."""
+    """The version that a training went on from: its key has it as `warm-<model>-<version>`, or `stateful-…`."""
     if not slot:
         return None
-    model, _, version = slot.removeprefix("warm-").rpartition("-")
+    model, _, version = slot.partition("-")[2].rpartition("-")
     return work.tracking.resolve(model, int(version)).record
 
 

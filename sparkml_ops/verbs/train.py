@@ -33,6 +33,7 @@ def run(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    stateful: bool = False,
     model: MakeModule | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
@@ -41,6 +42,7 @@ def run(
 
     Args:
         warm_start: A registered version whose weights and preprocessing the training goes on from; None: from scratch.
+        stateful: Whether its optimiser's state goes on too, as if the training had never ended.
         model: What makes a network of one's own from a `FeatureDescription`; None: what `training.model` says.
 
     Raises:
@@ -48,7 +50,8 @@ def run(
             network of one's own.
     """
     work = Work(config, spark)
-    return perform(work, training_set=training_set, warm_start=warm_start, model=model, as_of=as_of, generation=generation).record
+    begun = perform(work, training_set=training_set, warm_start=warm_start, stateful=stateful, model=model, as_of=as_of, generation=generation)
+    return begun.record
 
 
 def perform(
@@ -56,12 +59,13 @@ def perform(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    stateful: bool = False,
     model: MakeModule | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> Outcome[TrainingResult]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, training_set, warm_start, generation, model), as_of=as_of)
+    return outcome(work, _task(work, training_set, warm_start, generation, model, stateful=stateful), as_of=as_of)
 
 
 def plan(
@@ -69,6 +73,7 @@ def plan(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    stateful: bool = False,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> Plan:
@@ -80,16 +85,18 @@ def plan(
     settings = work.sections.training
     notes = [f"{settings.workers} workers by {settings.backend}, {settings.epochs} epochs of {chosen.rows} rows (all splits)"]
     writes = [f"MLflow run in {work.sections.mlflow.experiment or work.config.project}", f"objects under {work.sections.storage.root}/training"]
-    return make_plan(work, _task(work, chosen, warm_start, generation), reads=reads, writes=writes, notes=notes)
+    return make_plan(work, _task(work, chosen, warm_start, generation, stateful=stateful), reads=reads, writes=writes, notes=notes)
 
 
 def _task(
-    work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation, model: MakeModule | None = None
+    work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation, model: MakeModule | None = None, *, stateful: bool = False
 ) -> Task[TrainingResult]:
     if start is not None and model is not None:
         raise ContractError("a version to go on from and a network of one's own", expected="one of the two", mend="leave one out")
     chosen = given or newest(work, "training-set", TrainingSet)
-    slot = "" if start is None else f"warm-{start.name}-{start.version}"
+    if stateful and start is None:
+        raise ContractError("a stateful training without a version to go on from", expected="warm_start", mend="name it, or leave stateful out")
+    slot = "" if start is None else f"{'stateful' if stateful else 'warm'}-{start.name}-{start.version}"
     if model is not None:
         slot = f"object-{getattr(model, '__name__', type(model).__name__)}"
     key = generation(work, RunKey("train", work.config.project, chosen.id, slot=slot), wanted)
@@ -97,7 +104,7 @@ def _task(
     def body(run_id: str, now: datetime) -> TrainingResult:
         from sparkml_ops.training.run import train  # torch: seconds that no plan and no finished run waits for
 
-        settings, warm = work.sections.training, begun_from(work, start)
+        settings, warm = work.sections.training, begun_from(work, start, stateful=stateful)
         run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
         with track("train", settings.epochs) as advance:
             trained = train(
@@ -113,16 +120,19 @@ def _task(
                 on_report=lambda report: advance(int(report.get("epoch", 0)), _state(report)),
             )
         run_log.finish("FINISHED")
-        return TrainingResult(run_log.run_id, chosen, trained.metrics, trained.artifact, start)
+        return TrainingResult(run_log.run_id, chosen, trained.metrics, trained.artifact, start, stateful)
 
     return Task(key, TrainingResult, ("training",), body)
 
 
-def begun_from(work: Work, version: ModelVersion | None) -> WarmStart | None:
+def begun_from(work: Work, version: ModelVersion | None, *, stateful: bool = False) -> WarmStart | None:
     """The files of the registered version that a training goes on from, verified; None where it begins anew.
 
+    Args:
+        stateful: Whether with its optimiser's state.
+
     Raises:
-        ContractError: They are not what was registered, or no model that `train` made.
+        ContractError: They are not what was registered, or no model that `train` made; or nobody kept the optimiser's state.
     """
     from sparkml_ops.training.warm import WarmStart
 
@@ -133,8 +143,24 @@ def begun_from(work: Work, version: ModelVersion | None) -> WarmStart | None:
         raise ContractError(f"{origin} with digest {registered.digest}", expected=version.digest, mend="register it again")
     if registered.loader != OWN_LOADER:
         raise ContractError(f"{origin}, which {registered.loader} loads", expected="a model that `train` made", mend="train from scratch")
+    moments = _moments(work, registered.run_id, origin) if stateful else None
     with TemporaryDirectory() as scratch:
-        return WarmStart.read(origin, version.digest, work.tracking.fetch(registered, Path(scratch) / "model"))
+        return WarmStart.read(origin, version.digest, work.tracking.fetch(registered, Path(scratch) / "model"), moments)
+
+
+def _moments(work: Work, run_id: str, origin: str) -> str:
+    """Where the training of a version left its optimiser's state."""
+    from sparkml_ops.training.run import MOMENTS
+
+    made = next((run.record for run in work.ledger.runs({"verb": "train"}) if run.record["run_id"] == run_id), None)
+    name = None if made is None else f"{str(made['checkpoint']).rpartition('/')[0]}/{MOMENTS}"
+    if name is None or not work.storage.exists(name):
+        raise ContractError(
+            f"{origin}, of whose optimiser no state is kept here",
+            expected="the state that its training left under storage.root",
+            mend="go on without it: leave stateful out",
+        )
+    return name
 
 
 def _state(report: dict[str, object]) -> str:

@@ -190,8 +190,12 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
 
 
 def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: SparkSession) -> None:
-    """The decision says which gate; the champion is the old one. Done once more it trains again, from the champion's weights on."""
-    write(place, "retraining.yaml", {"retraining": {"policy": POLICY, "mode": "warm"}})
+    """The decision says which gate; the champion is the old one, from whose weights and optimiser it went on, with some old rows.
+
+    Done once more it trains again, and from scratch where that is due by then.
+    """
+    goes_on = {"policy": POLICY, "mode": "stateful", "replay": 0.25, "full_every": 2}
+    write(place, "retraining.yaml", {"retraining": goes_on})
     gates = {"auc": {"kind": "absolute", "metric": "evaluation_auc", "at_least": 0.9999}}
     write(place, "release.yaml", {"release": {**FILES["release.yaml"]["release"], "gates": gates}})
     project = place.project(spark)
@@ -202,14 +206,19 @@ def test_a_challenger_that_its_gates_refuse_stays_one(place: Place, spark: Spark
     assert "gate auc: fail" in decision.reason
     assert project.champion is not None
     assert project.champion.version == 1
+    write(place, "retraining.yaml", {"retraining": {**goes_on, "full_every": 1}})
     work = Work(load(place.folder / "conf", "tiny"), spark)
     again = find_work(work, f"retrain/tiny/tiny/{FEBRUARY}/-/0").perform(work).record
     assert (again.decision, again.trigger) == ("yes", "labels")
     assert decision.challenger is not None
     assert (decision.challenger.version, again.challenger.version) == (2, 3)
     unseen = f"{CHAMPION_UNTIL}T00:00:00+00:00..2020-02-20T00:00:00+00:00"  # ten days of evaluation before the clock
-    assert steps(project, "training-set")[1:] == [(unseen, "", 0), (unseen, "", 1)]
-    assert steps(project, "train")[1:] == [("", "warm-tiny-1", 0), ("", "warm-tiny-1", 1)]
+    assert steps(project, "training-set")[1:] == [(unseen, "replay-0.25", 0), ("2020-02-20T00:00:00+00:00", "", 1)]
+    assert steps(project, "train")[1:] == [("", "stateful-tiny-1", 0), ("", "", 1)]
+    old = F.col("at") < F.lit(f"{CHAMPION_UNTIL} 00:00:00").cast("timestamp")
+    rows = project.store.load(decision.challenger.training_set).where(old).groupBy("split").count().collect()
+    assert [row["split"] for row in rows] == ["train"]
+    assert 60 < rows[0]["count"] < 180  # a quarter of some 430 rows of labels known by then
 
 
 def test_what_was_not_measured_is_not_decided(place: Place, spark: SparkSession) -> None:

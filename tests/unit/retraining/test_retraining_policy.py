@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tiny_project import Place
 
 from sparkml_ops.config.load import load
-from sparkml_ops.config.retraining import PolicySection, RangeSection
+from sparkml_ops.config.retraining import PolicySection, RangeSection, RetrainingSection
 from sparkml_ops.errors import ConfigurationError
 from sparkml_ops.retraining.policy import Evidence, Figure, decide
 
@@ -179,3 +179,11 @@ def test_a_rolling_range_needs_a_length() -> None:
         RangeSection.model_validate({"kind": "rolling"})
     with pytest.raises(ValidationError, match="rolling needs one"):
         RangeSection.model_validate({"length": "30d"})
+
+
+@pytest.mark.parametrize("idle", [{"replay": 0.1}, {"full_every": 3}], ids=["replay", "full_every"])
+def test_what_only_a_training_that_goes_on_has(idle: dict[str, float]) -> None:
+    """From scratch it would say nothing."""
+    assert RetrainingSection.model_validate({"mode": "stateful", **idle}).mode == "stateful"
+    with pytest.raises(ValidationError, match="no meaning with mode stateless"):
+        RetrainingSection.model_validate(idle)

@@ -132,3 +132,25 @@ def test_changed_files_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ContractError, match="files of flights version 3 with digest"):
         WarmStart.read("flights version 3", "0" * 64, tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_stateful_training_is_one_that_never_ended(tmp_path: Path, kind: str) -> None:
+    """Two epochs and two more, the optimiser's state carried over, are four in a row: each one step on all rows, which has no order."""
+    settings = {"batch_size": 10_000, "dropout": 0.0, "optimizer": {"kind": kind, "lr": 0.05, "schedule": "constant"}}
+
+    def trained(name: str, epochs: int, **changes: Any) -> tuple[Checkpoints, Progress]:
+        made = replace(warm_task(tmp_path / name, epochs=epochs, **settings), **changes)
+        return Checkpoints(made.storage, made.folder), Trainer(made, context(LocalCommunicator())).fit()
+
+    whole, end = trained("whole", 4)
+    first, half = trained("first", 2)
+    later = tmp_path / "later" / "storage"
+    Storage(str(later)).publish(f"half/{artifact.WEIGHTS}", safetensors.torch.save(first.weights(half)), kind="start_file")
+    Storage(str(later)).publish("half/moments", first.moments(half), kind="artifact_file")
+    on, last = trained("later", 2, start="half", moments="half/moments")
+    forgetful, other = trained("forgetful", 2)
+
+    for name, value in whole.weights(end).items():
+        assert torch.allclose(on.weights(last)[name], value, rtol=0, atol=1e-12)
+    assert not torch.allclose(forgetful.weights(other)["output.weight"], whole.weights(end)["output.weight"], rtol=0, atol=1e-6)
