@@ -18,7 +18,17 @@ from sparkml_ops.drift import DriftReport
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.model.module import MakeModule
 from sparkml_ops.monitoring.year import Year
-from sparkml_ops.records import ModelVersion, MonitorReport, Reproduction, RetrainDecision, ScoredWindow, Snapshot, TrainingResult, TrainingSet
+from sparkml_ops.records import (
+    ModelVersion,
+    MonitorReport,
+    Reproduction,
+    RetrainDecision,
+    ScoredWindow,
+    Snapshot,
+    TrainingResult,
+    TrainingSet,
+    TuningResult,
+)
 from sparkml_ops.verbs import (
     build_features,
     catalog,
@@ -34,6 +44,7 @@ from sparkml_ops.verbs import (
     status,
     train,
     training_set,
+    tune,
 )
 from sparkml_ops.verbs.outcome import Generation
 from sparkml_ops.verbs.status import ProjectStatus
@@ -140,6 +151,10 @@ class Project:
         """Train again what an earlier run trained, from its record, and compare; `.equal` says whether the same came out."""
         name = run if isinstance(run, str) else run.run_id
         return reproduce.perform(self._work, run=name, as_of=as_of, generation=generation).record
+
+    def tune(self, training_set: TrainingSet | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> TuningResult:
+        """Search `tuning.space` for a better training on a training set, by default the newest; the evaluation split is not touched."""
+        return tune.perform(self._work, training_set=training_set, as_of=as_of, generation=generation).record
 
     def register(self, result: TrainingResult | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> ModelVersion:
         """Register a training result, by default the newest, and judge it by the gates, against the champion of this moment."""

@@ -21,6 +21,7 @@ __all__ = [
     "Snapshot",
     "TrainingResult",
     "TrainingSet",
+    "TuningResult",
     "to_document",
     "to_json",
 ]
@@ -70,6 +71,33 @@ class Reproduction:
     metrics: Mapping[str, tuple[float | None, float | None]]
     environment: Mapping[str, tuple[Any, Any]]
     equal: bool
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """A finished search for a better training.
+
+    Args:
+        run_id: MLflow's id of the parent run; each trial is a run below it.
+        training_set: What was trained on and judged by: its splits train and validation.
+        study: Folder of the trials under `storage.root`.
+        metric: What trials were judged by.
+        value: That of the best trial.
+        overrides: The best trial's values as `key=value`: each can follow `--set`, all can be `overrides` of `Project.open`.
+        trials: Number of trials by state: complete, pruned, failed.
+        leaders: The ten best trials, the best first: number, value, params, seconds and number of epochs of each.
+        importances: Share of each key in how much the metric varies; empty where there is too little to tell.
+    """
+
+    run_id: str
+    training_set: TrainingSet
+    study: str
+    metric: str
+    value: float
+    overrides: tuple[str, ...]
+    trials: Mapping[str, int]
+    leaders: tuple[Mapping[str, Any], ...]
+    importances: Mapping[str, float]
 
 
 @dataclass(frozen=True)

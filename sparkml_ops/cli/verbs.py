@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
         training_set,
         train,
         reproduce,
+        tune,
         register,
         promote,
         rollback,
@@ -97,6 +98,21 @@ def reproduce(
     show(common, found)
     if not found.record.equal:
         raise typer.Exit(_REFUSED)
+
+
+def tune(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
+    """A search for a better training: trials on the newest training set, judged on its validation split."""
+    from sparkml_ops.cli.trials import show_trials
+    from sparkml_ops.verbs import tune as verb
+
+    number = parse_generation(generation)
+    if plan:
+        show(common, verb.plan(common.work(), as_of=as_of, generation=number))
+        return
+    result = verb.perform(common.work(), as_of=as_of, generation=number)
+    show(common, result)
+    if not common.json:
+        show_trials(result.record)
 
 
 def register(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -31,6 +31,7 @@ from sparkml_ops.training.objective import summed
 from sparkml_ops.training.optimizer import build_optimizer
 from sparkml_ops.training.own_module import forward, network, shard_seeds
 from sparkml_ops.training.plan import Plan
+from sparkml_ops.training.precision import safe_products
 from sparkml_ops.training.schedule import rate
 from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
@@ -57,6 +58,7 @@ class TrainingTask:
         folder: Their prefix.
         start: Storage folder of the model whose weights are the first ones; None: drawn from the seed.
         row_weights: How much a row counts in training; None: all the same. In validation all do.
+        stop: Asked on rank 0 after each epoch but the last, with all epochs so far: whether the training ends here.
         module: The object that makes the network, where no entry point does.
     """
 
@@ -67,6 +69,7 @@ class TrainingTask:
     folder: str
     start: str | None = None
     row_weights: RowWeights | None = None
+    stop: Callable[[tuple[Epoch, ...]], bool] | None = None
     module: MakeModule | None = None
 
     def __call__(self, context: RankContext) -> bytes | None:
@@ -75,7 +78,8 @@ class TrainingTask:
             torch.set_num_threads(self.settings.threads)
         if context.rank == 0:
             context.report({"kind": "hardware", **hardware(), "threads": torch.get_num_threads()})
-        progress = Trainer(self, context).fit()
+        with safe_products(self.settings.dtype):
+            progress = Trainer(self, context).fit()
         return progress.to_json() if context.rank == 0 else None
 
 
@@ -103,7 +107,7 @@ class Trainer:
     def fit(self) -> Progress:
         """Train until the last epoch, or until the validation loss has not fallen for `patience` epochs."""
         progress = self._resume()
-        while progress.epoch < self._settings.epochs and not self._stale(progress.history):
+        while progress.epoch < self._settings.epochs and not self._stale(progress.history) and not self._stopped(progress):
             progress = self._train_epoch(progress)
         return progress
 
@@ -251,6 +255,13 @@ class Trainer:
     def _stale(self, history: tuple[Epoch, ...]) -> bool:
         patience = self._settings.patience
         return patience is not None and bool(history) and len(history) - 1 - best_epoch(history, "best").epoch >= patience
+
+    def _stopped(self, progress: Progress) -> bool:
+        """Whether somebody else ends the training at the end of an epoch; all ranks hear it from rank 0 and end in the same step."""
+        if self._task.stop is None or not progress.history or progress.step:
+            return False
+        said = self._context.rank == 0 and self._task.stop(progress.history)
+        return bool(self._context.communicator.broadcast(torch.tensor([int(said)]))[0])
 
     def _loader(self, split: str, plan: Plan) -> Loader:
         weights, dtype = self._task.row_weights if split == "train" else None, str(self._dtype).removeprefix("torch.")

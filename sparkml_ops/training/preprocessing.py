@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
 from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
 from sparkml_ops.training.warm import WarmStart, continued
 
-__all__ = ["Fitted", "features", "fit"]
+__all__ = ["Fitted", "features", "fit", "shaped"]
 
 _SCHEMA = "kind string, name string, value string, rows bigint, mean double, squares double"
 _LABEL, _WEIGHT = "__label", "__weight"
@@ -50,6 +50,12 @@ class Fitted:
     spec: ModelSpec
     splits: Mapping[str, SplitCounts]
     weights: tuple[float, ...] | None = None
+
+    @property
+    def class_rows(self) -> tuple[int, ...]:
+        """Rows of the train split of each class whose weight is its own, as in `weights`."""
+        rows = self.splits["train"]
+        return {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}.get(self.spec.target.task, (rows.rows,))
 
 
 def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None, *, own: bool = False) -> Fitted:
@@ -303,3 +309,11 @@ def _dimension(size: int, settings: TrainingSection) -> int:
         return 1
     # A usual rule of thumb (fastai's), held narrow: most categories here have few rows each.
     return settings.model.embedding or min(16, round(1.6 * (size + 1) ** 0.56))
+
+
+def shaped(spec: ModelSpec, settings: TrainingSection) -> ModelSpec:
+    """The same fitted inputs under another model."""
+    network = settings.model.kind == "mlp"
+    categorical = tuple(replace(column, dimension=_dimension(len(column.vocabulary), settings)) for column in spec.categorical)
+    hidden, dropout = (settings.model.hidden, settings.model.dropout) if network else ((), 0.0)
+    return replace(spec, kind=settings.model.kind, categorical=categorical, hidden=hidden, dropout=dropout, module=settings.model.module)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +48,7 @@ from sparkml_ops.training.preprocessing import Fitted, fit
 from sparkml_ops.training.warm import WarmStart
 from sparkml_ops.training.weighting import RowWeights, row_weights
 
-__all__ = ["RunLog", "Trained", "train"]
+__all__ = ["Job", "RunLog", "Trained", "flat", "launch_settings", "measures", "plans_of", "train"]
 
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
@@ -121,18 +121,18 @@ def train(
         RankFailed: A rank raised, or ranks died more often than `attempts` allows.
         StartTimeout: The ranks did not meet in time.
     """
-    job = _Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start, module)
+    job = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start, module)
     fitted = job.fit()
     origin = {} if warm_start is None else {"warm_start": warm_start.origin}
     run_log.log_document("conditions", job.conditions())
-    run_log.log_params({"training_set": training_set.id, **_flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs), **origin})
+    run_log.log_params({"training_set": training_set.id, **flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs), **origin})
 
     def say(report: dict[str, Any]) -> None:
         if report.get("kind") == "hardware":
             run_log.log_document("rank_0", report)
             return
         if report.get("kind") == "epoch":
-            run_log.log_metrics(_measures(report), step=int(report["epoch"]))
+            run_log.log_metrics(measures(report), step=int(report["epoch"]))
         if on_report is not None:
             on_report(report)
 
@@ -142,7 +142,7 @@ def train(
     evaluated = job.evaluate(fitted)
     metrics = {**_counts(fitted, history, kept), **evaluated["metrics"]}
     for epoch in history:
-        run_log.log_metrics(_measures(asdict(epoch)), step=epoch.epoch)
+        run_log.log_metrics(measures(asdict(epoch)), step=epoch.epoch)
     run_log.log_metrics(metrics, step=0)
     with TemporaryDirectory() as scratch:
         for name, path in draw(Path(scratch), history, kept, evaluated, UNITS[fitted.spec.target.task]).items():
@@ -152,7 +152,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """The stages of one training."""
 
     spark: SparkSession
@@ -166,6 +166,7 @@ class _Job:
 
     @property
     def checkpoints(self) -> Checkpoints:
+        """Where its ranks go on from."""
         return Checkpoints(self.storage, f"{self.folder}/checkpoints")
 
     def fit(self) -> Fitted:
@@ -209,8 +210,9 @@ class _Job:
             spec, settings, checkpoints = fitted.spec, self.settings, f"{self.folder}/checkpoints"
             if spec.kind == "module":
                 refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate)
-            task = TrainingTask(spec, self._plans(), settings, self.storage, checkpoints, self._start(fitted), self._weights(fitted), self.module)
-            results = launch(self.spark, task, self._launch_settings(), self.storage, run, on_report=say)
+            plans, start, weights = plans_of(self.groups, settings), self._start(fitted), self._weights(fitted)
+            task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module)
+            results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
         return Progress.from_json(json.dumps(self._once("trained", make)).encode()).history
@@ -257,12 +259,10 @@ class _Job:
     def _train_rows(self, fitted: Fitted) -> TrainRows:
         label = self.settings.label
         train = self._frame().where((F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull())
-        return TrainRows(train, self._groups["train"], label, self._weights(fitted))
+        return TrainRows(train, self.groups["train"], label, self._weights(fitted))
 
     def _weights(self, fitted: Fitted) -> RowWeights | None:
-        rows, task = fitted.splits["train"], fitted.spec.target.task
-        of_class = {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}
-        return row_weights(self.settings.class_weights, of_class.get(task, (rows.rows,)), fitted.weights)
+        return row_weights(self.settings.class_weights, fitted.class_rows, fitted.weights)
 
     def _start(self, fitted: Fitted) -> str | None:
         """Where the ranks find the first weights, wherever they run; None where they draw them."""
@@ -295,7 +295,7 @@ class _Job:
         return document
 
     @cached_property
-    def _groups(self) -> dict[str, tuple[Group, ...]]:
+    def groups(self) -> dict[str, tuple[Group, ...]]:
         """Row groups with rows to train on and to validate on."""
         scan = plan_scan(self.tables, self.training_set.snapshot)
         if scan is None:
@@ -306,27 +306,30 @@ class _Job:
             )
         return plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
 
-    def _plans(self) -> dict[str, Plan]:
-        settings, groups = self.settings, self._groups
-        plans = {"train": Plan(groups["train"], settings.shards, settings.batch_size, settings.seed)}
-        if groups["validation"]:
-            plans["validation"] = Plan(groups["validation"], settings.shards, _VALIDATION_BATCH, settings.seed, shuffle=False)
-        return plans
-
-    def _launch_settings(self) -> LaunchSettings:
-        settings = self.settings
-        local = settings.backend == "local"
-        return LaunchSettings(
-            workers=1 if local else settings.workers,
-            backend=settings.backend,
-            start_timeout=settings.start_timeout,
-            hang_timeout=settings.hang_timeout,
-            attempts=settings.attempts,
-            threads=settings.threads or (1 if local else int(self.spark.conf.get("spark.task.cpus", "1") or 1)),
-        )
-
     def _frame(self) -> DataFrame:
         return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
+
+
+def plans_of(groups: Mapping[str, Sequence[Group]], settings: TrainingSection) -> dict[str, Plan]:
+    """The order of the rows to train on and, where there are such, to validate on."""
+    plans = {"train": Plan(tuple(groups["train"]), settings.shards, settings.batch_size, settings.seed)}
+    if groups["validation"]:
+        plans["validation"] = Plan(tuple(groups["validation"]), settings.shards, _VALIDATION_BATCH, settings.seed, shuffle=False)
+    return plans
+
+
+def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> LaunchSettings:
+    """How the ranks of a training are launched."""
+    local = settings.backend == "local"
+    slot = 1 if local or spark is None else int(spark.conf.get("spark.task.cpus", "1") or 1)
+    return LaunchSettings(
+        workers=1 if local else settings.workers,
+        backend=settings.backend,
+        start_timeout=settings.start_timeout,
+        hang_timeout=settings.hang_timeout,
+        attempts=settings.attempts,
+        threads=settings.threads or slot,
+    )
 
 
 def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None) -> str:
@@ -338,14 +341,15 @@ def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_star
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested maps as one, with dotted names."""
+    found: dict[str, Any] = {}
     for name, value in document.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
-def _measures(epoch: Mapping[str, Any]) -> dict[str, float]:
+def measures(epoch: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an epoch's report, without those that do not exist."""
     names = asdict(Epoch(0, 0.0, None, None, 0.0, 0.0, 0.0, 0.0)).keys() - {"epoch"}
     return {name: float(epoch[name]) for name in sorted(names) if epoch.get(name) is not None}

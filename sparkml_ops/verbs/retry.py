@@ -15,7 +15,7 @@ from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.retraining.lease import leases
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.verbs import drift, monitor, register, reproduce, retrain, score, train, training_set
+from sparkml_ops.verbs import drift, monitor, register, reproduce, retrain, score, train, training_set, tune
 from sparkml_ops.verbs.outcome import Outcome, Plan, generation
 from sparkml_ops.verbs.work import Work
 
@@ -142,6 +142,11 @@ def _training(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str
     return options | {"warm_start": _version(work, key.slot)}
 
 
+def _search(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
+    made = _record(work, "training-set", "id", key.target)
+    return {"training_set": TypeAdapter(TrainingSet).validate_python(made), "generation": key.generation}
+
+
 def _version(work: Work, slot: str) -> ModelVersion | None:
     """The version that a training went on from: its key has it as `warm-<model>-<version>`."""
     if not slot:
@@ -173,6 +178,7 @@ _VERBS: dict[str, tuple[Callable[..., Outcome[Any]], Callable[..., Plan], _Optio
     "training-set": (training_set.perform, training_set.plan, _rows),
     "train": (train.perform, train.plan, _training),
     "reproduce": (reproduce.perform, reproduce.plan, _reproduction),
+    "tune": (tune.perform, tune.plan, _search),
     "register": (register.perform, register.plan, _registration),
     "score": (score.perform, score.plan, _window),
     "drift": (drift.perform, drift.plan, _window),
