@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from sparkml_ops.config.collectives import CollectivesSection
 from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.section import Section
 
@@ -84,6 +85,7 @@ class TrainingSection(Section):
     minimum_count: int = Field(default=20, ge=1, description="rows of the train split that a value needs to be kept")
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
+    collectives: CollectivesSection = CollectivesSection()
     replicates: int = Field(default=400, ge=200, multiple_of=4, description="replicates of the paired bootstrap on the evaluation split")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap's intervals")
 
@@ -93,6 +95,14 @@ class TrainingSection(Section):
             raise ValueError(f"training.workers={self.workers} above training.shards={self.shards}: a worker would have no rows")
         if self.backend == "local" and self.workers != 1 and "workers" in self.model_fields_set:
             raise ValueError(f"training.workers={self.workers} with backend local: it is one rank")
+        if (local := self.collectives.local_steps) > 1 and self.checkpoint_every % local:
+            raise ValueError(
+                f"training.checkpoint_every={self.checkpoint_every} is no multiple of collectives.local_steps={local}: ranks differ then"
+            )
+        if local > 1 and self.collectives.compression != "none":
+            raise ValueError(f"training.collectives.compression with local_steps={local}: it is of gradients, and none are sent")
+        if self.collectives.timeline and self.backend != "horovod":
+            raise ValueError(f"training.collectives.timeline with backend {self.backend}: the timeline is Horovod's")
         return self
 
     @model_validator(mode="after")

@@ -32,6 +32,7 @@ from sparkml_ops.training.optimizer import build_optimizer
 from sparkml_ops.training.own_module import forward, network, shard_seeds
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.precision import safe_products
+from sparkml_ops.training.rhythm import choose_rhythm
 from sparkml_ops.training.schedule import rate
 from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
@@ -96,7 +97,9 @@ class Trainer:
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
         torch.manual_seed(task.settings.seed)
         self.model = network(task.spec, task.settings.seed, self._dtype, task.module)
-        self._optimizer = context.communicator.wrap(self.model, build_optimizer(task.settings.optimizer, self.model.parameters()))
+        self._optimizer = build_optimizer(task.settings.optimizer, self.model.parameters())
+        every, steps = task.settings.collectives.local_steps, self._plan.steps
+        self._rhythm = choose_rhythm(context.communicator, self.model, self._optimizer, every=every, steps=steps)
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)
         self._loss = torch.zeros((), dtype=torch.float64)
@@ -143,16 +146,17 @@ class Trainer:
         with self._timed("compute"):
             self._set_rate(epoch * self._plan.steps + batch.step)
             self._optimizer.zero_grad()
-            loss = self._backward(batch, self._masks(epoch, batch))
+            loss = self._backward(self._rhythm.share(batch), self._masks(epoch, batch))
         with self._timed("communicate"):
-            self._context.communicator.synchronize(self._optimizer)
+            self._rhythm.synchronize()
         with self._timed("compute"):
             self._check_finite(epoch, batch)
             if (longest := self._settings.optimizer.clip_norm) is not None:
-                # The same on every rank, as the gradients are.
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
-            self._optimizer.step()
+            self._rhythm.step(batch)
             self._loss += loss
+        with self._timed("communicate"):
+            self._rhythm.end(batch)
 
     def _backward(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Put this rank's part of the gradient into the weights; returns the sum of its rows' losses."""

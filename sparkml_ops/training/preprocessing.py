@@ -6,10 +6,12 @@ Statistics are rounded to nine digits: their last bits depend on how the rows we
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +24,17 @@ from feature_store.names import quote
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
-from sparkml_ops.model.spec import SUPPORTED_TYPES, CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.spec import SUPPORTED_TYPES, ArrayInput, CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.model.target import MOST_CLASSES
+from sparkml_ops.training.array_columns import ArrayMoments, array_length
 from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
 from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
+from sparkml_ops.training.unfit import mends
 from sparkml_ops.training.warm import WarmStart, continued
 
 __all__ = ["Fitted", "features", "fit", "shaped"]
 
+_log = logging.getLogger(__name__)
 _SCHEMA = "kind string, name string, value string, rows bigint, mean double, squares double"
 _LABEL, _WEIGHT = "__label", "__weight"
 # Distinct values that a task counts before it hands them on.
@@ -68,9 +73,9 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         own: Whether an object makes the network, whatever the settings say.
 
     Raises:
-        ContractError: A label outside the task's range or constant, a class that only other splits have, a split without rows, a feature of an unsupported type,
-            without any value, with infinite values, or a category none of whose values is frequent; a weight that is null, infinite
-            or below 0; a model that does not fit.
+        ContractError: A label outside the task's range or constant, a class that only other splits have, a split without rows, a feature of an
+            unsupported type, without any value, with infinite values or arrays of different lengths, or a category none of whose values is
+            frequent; a weight that is null, infinite or below 0; a model that does not fit.
     """
     numeric, categorical = features(frame, settings)
     warm = None if start is None else continued(start, numeric, categorical, settings)
@@ -91,12 +96,15 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         settings.model.dropout if kind == "mlp" else 0.0,
         target=target,
         module=settings.model.module if not own else None,
+        arrays=tuple(_array_inputs(found, numeric)),
     )
     return Fitted(spec, splits, weights)
 
 
 def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str], dict[str, str]]:
-    """Name to type of the numeric and of the categorical features, in order.
+    """Name to type of the numeric features, dates and arrays of numbers among them, and of the categorical ones, in order.
+
+    Dates and arrays are features only where they are listed: the day of a row says little of the days to come, and arrays may differ in length.
 
     Raises:
         ContractError: A listed column is missing or of an unsupported type, the weight is no number, or there is no feature at all.
@@ -109,13 +117,15 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
             expected=f"these columns beside {sorted(types)[:20]}",
             mend="correct training.numeric, .categorical or .label",
         )
-    if (kind := types.get(WEIGHT, "double")) not in SUPPORTED_TYPES["numeric"] - {"boolean"}:
+    if (kind := types.get(WEIGHT, "double")) not in SUPPORTED_TYPES["numeric"] - {"boolean", "date"}:
         raise ContractError(f"`{WEIGHT}` of type {kind}", expected="a number, how much a row counts", mend="cast it to double, or rename the column")
     taken = {*wanted, WEIGHT, *settings.exclude}
     free = {name: kind for name, kind in types.items() if name not in taken}
     numeric = _typed("numeric", types, settings.numeric) if settings.numeric is not None else _numbers(free)
     texts = {name: kind for name, kind in free.items() if kind in ("string", "boolean") and name not in numeric}
     categorical = _typed("categorical", types, settings.categorical) if settings.categorical is not None else texts
+    if unfit := [f"{name} ({kind})" for name, kind in free.items() if name not in {**numeric, **categorical}]:
+        _log.info("no features, as neither listed nor numbers or strings: %s", ", ".join(unfit))
     if not numeric and not categorical:
         raise ContractError(
             "a training set without features", expected="numeric or string columns", mend="list them in training.numeric and training.categorical"
@@ -124,15 +134,17 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
 
 
 def _numbers(types: Mapping[str, str]) -> dict[str, str]:
-    return {name: kind for name, kind in types.items() if kind in SUPPORTED_TYPES["numeric"] - {"boolean"}}
+    return {name: kind for name, kind in types.items() if kind in SUPPORTED_TYPES["numeric"] - {"boolean", "date"}}
 
 
 def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    if wrong := [f"`{name}` ({types[name]})" for name in names if types[name] not in SUPPORTED_TYPES[role]]:
+    fitting = SUPPORTED_TYPES[role] | (SUPPORTED_TYPES["array"] if role == "numeric" else frozenset())
+    if wrong := {name: types[name] for name in names if types[name] not in fitting}:
+        shown = dict(list(wrong.items())[:5])
         raise ContractError(
-            f"{role} features {wrong[:5]}",
-            expected=f"types {sorted(SUPPORTED_TYPES[role])}",
-            mend="cast them in the feature table, or leave them out",
+            f"{role} features {[f'`{name}` ({kind})' for name, kind in shown.items()]}",
+            expected=f"types {sorted(fitting)}",
+            mend=f"in the feature table, {mends(shown)}" if role == "numeric" else "cast them to string in the feature table, or leave them out",
         )
     return {name: types[name] for name in names}
 
@@ -140,19 +152,19 @@ def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[st
 def _summarise(
     frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection, rule: LabelRule
 ) -> dict[str, list[Row]]:
-    """Counts and moments by kind: label, class, target (moments), number, missing, infinite, category, weight (by class), unusable (weights)."""
+    """Counts and moments by kind: label, class, target (moments), number, element and length (of arrays), missing, infinite, category, weight (by class), unusable (weights)."""
     weight = [F.col(WEIGHT).cast("double").alias(_WEIGHT)] if WEIGHT in frame.columns else []
     columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
     rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast(rule.cast).alias(_LABEL), *weight, *columns)
     states = rows.mapInArrow(_summarising(numeric, categorical, rule), _SCHEMA)
-    parts = F.collect_list(F.when(F.col("kind").isin("number", "weight", "target"), F.struct("rows", "mean", "squares"))).alias("parts")
+    parts = F.collect_list(F.when(F.col("kind").isin("number", "element", "weight", "target"), F.struct("rows", "mean", "squares"))).alias("parts")
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
     place = F.row_number().over(Window.partitionBy("kind", "name").orderBy(F.desc("rows"), F.asc("value")))
     # Of classes one more than there may be: enough to see that there are too many.
     most = F.when(F.col("kind") == "category", settings.vocabulary).when(F.col("kind") == "class", MOST_CLASSES + 1)
     kept = frequent.withColumn("place", place).where(most.isNull() | (F.col("place") <= most))
-    kinds = ("label", "class", "target", "number", "missing", "infinite", "category", "weight", "unusable")
+    kinds = ("label", "class", "target", "number", "element", "length", "missing", "infinite", "category", "weight", "unusable")
     found: dict[str, list[Row]] = {kind: [] for kind in kinds}
     for row in sorted(kept.collect(), key=lambda row: row["place"]):
         found[row["kind"]].append(row)
@@ -165,7 +177,8 @@ def _summarising(
     def summarise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         counts: Counts = Counter()
         labels = _Moments()
-        moments: dict[str, _Moments] = dict.fromkeys(numeric, _Moments())
+        moments: dict[str, _Moments] = {name: _Moments() for name, kind in numeric.items() if kind not in SUPPORTED_TYPES["array"]}
+        arrays = ArrayMoments({name: kind for name, kind in numeric.items() if name not in moments})
         weights: dict[str, _Moments] = {}
         for batch in batches:
             trained, groups = rule.count(batch.column(_LABEL), batch.column(SPLIT), counts)
@@ -174,12 +187,13 @@ def _summarising(
                 labels = labels.merge(_Moments.of(known[np.isfinite(known)]))
             if _WEIGHT in batch.schema.names:
                 _add_weights(batch, groups.filter(pa.array(trained)), trained, counts, weights)
-            for name, kind in numeric.items():
-                values = numbers(batch, name, kind)
+            arrays.add(batch, trained, counts)
+            for name, before in moments.items():
+                values = numbers(batch, name, numeric[name])
                 mine = values[trained]
                 counts["infinite", name, None] += int(np.isinf(values).sum())
                 counts["missing", name, None] += int(np.isnan(mine).sum())
-                moments[name] = moments[name].merge(_Moments.of(mine[np.isfinite(mine)]))
+                moments[name] = before.merge(_Moments.of(mine[np.isfinite(mine)]))
             for name, kind in categorical.items():
                 for pair in pc.value_counts(texts(batch, name, kind).filter(pa.array(trained))).to_pylist():
                     if pair["values"] is not None:
@@ -187,7 +201,7 @@ def _summarising(
             if len(counts) > _DISTINCT:
                 yield from _states(counts)
                 counts.clear()
-        yield from _states(counts, number=moments, weight=weights, target={rule.name: labels})
+        yield from _states(counts, arrays.states(), number=moments, weight=weights, target={rule.name: labels})
 
     return summarise
 
@@ -227,8 +241,11 @@ class _Moments:
         return _Moments(rows, mean, math.fsum(part.squares + part.rows * (part.mean - mean) ** 2 for part in parts))
 
 
-def _states(counts: Mapping[tuple[str, str | None, str | None], int], **moments: Mapping[str, _Moments]) -> Iterator[pa.RecordBatch]:
-    rows: list[tuple[object, ...]] = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
+def _states(
+    counts: Mapping[tuple[str, str | None, str | None], int], elements: Iterable[tuple[Any, ...]] = (), **moments: Mapping[str, _Moments]
+) -> Iterator[pa.RecordBatch]:
+    rows: list[tuple[Any, ...]] = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
+    rows += elements
     for kind, of_kind in moments.items():
         rows += [(kind, name, None, found.rows, found.mean, found.squares) for name, found in of_kind.items()]
     types = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
@@ -261,6 +278,7 @@ def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]
     _refuse_infinite(found["infinite"])
     missing = {row["name"]: row["rows"] for row in found["missing"]}
     moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["number"]}
+    types = {name: kind for name, kind in types.items() if kind not in SUPPORTED_TYPES["array"]}
     if empty := [name for name in types if not moments[name].rows]:
         raise ContractError(
             f"no value at all in {empty[:5]} in the train split", expected="at least one", mend="mend the feature, or put it under training.exclude"
@@ -268,6 +286,21 @@ def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]
     for name, kind in types.items():
         mean, scale = _rounded(moments[name])
         yield NumericInput(name, kind, fill=mean, mean=mean, scale=scale, indicator=bool(missing[name]))
+
+
+def _array_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[ArrayInput]:
+    """Statistics of each element; an element that the train split never has is 0 everywhere."""
+    missing = {row["name"]: row["rows"] for row in found["missing"]}
+    parts = {(row["name"], int(row["value"])): _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["element"]}
+    for name, kind in types.items():
+        if kind in SUPPORTED_TYPES["array"]:
+            moments = [parts.get((name, index), _Moments()) for index in range(array_length(name, found["length"]))]
+            if not any(part.rows for part in moments):
+                raise ContractError(
+                    f"no value at all in `{name}` in the train split", expected="at least one", mend="mend the feature, or leave it out"
+                )
+            means, scales = zip(*(_rounded(part) if part.rows else (0.0, 1.0) for part in moments), strict=True)
+            yield ArrayInput(name, kind, means, scales, indicator=bool(missing[name]))
 
 
 def _refuse_infinite(rows: Iterable[Row]) -> None:

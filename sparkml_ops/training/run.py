@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from feature_store.delta import Tables
 from feature_store.names import quote
 from feature_store.records import TrainingSet
-from feature_store.scan import plan_scan
+from feature_store.scan import Scan, plan_scan
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
@@ -38,7 +38,7 @@ from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_e
 from sparkml_ops.training.conditions import conditions
 from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
 from sparkml_ops.training.labels import SplitCounts
-from sparkml_ops.training.launch import LaunchSettings, launch
+from sparkml_ops.training.launch import Collectives, LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.objective import UNITS
 from sparkml_ops.training.own_module import refuse_unfit
@@ -53,7 +53,10 @@ __all__ = ["Job", "RunLog", "Trained", "flat", "launch_settings", "measures", "p
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
 # These change how long a training takes, not what comes out.
-_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_FREE: dict[str, Any] = {
+    **dict.fromkeys(("workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    "collectives": {"fusion_mib", "cycle_ms", "timeline"},
+}
 
 
 class RunLog(Protocol):
@@ -174,6 +177,7 @@ class Job:
         mine = _fingerprint(self.settings, self.training_set, self.warm_start, self.module)
 
         def make() -> dict[str, Any]:
+            self._scan()  # what ranks cannot read is refused before the first job
             fitted = fit(self._frame(), self.settings, self.warm_start, own=self.module is not None)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
             return {
@@ -207,10 +211,10 @@ class Job:
         """All epochs, on all ranks."""
 
         def make() -> dict[str, Any]:
-            spec, settings, checkpoints = fitted.spec, self.settings, f"{self.folder}/checkpoints"
+            spec, settings, checkpoints, plans = fitted.spec, self.settings, f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
             if spec.kind == "module":
                 refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate)
-            plans, start, weights = plans_of(self.groups, settings), self._start(fitted), self._weights(fitted)
+            start, weights = self._start(fitted), self._weights(fitted)
             task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module)
             results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
@@ -262,7 +266,9 @@ class Job:
         return TrainRows(train, self.groups["train"], label, self._weights(fitted))
 
     def _weights(self, fitted: Fitted) -> RowWeights | None:
-        return row_weights(self.settings.class_weights, fitted.class_rows, fitted.weights)
+        rows, task = fitted.splits["train"], fitted.spec.target.task
+        of_class = {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}
+        return row_weights(self.settings.class_weights, of_class.get(task, (rows.rows,)), fitted.weights)
 
     def _start(self, fitted: Fitted) -> str | None:
         """Where the ranks find the first weights, wherever they run; None where they draw them."""
@@ -297,14 +303,17 @@ class Job:
     @cached_property
     def groups(self) -> dict[str, tuple[Group, ...]]:
         """Row groups with rows to train on and to validate on."""
+        return plan_groups(self._scan(), label=self.settings.label, splits=("train", "validation"))
+
+    def _scan(self) -> Scan:
         scan = plan_scan(self.tables, self.training_set.snapshot)
         if scan is None:
             raise ContractError(
-                f"training set `{self.training_set.snapshot.table}` with deletion vectors or column mapping",
-                expected="plain Parquet files",
-                mend="build it anew",
+                f"training set `{self.training_set.snapshot.table}` with deletion vectors, column mapping or another feature that Spark alone reads",
+                expected="plain Parquet files, as a training set is written",
+                mend="build it anew (its sources may have any of these)",
             )
-        return plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
+        return scan
 
     def _frame(self) -> DataFrame:
         return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
@@ -329,11 +338,18 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
         hang_timeout=settings.hang_timeout,
         attempts=settings.attempts,
         threads=settings.threads or slot,
+        collectives=Collectives(**settings.collectives.model_dump(exclude={"local_steps"})),
     )
 
 
 def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None) -> str:
-    document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
+    document: dict[str, Any] = {
+        "settings": settings.model_dump(mode="json", exclude=_FREE),
+        "training_set": training_set.id,
+        "rows": training_set.content_hash,
+    }
+    if settings.collectives.local_steps > 1:
+        document["workers"] = 1 if settings.backend == "local" else settings.workers
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
     if module is not None:

@@ -64,6 +64,7 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
     spec, model = start.spec, settings.model
     wanted = {
         **{column.name: ("numeric", column.type) for column in spec.numeric},
+        **{column.name: ("numeric", column.type) for column in spec.arrays},
         **{column.name: ("category", column.type) for column in spec.categorical},
     }
     found = {**{name: ("numeric", kind) for name, kind in numeric.items()}, **{name: ("category", kind) for name, kind in categorical.items()}}
