@@ -24,9 +24,7 @@ class Network(nn.Module):
         super().__init__()
         self.linear, outputs = spec.kind == "linear", spec.target.width
         # A linear model's categories add to each output.
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(len(column.vocabulary) + 1, outputs if self.linear else column.dimension) for column in spec.categorical
-        )
+        self.embeddings = nn.ModuleList(nn.Embedding(column.size, outputs if self.linear else column.dimension) for column in spec.categorical)
         first = spec.numeric_width + (0 if self.linear else sum(column.dimension for column in spec.categorical))
         widths = (first, *spec.hidden)
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))

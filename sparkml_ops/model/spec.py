@@ -65,19 +65,30 @@ class ArrayInput:
 
 @dataclass(frozen=True)
 class CategoricalInput:
-    """A category, as a number: position in the vocabulary plus one; 0 for null and for values outside it.
+    """A category, as a number: position in the vocabulary plus one, or a bucket by the value's hash; 0 for null.
+
+    A value outside the vocabulary is 0 as well, or with `rare` has a position of its own.
 
     Args:
         name: Column.
         type: Spark's simple type name; values are compared as text.
-        vocabulary: Known values, the most frequent first.
+        vocabulary: Known values, the most frequent first; none where values are hashed.
         dimension: Width of the embedding.
+        buckets: Where values are hashed, into how many buckets; 0: by the vocabulary.
+        rare: Whether values outside the vocabulary share the last position: in training those that are rare, later new ones too.
     """
 
     name: str
     type: str
     vocabulary: tuple[str, ...]
     dimension: int = 1
+    buckets: int = 0
+    rare: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return 1 + (self.buckets or len(self.vocabulary) + self.rare)
 
 
 @dataclass(frozen=True)
@@ -140,11 +151,14 @@ class ModelSpec:
     def to_json(self) -> str:
         """A document that `from_json` reads back exactly."""
         document = asdict(self)
+        # A column that needs nothing newer is written as format 1 has it.
+        plain = [{name: value for name, value in column.items() if name not in _NEWER_CATEGORY or value} for column in document["categorical"]]
+        newer = any(name in column for column in plain for name in _NEWER_CATEGORY)
+        document["categorical"] = plain
         idle = [name for name, value in _NEWER.items() if document[name] == value]
         kept = {name: value for name, value in document.items() if name not in idle}
-        return json.dumps(
-            {"format": _OLDEST if len(idle) == len(_NEWER) and self.kind != "module" else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False
-        )
+        oldest = len(idle) == len(_NEWER) and self.kind != "module" and not newer
+        return json.dumps({"format": _OLDEST if oldest else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -171,6 +185,7 @@ class ModelSpec:
 
 # Fields that format 1 does not know, with the values that say nothing new.
 _NEWER: dict[str, Any] = {"target": asdict(_BINARY), "module": None, "arrays": ()}
+_NEWER_CATEGORY = ("buckets", "rare")
 
 
 def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -186,6 +201,8 @@ def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
         (bool(spec.hidden) == (spec.kind == "mlp"), f"hidden={spec.hidden} in a model of kind {spec.kind}", "widths for mlp, none for others"),
         (all(width > 0 for width in spec.hidden), f"hidden={spec.hidden}", "widths above 0"),
         (0 <= spec.dropout < 1, f"dropout={spec.dropout}", "at least 0 and below 1"),
+        (all(column.buckets >= 0 for column in spec.categorical), "a number of buckets below 0", "0 or more"),
+        (not any(column.buckets and column.vocabulary for column in spec.categorical), "a vocabulary of hashed values", "one of the two"),
         (all(column.dimension > 0 for column in spec.categorical), "an embedding of width 0", "widths above 0"),
         (spec.kind != "linear" or narrow, "embeddings wider than 1 in a linear model", "width 1"),
     ]

@@ -197,7 +197,7 @@ def _encoding(spec: ModelSpec) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
 
 def _sizes(spec: ModelSpec) -> list[int]:
     """Number of values of each category, with the unknown one."""
-    return [len(column.vocabulary) + 1 for column in spec.categorical]
+    return [column.size for column in spec.categorical]
 
 
 def _state(spec: ModelSpec, weights: Weights) -> dict[str, torch.Tensor]:
