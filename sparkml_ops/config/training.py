@@ -11,15 +11,24 @@ from sparkml_ops.config.collectives import CollectivesSection
 from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.section import Section
 
-__all__ = ["ModelSection", "TrainingSection"]
+__all__ = ["CrossSection", "ModelSection", "TrainingSection"]
+
+
+class CrossSection(Section):
+    """An element of `training.model.crosses`: pairs of values of two categories."""
+
+    columns: tuple[str, str] = Field(description="two categorical features")
+    buckets: int = Field(default=1000, ge=1, lt=2**31, description="number of weights that pairs are hashed into")
 
 
 class ModelSection(Section):
     """`training.model`: the network."""
 
-    kind: Literal["mlp", "linear", "module"] = Field(
-        default="mlp", description="mlp, linear (for each output a weight for each input), or module: a team's own network"
+    kind: Literal["mlp", "linear", "wide_deep", "module"] = Field(
+        default="mlp",
+        description="mlp, linear (for each output a weight for each input), wide_deep (the sum of both, with crosses), or module: a team's own network",
     )
+    crosses: tuple[CrossSection, ...] = Field(default=(), description="kind wide_deep only: pairs of categories with weights of their own")
     module: str | None = Field(
         default=None, min_length=1, description="kind module only: name of an entry point of the group sparkml_ops.models that makes the network"
     )
@@ -35,6 +44,8 @@ class ModelSection(Section):
             raise ValueError(f"training.model.module={self.module} with kind {self.kind}: name an entry point with kind module, and with it alone")
         if self.kind == "module" and (idle := sorted({"hidden", "dropout", "embedding"} & self.model_fields_set)):
             raise ValueError(f"training.model.{idle[0]} has no meaning with kind module: the module makes its own layers")
+        if self.crosses and self.kind != "wide_deep":
+            raise ValueError(f"training.model.crosses has no meaning with kind {self.kind}: leave it out, or take kind wide_deep")
         return self
 
 

@@ -122,7 +122,13 @@ def best_constant(rows: TrainRows, target: Target, counts: SplitCounts) -> tuple
 
 def _linear(spec: ModelSpec) -> ModelSpec:
     return replace(
-        spec, kind="linear", hidden=(), dropout=0.0, module=None, categorical=tuple(replace(column, dimension=1) for column in spec.categorical)
+        spec,
+        kind="linear",
+        hidden=(),
+        dropout=0.0,
+        module=None,
+        crosses=(),
+        categorical=tuple(replace(column, dimension=1) for column in spec.categorical),
     )
 
 

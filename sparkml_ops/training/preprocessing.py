@@ -24,7 +24,7 @@ from feature_store.names import quote
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
-from sparkml_ops.model.spec import SUPPORTED_TYPES, ArrayInput, CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.spec import DEEP, SUPPORTED_TYPES, ArrayInput, CategoricalInput, Cross, ModelSpec, NumericInput
 from sparkml_ops.model.target import MOST_CLASSES
 from sparkml_ops.training.array_columns import ArrayMoments, array_length
 from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
@@ -92,10 +92,11 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         kind,
         tuple(_numeric_inputs(found, numeric)),
         tuple(_categorical_inputs(found["category"], categorical, settings)),
-        settings.model.hidden if kind == "mlp" else (),
-        settings.model.dropout if kind == "mlp" else 0.0,
+        settings.model.hidden if kind in DEEP else (),
+        settings.model.dropout if kind in DEEP else 0.0,
         target=target,
         module=settings.model.module if not own else None,
+        crosses=_crosses(settings) if not own else (),
         arrays=tuple(_array_inputs(found, numeric)),
     )
     return Fitted(spec, splits, weights)
@@ -353,7 +354,19 @@ def _dimension(size: int, settings: TrainingSection) -> int:
 
 def shaped(spec: ModelSpec, settings: TrainingSection) -> ModelSpec:
     """The same fitted inputs under another model."""
-    network = settings.model.kind == "mlp"
+    network = settings.model.kind in DEEP
     categorical = tuple(replace(column, dimension=_dimension(column.buckets or len(column.vocabulary), settings)) for column in spec.categorical)
     hidden, dropout = (settings.model.hidden, settings.model.dropout) if network else ((), 0.0)
-    return replace(spec, kind=settings.model.kind, categorical=categorical, hidden=hidden, dropout=dropout, module=settings.model.module)
+    return replace(
+        spec,
+        kind=settings.model.kind,
+        categorical=categorical,
+        hidden=hidden,
+        dropout=dropout,
+        module=settings.model.module,
+        crosses=_crosses(settings),
+    )
+
+
+def _crosses(settings: TrainingSection) -> tuple[Cross, ...]:
+    return tuple(Cross(*cross.columns, cross.buckets) for cross in settings.model.crosses)
