@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -11,15 +11,24 @@ from sparkml_ops.config.collectives import CollectivesSection
 from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.section import Section
 
-__all__ = ["ModelSection", "TrainingSection"]
+__all__ = ["CrossSection", "ModelSection", "TrainingSection"]
+
+
+class CrossSection(Section):
+    """An element of `training.model.crosses`: pairs of values of two categories."""
+
+    columns: tuple[str, str] = Field(description="two categorical features")
+    buckets: int = Field(default=1000, ge=1, lt=2**31, description="number of weights that pairs are hashed into")
 
 
 class ModelSection(Section):
     """`training.model`: the network."""
 
-    kind: Literal["mlp", "linear", "module"] = Field(
-        default="mlp", description="mlp, linear (for each output a weight for each input), or module: a team's own network"
+    kind: Literal["mlp", "linear", "wide_deep", "module"] = Field(
+        default="mlp",
+        description="mlp, linear (for each output a weight for each input), wide_deep (the sum of both, with crosses), or module: a team's own network",
     )
+    crosses: tuple[CrossSection, ...] = Field(default=(), description="kind wide_deep only: pairs of categories with weights of their own")
     module: str | None = Field(
         default=None, min_length=1, description="kind module only: name of an entry point of the group sparkml_ops.models that makes the network"
     )
@@ -35,6 +44,8 @@ class ModelSection(Section):
             raise ValueError(f"training.model.module={self.module} with kind {self.kind}: name an entry point with kind module, and with it alone")
         if self.kind == "module" and (idle := sorted({"hidden", "dropout", "embedding"} & self.model_fields_set)):
             raise ValueError(f"training.model.{idle[0]} has no meaning with kind module: the module makes its own layers")
+        if self.crosses and self.kind != "wide_deep":
+            raise ValueError(f"training.model.crosses has no meaning with kind {self.kind}: leave it out, or take kind wide_deep")
         return self
 
 
@@ -83,6 +94,10 @@ class TrainingSection(Section):
     exclude: tuple[str, ...] = Field(default=(), description="columns that are no features although their type would fit (identifiers)")
     vocabulary: int = Field(default=1000, ge=1, description="most values of a category that are kept; the rest share the unknown bucket")
     minimum_count: int = Field(default=20, ge=1, description="rows of the train split that a value needs to be kept")
+    rare_bucket: bool = Field(default=False, description="whether values outside a vocabulary, rare or new, have a bucket apart from null's")
+    hashed: dict[str, Annotated[int, Field(ge=1, lt=2**31 - 1)]] = Field(
+        default={}, description="categories with too many values for a vocabulary: column to the number of buckets that its values are hashed into"
+    )
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
     collectives: CollectivesSection = CollectivesSection()

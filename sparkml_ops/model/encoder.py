@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from feature_store.column_type import arrow_type
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.categories import by_hash, by_vocabulary
 from sparkml_ops.model.spec import ModelSpec
 
 __all__ = ["Columns", "Encoded", "Encoder", "numbers", "texts", "vectors"]
@@ -118,8 +119,8 @@ class Encoder:
 
     def _fill_categories(self, columns: Columns, encoded: npt.NDArray[np.int32]) -> None:
         for index, (column, vocabulary) in enumerate(zip(self.spec.categorical, self._vocabularies, strict=True)):
-            known = pc.index_in(texts(columns, column.name, column.type), value_set=vocabulary)
-            encoded[:, index] = pc.fill_null(known, -1).to_numpy(zero_copy_only=False) + 1
+            values = texts(columns, column.name, column.type)
+            encoded[:, index] = by_hash(values, column.buckets) if column.buckets else by_vocabulary(values, vocabulary, rare=column.rare)
 
 
 def numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:

@@ -35,7 +35,7 @@ class FeatureDescription:
     Args:
         numeric: Width of the numeric input: standardised values, then a 1 or 0 for each column that may be missing.
         cardinalities: Number of positions of each category; position 0 stands for null and for values that training did not keep.
-        names: The columns of the features: those of numbers in order, then the categories.
+        names: The columns of the features: those of single numbers in order, then the categories, then arrays of numbers.
         task: `binary`, `regression`, `count`, `quantile`, `multiclass` or `multilabel`.
         outputs: Outputs for each row: 1, or as many as there are classes or quantiles. They are logits, standardised values, or for counts
             logarithms of the factor on the mean.
@@ -55,7 +55,7 @@ class FeatureDescription:
     @classmethod
     def of(cls, spec: ModelSpec) -> FeatureDescription:
         """The features and the task of a model."""
-        sizes = tuple(len(column.vocabulary) + 1 for column in spec.categorical)
+        sizes = tuple(column.size for column in spec.categorical)
         return cls(spec.numeric_width, sizes, tuple(name for name, _ in spec.inputs), spec.target.task, spec.target.width)
 
 

@@ -10,7 +10,9 @@ from torch import nn
 
 from sparkml_ops.model.spec import ModelSpec
 
-__all__ = ["Network", "build"]
+__all__ = ["Network", "Wide", "build", "crossed"]
+
+_FIRST, _SECOND, _THIRD = 0x9E3779B1, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB
 
 
 class Network(nn.Module):
@@ -24,13 +26,12 @@ class Network(nn.Module):
         super().__init__()
         self.linear, outputs = spec.kind == "linear", spec.target.width
         # A linear model's categories add to each output.
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(len(column.vocabulary) + 1, outputs if self.linear else column.dimension) for column in spec.categorical
-        )
+        self.embeddings = nn.ModuleList(nn.Embedding(column.size, outputs if self.linear else column.dimension) for column in spec.categorical)
         first = spec.numeric_width + (0 if self.linear else sum(column.dimension for column in spec.categorical))
         widths = (first, *spec.hidden)
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
         self.output = nn.Linear(widths[-1], outputs)
+        self.wide = Wide(spec) if spec.kind == "wide_deep" else None
 
     def forward(self, numeric: torch.Tensor, categories: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:
         """Outputs before they become predictions: logits, logarithms of rates, standardised values.
@@ -51,8 +52,45 @@ class Network(nn.Module):
             values = torch.relu(layer(values))
             if masks:
                 values = values * masks[index]
-        outputs: torch.Tensor = self.output(values).squeeze(1)
-        return outputs
+        outputs: torch.Tensor = self.output(values)
+        return (outputs if self.wide is None else outputs + self.wide(numeric, categories)).squeeze(1)
+
+
+class Wide(nn.Module):
+    """The linear part of `wide_deep`: weights of numbers, of categories and of hashed pairs of them.
+
+    Args:
+        spec: The model's description.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        outputs, names = spec.target.width, [column.name for column in spec.categorical]
+        self.numeric = nn.Linear(spec.numeric_width, outputs, bias=False)
+        self.categories = nn.ModuleList(nn.Embedding(column.size, outputs) for column in spec.categorical)
+        self.crosses = nn.ModuleList(nn.Embedding(cross.buckets, outputs) for cross in spec.crosses)
+        self.pairs = [(names.index(cross.first), names.index(cross.second), cross.buckets) for cross in spec.crosses]
+
+    def forward(self, numeric: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        """[rows, outputs] to add to those of the hidden layers; arguments as of `Network`."""
+        total: torch.Tensor = self.numeric(numeric)
+        for index, weights in enumerate(self.categories):
+            total = total + weights(categories[:, index])
+        for (first, second, buckets), weights in zip(self.pairs, self.crosses, strict=True):
+            total = total + weights(crossed(categories[:, first], categories[:, second], buckets))
+        return total
+
+
+def crossed(first: torch.Tensor, second: torch.Tensor, buckets: int) -> torch.Tensor:
+    """[rows] buckets of pairs of positions: whole numbers multiplied and folded, the same on every machine.
+
+    >>> crossed(torch.tensor([1, 1, 2]), torch.tensor([5, 5, 5]), 1000).tolist()
+    [417, 417, 342]
+    """
+    # Odd factors (Knuth's golden ratio, and two of SplitMix64's); products wrap around.
+    mixed = (first.long() * _FIRST + second.long()) * _SECOND
+    mixed = (mixed ^ (mixed >> 32)) * _THIRD
+    return torch.remainder(mixed ^ (mixed >> 29), buckets)
 
 
 def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> Network:
@@ -65,7 +103,7 @@ def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> Net
                 # The unknown category starts neutral: where training has none, it stays so.
                 draw = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (0.0 if network.linear else 0.1)
                 draw[0] = 0.0
-            elif network.linear or weight.dim() == 1:
+            elif network.linear or weight.dim() == 1 or name.startswith("wide."):
                 draw = torch.zeros(weight.shape, dtype=torch.float64)
             else:
                 # He et al. 2015, for layers followed by a rectifier.

@@ -17,8 +17,8 @@ import torch
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import Columns, Encoded, Encoder
 from sparkml_ops.model.module import MakeModule, build_module
-from sparkml_ops.model.network import Network
-from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.model.network import Network, crossed
+from sparkml_ops.model.spec import DEEP, ModelSpec
 
 __all__ = ["Predictor"]
 
@@ -54,6 +54,11 @@ class Predictor:
             return
         self._embeddings = [state[f"embeddings.{index}.weight"] for index in range(len(spec.categorical))]
         names = [*(f"hidden.{index}" for index in range(len(spec.hidden))), "output"]
+        if isinstance(network, Network) and network.wide is not None:
+            self._pairs = network.wide.pairs
+            self._wide = _padded(state["wide.numeric.weight"], torch.zeros(spec.target.width, dtype=self._dtype))
+            self._wide_categories = [state[f"wide.categories.{index}.weight"].double() for index in range(len(spec.categorical))]
+            self._wide_crosses = [state[f"wide.crosses.{index}.weight"].double() for index in range(len(spec.crosses))]
         self._layers = [_padded(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
 
     def predict(self, batch: Columns) -> npt.NDArray[np.float64]:
@@ -97,7 +102,7 @@ class Predictor:
         values = torch.zeros(_BLOCK, self._layers[0][0].shape[1], dtype=self._dtype)
         values[:rows, :width] = numeric
         embedded = [weights.index_select(0, categories[:, index]) for index, weights in enumerate(self._embeddings)]
-        if self.spec.kind == "mlp":
+        if self.spec.kind in DEEP:
             for vectors in embedded:
                 values[:rows, width : width + vectors.shape[1]] = vectors
                 width += vectors.shape[1]
@@ -109,7 +114,21 @@ class Predictor:
         if self.spec.kind == "linear":
             for vectors in embedded:
                 outputs = outputs + vectors.double()
+        if self.spec.kind == "wide_deep":
+            outputs = outputs + self._widely(numeric, categories)
         return outputs.numpy()
+
+    def _widely(self, numeric: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        """[rows, outputs] of the linear part."""
+        rows, width = numeric.shape
+        values = torch.zeros(_BLOCK, self._wide[0].shape[1], dtype=self._dtype)
+        values[:rows, :width] = numeric
+        total = torch.nn.functional.linear(values, *self._wide)[:rows, : self.spec.target.width].double()
+        for index, weights in enumerate(self._wide_categories):
+            total = total + weights.index_select(0, categories[:, index])
+        for (first, second, buckets), weights in zip(self._pairs, self._wide_crosses, strict=True):
+            total = total + weights.index_select(0, crossed(categories[:, first], categories[:, second], buckets))
+        return total
 
 
 def _dtype(state: Mapping[str, torch.Tensor]) -> torch.dtype:

@@ -10,11 +10,13 @@ from typing import Any, Literal
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.target import Target
 
-__all__ = ["FORMAT", "SUPPORTED_TYPES", "ArrayInput", "CategoricalInput", "ModelSpec", "NumericInput"]
+__all__ = ["DEEP", "FORMAT", "SUPPORTED_TYPES", "ArrayInput", "CategoricalInput", "Cross", "ModelSpec", "NumericInput"]
 
 # A description that needs nothing newer keeps the older format, byte for byte: older readers load it, and its digest stays.
 FORMAT = 2
 _OLDEST = 1
+# Kinds with hidden layers.
+DEEP = ("mlp", "wide_deep")
 _BINARY = Target()
 SUPPORTED_TYPES = {
     "numeric": frozenset({"tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "date"}),
@@ -65,19 +67,45 @@ class ArrayInput:
 
 @dataclass(frozen=True)
 class CategoricalInput:
-    """A category, as a number: position in the vocabulary plus one; 0 for null and for values outside it.
+    """A category, as a number: position in the vocabulary plus one, or a bucket by the value's hash; 0 for null.
+
+    A value outside the vocabulary is 0 as well, or with `rare` has a position of its own.
 
     Args:
         name: Column.
         type: Spark's simple type name; values are compared as text.
-        vocabulary: Known values, the most frequent first.
+        vocabulary: Known values, the most frequent first; none where values are hashed.
         dimension: Width of the embedding.
+        buckets: Where values are hashed, into how many buckets; 0: by the vocabulary.
+        rare: Whether values outside the vocabulary share the last position: in training those that are rare, later new ones too.
     """
 
     name: str
     type: str
     vocabulary: tuple[str, ...]
     dimension: int = 1
+    buckets: int = 0
+    rare: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return 1 + (self.buckets or len(self.vocabulary) + self.rare)
+
+
+@dataclass(frozen=True)
+class Cross:
+    """Pairs of values of two categories, hashed: what neither of them says alone.
+
+    Args:
+        first: A categorical input.
+        second: Another one.
+        buckets: Number of positions that pairs are hashed into.
+    """
+
+    first: str
+    second: str
+    buckets: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +113,8 @@ class ModelSpec:
     """A model of table rows.
 
     Args:
-        kind: `mlp`, `linear` (for each output one weight a numeric input, one a category), or `module`: a team's own network.
+        kind: `mlp`, `linear` (for each output one weight a numeric input, one a category), `wide_deep` (the sum of both, the linear part with
+            crosses of categories; Cheng et al. 2016, "Wide & deep learning for recommender systems"), or `module`: a team's own network.
         numeric: Standardised inputs, in order.
         categorical: Embedded inputs, in order.
         hidden: Widths of the hidden layers; empty for `linear`.
@@ -94,6 +123,7 @@ class ModelSpec:
         target: What is predicted.
         module: Of kind `module`, the entry point that makes the network; None: an object of a notebook made it.
         arrays: Standardised inputs of several numbers each, in order.
+        crosses: Of kind `wide_deep`.
 
     Raises:
         ContractError: The parts do not fit together.
@@ -105,7 +135,7 @@ class ModelSpec:
     True
     """
 
-    kind: Literal["mlp", "linear", "module"]
+    kind: Literal["mlp", "linear", "wide_deep", "module"]
     numeric: tuple[NumericInput, ...]
     categorical: tuple[CategoricalInput, ...]
     hidden: tuple[int, ...] = ()
@@ -114,6 +144,7 @@ class ModelSpec:
     target: Target = _BINARY
     module: str | None = None
     arrays: tuple[ArrayInput, ...] = ()
+    crosses: tuple[Cross, ...] = ()
 
     def __post_init__(self) -> None:
         for found, expected in _faults(self):
@@ -140,11 +171,14 @@ class ModelSpec:
     def to_json(self) -> str:
         """A document that `from_json` reads back exactly."""
         document = asdict(self)
+        # A column that needs nothing newer is written as format 1 has it.
+        plain = [{name: value for name, value in column.items() if name not in _NEWER_CATEGORY or value} for column in document["categorical"]]
+        newer = any(name in column for column in plain for name in _NEWER_CATEGORY)
+        document["categorical"] = plain
         idle = [name for name, value in _NEWER.items() if document[name] == value]
         kept = {name: value for name, value in document.items() if name not in idle}
-        return json.dumps(
-            {"format": _OLDEST if len(idle) == len(_NEWER) and self.kind != "module" else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False
-        )
+        oldest = len(idle) == len(_NEWER) and self.kind in ("mlp", "linear") and not newer
+        return json.dumps({"format": _OLDEST if oldest else FORMAT, **kept}, indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -165,12 +199,14 @@ class ModelSpec:
         arrays = tuple(ArrayInput(**column) for column in lists)
         parts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in document.pop("target", {}).items()}
         target = Target(**parts)
+        crosses = tuple(Cross(**pair) for pair in document.pop("crosses", ()))
         hidden = tuple(document.pop("hidden"))
-        return cls(numeric=numeric, categorical=categorical, arrays=arrays, hidden=hidden, target=target, **document)
+        return cls(numeric=numeric, categorical=categorical, arrays=arrays, hidden=hidden, target=target, crosses=crosses, **document)
 
 
 # Fields that format 1 does not know, with the values that say nothing new.
-_NEWER: dict[str, Any] = {"target": asdict(_BINARY), "module": None, "arrays": ()}
+_NEWER: dict[str, Any] = {"target": asdict(_BINARY), "module": None, "arrays": (), "crosses": ()}
+_NEWER_CATEGORY = ("buckets", "rare")
 
 
 def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -179,16 +215,28 @@ def _faults(spec: ModelSpec) -> list[tuple[str, str]]:
     roles = ["numeric"] * len(spec.numeric) + ["categorical"] * len(spec.categorical) + ["array"] * len(spec.arrays)
     narrow = all(column.dimension == 1 for column in spec.categorical)
     checks = [
-        (spec.kind in ("mlp", "linear", "module"), f"the kind {spec.kind!r}", "mlp, linear or module"),
+        (spec.kind in (*DEEP, "linear", "module"), f"the kind {spec.kind!r}", "mlp, linear, wide_deep or module"),
+        (not spec.crosses or spec.kind == "wide_deep", f"crosses in a model of kind {spec.kind}", "none"),
+        (all(cross.buckets > 0 for cross in spec.crosses), "a cross without buckets", "1 or more"),
         (spec.module is None or spec.kind == "module", f"module={spec.module!r} in a model of kind {spec.kind}", "none"),
         (bool(names), "a model without inputs", "at least one numeric or categorical input"),
         (len(set(names)) == len(names), f"the inputs {names}", "each column once"),
-        (bool(spec.hidden) == (spec.kind == "mlp"), f"hidden={spec.hidden} in a model of kind {spec.kind}", "widths for mlp, none for others"),
+        (
+            bool(spec.hidden) == (spec.kind in DEEP),
+            f"hidden={spec.hidden} in a model of kind {spec.kind}",
+            "widths for mlp and wide_deep, none for others",
+        ),
         (all(width > 0 for width in spec.hidden), f"hidden={spec.hidden}", "widths above 0"),
         (0 <= spec.dropout < 1, f"dropout={spec.dropout}", "at least 0 and below 1"),
+        (all(column.buckets >= 0 for column in spec.categorical), "a number of buckets below 0", "0 or more"),
+        (not any(column.buckets and column.vocabulary for column in spec.categorical), "a vocabulary of hashed values", "one of the two"),
         (all(column.dimension > 0 for column in spec.categorical), "an embedding of width 0", "widths above 0"),
         (spec.kind != "linear" or narrow, "embeddings wider than 1 in a linear model", "width 1"),
     ]
+    texts = [column.name for column in spec.categorical]
+    for cross in spec.crosses:
+        fits = cross.first in texts and cross.second in texts and cross.first != cross.second
+        checks.append((fits, f"a cross of `{cross.first}` and `{cross.second}`", f"two of the categorical inputs {texts}"))
     for (name, kind), role in zip(spec.inputs, roles, strict=True):
         checks.append((kind in SUPPORTED_TYPES[role], f"{role} input `{name}` of type {kind}", f"{sorted(SUPPORTED_TYPES[role])}"))
     for column in spec.numeric:

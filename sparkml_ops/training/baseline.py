@@ -122,7 +122,13 @@ def best_constant(rows: TrainRows, target: Target, counts: SplitCounts) -> tuple
 
 def _linear(spec: ModelSpec) -> ModelSpec:
     return replace(
-        spec, kind="linear", hidden=(), dropout=0.0, module=None, categorical=tuple(replace(column, dimension=1) for column in spec.categorical)
+        spec,
+        kind="linear",
+        hidden=(),
+        dropout=0.0,
+        module=None,
+        crosses=(),
+        categorical=tuple(replace(column, dimension=1) for column in spec.categorical),
     )
 
 
@@ -197,7 +203,7 @@ def _encoding(spec: ModelSpec) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
 
 def _sizes(spec: ModelSpec) -> list[int]:
     """Number of values of each category, with the unknown one."""
-    return [len(column.vocabulary) + 1 for column in spec.categorical]
+    return [column.size for column in spec.categorical]
 
 
 def _state(spec: ModelSpec, weights: Weights) -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ from feature_store.names import quote
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
-from sparkml_ops.model.spec import SUPPORTED_TYPES, ArrayInput, CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.spec import DEEP, SUPPORTED_TYPES, ArrayInput, CategoricalInput, Cross, ModelSpec, NumericInput
 from sparkml_ops.model.target import MOST_CLASSES
 from sparkml_ops.training.array_columns import ArrayMoments, array_length
 from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
@@ -56,6 +56,12 @@ class Fitted:
     splits: Mapping[str, SplitCounts]
     weights: tuple[float, ...] | None = None
 
+    @property
+    def class_rows(self) -> tuple[int, ...]:
+        """Rows of the train split of each class whose weight is its own, as in `weights`."""
+        rows = self.splits["train"]
+        return {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}.get(self.spec.target.task, (rows.rows,))
+
 
 def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None, *, own: bool = False) -> Fitted:
     """Fit feature order, imputation, scaling and vocabularies to the labelled rows of the train split.
@@ -86,10 +92,11 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         kind,
         tuple(_numeric_inputs(found, numeric)),
         tuple(_categorical_inputs(found["category"], categorical, settings)),
-        settings.model.hidden if kind == "mlp" else (),
-        settings.model.dropout if kind == "mlp" else 0.0,
+        settings.model.hidden if kind in DEEP else (),
+        settings.model.dropout if kind in DEEP else 0.0,
         target=target,
         module=settings.model.module if not own else None,
+        crosses=_crosses(settings) if not own else (),
         arrays=tuple(_array_inputs(found, numeric)),
     )
     return Fitted(spec, splits, weights)
@@ -150,7 +157,8 @@ def _summarise(
     weight = [F.col(WEIGHT).cast("double").alias(_WEIGHT)] if WEIGHT in frame.columns else []
     columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
     rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast(rule.cast).alias(_LABEL), *weight, *columns)
-    states = rows.mapInArrow(_summarising(numeric, categorical, rule), _SCHEMA)
+    counted_by_value = {name: kind for name, kind in categorical.items() if name not in settings.hashed}
+    states = rows.mapInArrow(_summarising(numeric, counted_by_value, rule), _SCHEMA)
     parts = F.collect_list(F.when(F.col("kind").isin("number", "element", "weight", "target"), F.struct("rows", "mean", "squares"))).alias("parts")
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
@@ -317,18 +325,24 @@ def _constant(moments: _Moments) -> bool:
 
 
 def _categorical_inputs(rows: Iterable[Row], types: Mapping[str, str], settings: TrainingSection) -> Iterator[CategoricalInput]:
-    """Vocabularies: frequent values, the most frequent first, equal ones by value."""
-    vocabularies: dict[str, list[str]] = {name: [] for name in types}
+    """Vocabularies: frequent values, the most frequent first, equal ones by value; hashed values have none."""
+    if strange := sorted(settings.hashed.keys() - types.keys()):
+        raise ContractError(f"training.hashed.{strange[0]}, which is no category", expected=f"some of {sorted(types)[:20]}", mend="correct it")
+    vocabularies: dict[str, list[str]] = {name: [] for name in types if name not in settings.hashed}
     for row in rows:
         vocabularies[row["name"]].append(row["value"])
     if rare := [name for name, vocabulary in vocabularies.items() if not vocabulary]:
         raise ContractError(
             f"no value of {rare[:5]} on {settings.minimum_count} rows of the train split",
             expected="a category with frequent values",
-            mend="put an identifier or an empty column under training.exclude, or lower training.minimum_count",
+            mend="put an identifier or an empty column under training.exclude, lower training.minimum_count, or hash it (training.hashed)",
         )
-    for name, vocabulary in vocabularies.items():
-        yield CategoricalInput(name, types[name], tuple(vocabulary), _dimension(len(vocabulary), settings))
+    for name, kind in types.items():
+        if buckets := settings.hashed.get(name, 0):
+            yield CategoricalInput(name, kind, (), _dimension(buckets, settings), buckets=buckets)
+        else:
+            found = vocabularies[name]
+            yield CategoricalInput(name, kind, tuple(found), _dimension(len(found), settings), rare=settings.rare_bucket)
 
 
 def _dimension(size: int, settings: TrainingSection) -> int:
@@ -340,7 +354,19 @@ def _dimension(size: int, settings: TrainingSection) -> int:
 
 def shaped(spec: ModelSpec, settings: TrainingSection) -> ModelSpec:
     """The same fitted inputs under another model."""
-    network = settings.model.kind == "mlp"
-    categorical = tuple(replace(column, dimension=_dimension(len(column.vocabulary), settings)) for column in spec.categorical)
+    network = settings.model.kind in DEEP
+    categorical = tuple(replace(column, dimension=_dimension(column.buckets or len(column.vocabulary), settings)) for column in spec.categorical)
     hidden, dropout = (settings.model.hidden, settings.model.dropout) if network else ((), 0.0)
-    return replace(spec, kind=settings.model.kind, categorical=categorical, hidden=hidden, dropout=dropout)
+    return replace(
+        spec,
+        kind=settings.model.kind,
+        categorical=categorical,
+        hidden=hidden,
+        dropout=dropout,
+        module=settings.model.module,
+        crosses=_crosses(settings),
+    )
+
+
+def _crosses(settings: TrainingSection) -> tuple[Cross, ...]:
+    return tuple(Cross(*cross.columns, cross.buckets) for cross in settings.model.crosses)

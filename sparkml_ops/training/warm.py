@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
-from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.model.spec import DEEP, Cross, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -81,8 +81,9 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
             expected=f"its {len(wanted)} inputs",
             mend="train from scratch, without warm_start",
         )
-    hidden = tuple(model.hidden) if model.kind == "mlp" else ()
-    if (model.kind, hidden, model.module) != (spec.kind, spec.hidden, spec.module):
+    hidden = tuple(model.hidden) if model.kind in DEEP else ()
+    crosses = tuple(Cross(*cross.columns, cross.buckets) for cross in model.crosses)
+    if (model.kind, hidden, model.module, crosses) != (spec.kind, spec.hidden, spec.module, spec.crosses):
         raise ContractError(
             f"training.model of kind {model.kind} with {model.module or f'hidden {list(hidden)}'}",
             expected=f"kind {spec.kind} with {spec.module or f'hidden {list(spec.hidden)}'}, as {start.origin} has",
@@ -95,13 +96,13 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
             mend="change it back, or train from scratch",
         )
     widths = {column.dimension for column in spec.categorical}
-    if model.kind == "mlp" and model.embedding is not None and widths - {model.embedding}:
+    if model.kind in DEEP and model.embedding is not None and widths - {model.embedding}:
         raise ContractError(
             f"training.model.embedding {model.embedding}",
             expected=f"{sorted(widths)}, as {start.origin} has",
             mend="take it out, or train from scratch",
         )
-    return replace(spec, dropout=model.dropout if spec.kind == "mlp" else 0.0)
+    return replace(spec, dropout=model.dropout if spec.kind in DEEP else 0.0)
 
 
 def _told(role: tuple[str, str] | None) -> str:

@@ -142,8 +142,7 @@ class _Rows:
     def task(self, settings: TrainingSection, checkpoints: str, stop: Asking | None) -> TrainingTask:
         """The task of a trial."""
         fitted = self._fitted(settings)
-        rows = fitted.splits["train"]
-        weights = row_weights(settings.class_weights, (rows.rows - rows.positives, rows.positives), fitted.weights)
+        weights = row_weights(settings.class_weights, fitted.class_rows, fitted.weights)
         spec = shaped(fitted.spec, settings)
         return TrainingTask(spec, plans_of(self._groups, settings), settings, self.storage, checkpoints, None, weights, stop)
 

@@ -67,6 +67,16 @@ def test_a_vocabulary_is_ordered_by_count_and_value(fitted: Fitted, trained: pd.
     assert {column.name: column.vocabulary for column in fitted.spec.categorical} == {"flag": ("false", "true"), "c": tuple(expected)}
 
 
+def test_an_identifier_is_hashed_and_rare_values_have_a_bucket(spark: SparkSession) -> None:
+    """No value of the hashed column is counted; a column that is no category cannot be hashed."""
+    options = {"exclude": (), "hashed": {"key": 50}, "rare_bucket": True, "model": SETTINGS.model.model_copy(update={"kind": "linear", "hidden": ()})}
+    found = {column.name: column for column in fit(spark_rows(spark, rows(200)), SETTINGS.model_copy(update=options)).spec.categorical}
+
+    assert (found["key"].vocabulary, found["key"].size, found["c"].rare, found["c"].size) == ((), 51, True, 5)
+    with pytest.raises(ContractError, match=r"training.hashed.x01, which is no category"):
+        fit(spark_rows(spark, rows(200)), SETTINGS.model_copy(update={"hashed": {"x01": 5}}))
+
+
 def test_rows_are_counted_by_split(fitted: Fitted) -> None:
     """Rows without a label are pending, not negative."""
     for split, part in rows().groupby("split"):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.stats import chisquare
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -95,6 +97,31 @@ def test_arrow_and_pandas_give_the_same_numbers() -> None:
 
     np.testing.assert_array_equal(arrow.numeric, pandas.numeric)
     np.testing.assert_array_equal(arrow.categories, pandas.categories)
+
+
+def test_rare_values_stand_apart_from_null() -> None:
+    """Rare and new ones share the last position; without the option they are what null is."""
+    rows = pa.table({"c": ["b", None, "new", "a"]})
+    for rare, codes in ((True, [2, 0, 3, 1]), (False, [2, 0, 0, 1])):
+        spec = ModelSpec("linear", (), (CategoricalInput("c", "string", ("a", "b"), rare=rare),))
+
+        assert Encoder(spec).encode(rows).categories[:, 0].tolist() == codes
+        assert spec.categorical[0].size == 3 + rare
+
+
+def test_a_hash_spreads_a_million_values_over_its_buckets() -> None:
+    """By BLAKE2b of the text, the same for text and for whole numbers, in Arrow and pandas; null is 0; no bucket is far from its share."""
+    spec = ModelSpec("linear", (), (CategoricalInput("k", "bigint", (), buckets=64),))
+    values = [7, None, 7, -12]
+    expected = [
+        0 if value is None else int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=8).digest(), "little") % 64 + 1 for value in values
+    ]
+
+    assert Encoder(spec).encode(pa.table({"k": values})).categories[:, 0].tolist() == expected
+    assert Encoder(spec).encode(pd.DataFrame({"k": values})).categories[:, 0].tolist() == expected
+    many = Encoder(spec).encode(pa.table({"k": np.arange(64_000)})).categories[:, 0]
+    assert chisquare(np.bincount(many, minlength=65)[1:]).pvalue > 0.001
+    assert spec.categorical[0].size == 65
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from sparkml_ops.errors import ContractError
-from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput
-from sparkml_ops.model.spec import ArrayInput
-from sparkml_ops.model.target import Target
+from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput, Target
+from sparkml_ops.model.spec import ArrayInput, Cross
 
 X = NumericInput("x", "double", 1 / 3, 0.1, 2.5, indicator=True)
 C = CategoricalInput("c", "string", ("a", "b\u00e9"), 4)
@@ -21,6 +20,15 @@ def test_a_description_survives_json_exactly() -> None:
     assert (ModelSpec.from_json(spec.to_json()), ModelSpec.from_json(listed.to_json())) == (spec, listed)
     assert "arrays" not in spec.to_json()  # so that the digest of a model without them stays
     assert listed.numeric_width == 2 + 3
+
+
+def test_a_hashed_category_and_a_rare_bucket_need_the_newer_format() -> None:
+    """Columns without them are written as older readers know them."""
+    spec = ModelSpec("mlp", (X,), (CategoricalInput("c", "string", (), 4, buckets=9), CategoricalInput("d", "string", ("a",), 4, rare=True)), (4,))
+    plain = json.loads(ModelSpec("mlp", (X,), (C,), (4,)).to_json())
+
+    assert (ModelSpec.from_json(spec.to_json()), json.loads(spec.to_json())["format"]) == (spec, 2)
+    assert (plain["format"], sorted(plain["categorical"][0])) == (1, ["dimension", "name", "type", "vocabulary"])
 
 
 def test_the_signature_lists_inputs_in_order() -> None:
@@ -43,9 +51,12 @@ def test_a_newer_format_is_refused() -> None:
         (("mlp", (X, X), (), (4,)), "each column once"),
         (("mlp", (X,), (), ()), "hidden="),
         (("linear", (X,), (C,), ()), "wider than 1"),
+        (("mlp", (X,), (CategoricalInput("c", "string", ("a",), 4, buckets=9),), (4,)), "a vocabulary of hashed values"),
         (("mlp", (NumericInput("x", "double", 0.0, 0.0, 0.0),), (), (4,)), "scale above 0"),
         (("mlp", (NumericInput("x", "timestamp", 0.0, 0.0, 1.0),), (), (4,)), "`x` of type timestamp"),
         (("tree", (X,), (), (4,)), "kind 'tree'"),
+        (("mlp", (X,), (C,), (4,), 0.0, "p", Target(), None, (), (Cross("c", "d", 5),)), "crosses in a model of kind mlp"),
+        (("wide_deep", (X,), (C,), (4,), 0.0, "p", Target(), None, (), (Cross("c", "x", 5),)), "a cross of `c` and `x`; expected two of"),
         (("mlp", (X,), (), (4,), 0.0, "p", Target(), None, (ArrayInput("e", "array<double>", (0.0, 1.0), (1.0,)),)), "statistics of array `e`"),
         (("mlp", (X,), (), (4,), 0.0, "p", Target(), None, (ArrayInput("e", "array<int>", (0.0,), (1.0,)),)), "array input `e` of type array<int>"),
     ],

@@ -7,18 +7,21 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from scipy.stats import chisquare
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput, Target
-from sparkml_ops.model.network import build
+from sparkml_ops.model.network import build, crossed
 from sparkml_ops.model.predictor import Predictor
+from sparkml_ops.model.spec import Cross
 
 NUMERIC = tuple(NumericInput(f"x{index}", "double", 0.0, 0.1, 1.5, indicator=index == 0) for index in range(9))
 CATEGORY = CategoricalInput("c", "string", ("a", "b", "d"), 3)
@@ -39,6 +42,66 @@ def model(task: str, kind: str = "mlp", dtype: torch.dtype = torch.float64) -> t
         for weight in network.parameters():
             weight.add_(torch.linspace(-0.2, 0.3, weight.numel(), dtype=torch.float64).view_as(weight))
     return spec, network
+
+
+WIDE = ModelSpec(
+    "wide_deep",
+    NUMERIC,
+    (CATEGORY, CategoricalInput("d", "string", (), 2, buckets=5)),
+    (7,),
+    target=TARGETS["multiclass"],
+    crosses=(Cross("c", "d", 11), Cross("d", "c", 3)),
+)
+
+
+def test_wide_and_deep_is_the_sum_of_both() -> None:
+    """Against one column for each position and pair; the linear part begins at 0; predictions are the network's, row by row."""
+    data = rows().append_column("d", pa.array(np.random.default_rng(2).choice(["u", "v", "w"], 1500)))
+    network = build(WIDE, 5, torch.float64)
+    predictor = Predictor(WIDE, network.state_dict())
+    encoded = predictor._encoder.encode(data)
+    inputs = torch.from_numpy(encoded.numeric), torch.from_numpy(encoded.categories)
+    assert network.wide is not None
+    assert not network.wide(*inputs).any()
+    deep = network(*inputs).detach().numpy()
+    with torch.no_grad():
+        for weight in network.wide.parameters():
+            weight.copy_(torch.linspace(-0.5, 0.5, weight.numel(), dtype=torch.float64).view_as(weight))
+    pairs = pd.Series(list(map(tuple, encoded.categories.tolist())))
+    places = [
+        np.array([crossed(torch.tensor([a]), torch.tensor([b]), n).item() for a, b in (pair[::step] for pair in pairs)])
+        for step, n in ((1, 11), (-1, 3))
+    ]
+    hot = [np.eye(size)[at] for size, at in ((4, encoded.categories[:, 0]), (6, encoded.categories[:, 1]), (11, places[0]), (3, places[1]))]
+    weights = [
+        network.wide.numeric.weight.detach().numpy().T,
+        *(layer.weight.detach().numpy() for layer in (*network.wide.categories, *network.wide.crosses)),
+    ]
+    expected = softmax(deep + sum(part @ weight for part, weight in zip((encoded.numeric, *hot), weights, strict=True)), axis=1)
+    predictor = Predictor(WIDE, network.state_dict())
+
+    np.testing.assert_allclose(predictor.predict(data), expected, rtol=1e-10)
+    assert predictor.predict(data.slice(700, 9)).tobytes() == predictor.predict(data)[700:709].tobytes()
+    assert ModelSpec.from_json(WIDE.to_json()) == WIDE
+
+
+def test_a_pair_s_bucket_is_that_of_whole_numbers() -> None:
+    """The formula in Python's own numbers, cut to 64 bits; pairs spread evenly, and their order counts."""
+
+    def known(first: int, second: int, buckets: int) -> int:
+        def signed(value: int) -> int:
+            return (value + 2**63) % 2**64 - 2**63
+
+        mixed = signed((first * 0x9E3779B1 + second) * 0x3F58476D1CE4E5B9)
+        mixed = signed((mixed ^ (mixed >> 32)) * 0x14D049BB133111EB)
+        return (mixed ^ (mixed >> 29)) % buckets
+
+    first, second = (torch.from_numpy(part.ravel()) for part in np.meshgrid(np.arange(300), np.arange(200)))
+    found = crossed(first, second, 97)
+
+    assert found[:500].tolist() == [known(a, b, 97) for a, b in zip(first[:500].tolist(), second[:500].tolist(), strict=True)]
+    assert chisquare(np.bincount(found.numpy(), minlength=97)).pvalue > 0.001
+    assert crossed(torch.tensor([3]), torch.tensor([5]), 1 << 20).item() != crossed(torch.tensor([5]), torch.tensor([3]), 1 << 20).item()
 
 
 def rows(count: int = 1500) -> pa.Table:

@@ -19,7 +19,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model import FeatureDescription, Target, artifact
 from sparkml_ops.model.encoder import Encoder
 from sparkml_ops.model.module import build_module, check_module, find
-from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.model.spec import CategoricalInput, Cross, ModelSpec
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Progress
 from sparkml_ops.training.own_module import refuse_unfit
@@ -71,6 +71,18 @@ def test_three_workers_train_what_one_trains(tmp_path: Path) -> None:
     assert all(torch.allclose(others[name], value, rtol=1e-7, atol=1e-10) for name, value in weights.items())
     assert one.history[-1].train_loss < one.history[0].train_loss
     assert {"gate.weight", "embeddings.0.weight", "norm.bias"} <= weights.keys()
+
+
+def test_wide_and_deep_learns_what_a_pair_says(tmp_path: Path) -> None:
+    """Also on three workers as on one, with dropout; weights of pairs move."""
+    other = CategoricalInput("n", "bigint", (), 2, buckets=5)
+    spec = replace(SPEC, kind="wide_deep", numeric=SPEC.numeric[:1], categorical=(*SPEC.categorical, other), crosses=(Cross("c", "n", 7),))
+    (one, weights), (three, others) = trained(tmp_path / "one", 1, spec), trained(tmp_path / "three", 3, spec)
+
+    assert [epoch.train_loss for epoch in one.history] == pytest.approx([epoch.train_loss for epoch in three.history], rel=1e-9)
+    assert all(torch.allclose(others[name], value, rtol=1e-7, atol=1e-10) for name, value in weights.items())
+    assert one.history[-1].train_loss < one.history[0].train_loss
+    assert (weights["wide.crosses.0.weight"] != 0).sum() >= 3
 
 
 def test_a_saved_model_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

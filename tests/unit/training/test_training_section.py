@@ -25,6 +25,8 @@ from sparkml_ops.config.training import TrainingSection
         ({"checkpoint_every": 5, "collectives": {"local_steps": 2}}, "no multiple of collectives.local_steps=2"),
         ({"collectives": {"local_steps": 2, "compression": "fp16"}}, "compression with local_steps=2"),
         ({"class_weights": (1.0, 0.0)}, "greater than 0"),
+        ({"model": {"crosses": [{"columns": ("a", "b")}]}}, "crosses has no meaning with kind mlp"),
+        ({"hashed": {"a": 0}}, "greater than or equal to 1"),
         ({"model": {"kind": "module"}}, "name an entry point with kind module"),
         ({"model": {"module": "gated"}}, "name an entry point with kind module"),
         ({"model": {"kind": "module", "module": "gated", "hidden": (4,)}}, "hidden has no meaning with kind module"),
