@@ -15,11 +15,13 @@ __all__ = [
     "ModelVersion",
     "MonitorReport",
     "Performance",
+    "Reproduction",
     "RetrainDecision",
     "ScoredWindow",
     "Snapshot",
     "TrainingResult",
     "TrainingSet",
+    "TuningResult",
     "to_document",
     "to_json",
 ]
@@ -42,6 +44,60 @@ class TrainingResult:
     metrics: Mapping[str, float]
     checkpoint: str
     warm_start: ModelVersion | None = None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """An earlier training, done once more from what it recorded.
+
+    Args:
+        reproduces: MLflow's id of the earlier run.
+        run_id: MLflow's id of this one.
+        training_set: What both were trained and evaluated on.
+        rows: Whether these were `rebuilt from their inputs` with the same content, or taken `as stored`, and why.
+        digest: SHA-256 over the files of the earlier artifact.
+        digest_again: The same of the new one.
+        metrics: Metrics that differ, (then, now); None for one that only the other run has.
+        environment: Packages, code, Java and hardware that differ, likewise.
+        equal: Whether the weights are the same to the last bit, and so are all metrics.
+    """
+
+    reproduces: str
+    run_id: str
+    training_set: TrainingSet
+    rows: str
+    digest: str
+    digest_again: str
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    environment: Mapping[str, tuple[Any, Any]]
+    equal: bool
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """A finished search for a better training.
+
+    Args:
+        run_id: MLflow's id of the parent run; each trial is a run below it.
+        training_set: What was trained on and judged by: its splits train and validation.
+        study: Folder of the trials under `storage.root`.
+        metric: What trials were judged by.
+        value: That of the best trial.
+        overrides: The best trial's values as `key=value`: each can follow `--set`, all can be `overrides` of `Project.open`.
+        trials: Number of trials by state: complete, pruned, failed.
+        leaders: The ten best trials, the best first: number, value, params, seconds and number of epochs of each.
+        importances: Share of each key in how much the metric varies; empty where there is too little to tell.
+    """
+
+    run_id: str
+    training_set: TrainingSet
+    study: str
+    metric: str
+    value: float
+    overrides: tuple[str, ...]
+    trials: Mapping[str, int]
+    leaders: tuple[Mapping[str, Any], ...]
+    importances: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.config.section import Section
 from sparkml_ops.config.spark import SparkSection
 from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.tuning import TuningSection, check_space
 
 __all__ = ["Config", "Sections"]
 
@@ -47,11 +48,19 @@ class Sections(Section):
     features: dict[str, FeatureTableDeclaration] = Field(default_factory=dict)
     training_set: TrainingSetDeclaration | None = None
     training: TrainingSection = Field(default_factory=TrainingSection)
+    tuning: TuningSection = Field(default_factory=TuningSection)
     release: ReleaseSection = Field(default_factory=ReleaseSection)
     scoring: ScoringSection = Field(default_factory=ScoringSection)
     drift: DriftSection = Field(default_factory=DriftSection)
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
+
+    @field_validator("tuning")
+    @classmethod
+    def _searchable(cls, tuning: TuningSection, info: ValidationInfo) -> TuningSection:
+        if "training" in info.data:  # else its own faults are told
+            check_space(info.data["training"], tuning.space)
+        return tuning
 
     @field_validator("retraining")
     @classmethod

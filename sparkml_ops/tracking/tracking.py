@@ -43,13 +43,14 @@ class Tracking(Registry):
         super().__init__(uri)
         self.experiment, self.artifact_root = experiment, artifact_root
 
-    def run(self, key: str, name: str, tags: Mapping[str, str] | None = None) -> Run:
+    def run(self, key: str, name: str, tags: Mapping[str, str] | None = None, *, parent: str | None = None) -> Run:
         """The run of a key: the one that is there, continued, or a new one.
 
         Args:
             key: Identity of the work, kept in the tag `sparkml_ops.run_key`.
             name: Shown in MLflow; of a new run only.
             tags: Further tags of a new run.
+            parent: Id of the run below which MLflow shows a new run.
 
         Raises:
             ContractError: The key cannot be searched for, or the store cannot be used.
@@ -57,10 +58,11 @@ class Tracking(Registry):
         if not _KEY.fullmatch(key):
             raise ContractError(f"the run key {key!r}", expected="letters, digits, spaces and _.:/@=+,#-, at most 500", mend="use such a key")
         client, experiment = self.open(create=True), self._experiment()
+        below = {} if parent is None else {"mlflow.parentRunId": parent}
         run_id = self._find(client, experiment, key)
         if run_id is None:
             with calling(self.uri, "mlflow.create_run"):
-                made = client.create_run(experiment, tags={**(tags or {}), RUN_KEY: key}, run_name=name).info.run_id
+                made = client.create_run(experiment, tags={**(tags or {}), **below, RUN_KEY: key}, run_name=name).info.run_id
             # MLflow compares nothing: of two drivers that found none, both now see the same first run.
             run_id = self._find(client, experiment, key) or made
             if run_id != made:

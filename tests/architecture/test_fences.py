@@ -30,11 +30,13 @@ COLLECTORS = {
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",
+    "sparkml_ops/performance/assessment.py:assess": "a merged state for each model, whose scores by class are limited",
     "sparkml_ops/performance/contest.py:hold": "a merged state for each contestant and slice",
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",
     "sparkml_ops/training/baseline.py:measure": "a matrix of 1,024 columns at most from each of 64 tasks at most",
     "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
+    "sparkml_ops/training/tuning/runners.py:__call__": "a row for each trial",
     "sparkml_ops/training/preprocessing.py:_summarise": "counts for each column, and its vocabulary up to the declared size",
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -99,7 +101,20 @@ def test_a_job_is_short_and_calls_one_function(path: Path) -> None:
 
 def test_every_verb_has_its_job() -> None:
     """One file a verb, named as the verb's module."""
-    verbs = {"build_features", "training_set", "train", "register", "promote", "rollback", "score", "drift", "monitor", "retrain"}
+    verbs = {
+        "build_features",
+        "training_set",
+        "train",
+        "tune",
+        "reproduce",
+        "register",
+        "promote",
+        "rollback",
+        "score",
+        "drift",
+        "monitor",
+        "retrain",
+    }
 
     assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == verbs
 

@@ -25,6 +25,15 @@ from sparkml_ops.config.training import TrainingSection
         ({"checkpoint_every": 5, "collectives": {"local_steps": 2}}, "no multiple of collectives.local_steps=2"),
         ({"collectives": {"local_steps": 2, "compression": "fp16"}}, "compression with local_steps=2"),
         ({"class_weights": (1.0, 0.0)}, "greater than 0"),
+        ({"model": {"kind": "module"}}, "name an entry point with kind module"),
+        ({"model": {"module": "gated"}}, "name an entry point with kind module"),
+        ({"model": {"kind": "module", "module": "gated", "hidden": (4,)}}, "hidden has no meaning with kind module"),
+        ({"task": "ranking"}, "'binary', 'regression'"),
+        ({"quantiles": (0.1, 0.9)}, "quantiles has no meaning with task binary"),
+        ({"task": "quantile", "quantiles": (0.9, 0.1)}, "expected levels that rise"),
+        ({"task": "quantile", "quantiles": (0.5, 1.0)}, "above 0 and below 1"),
+        ({"task": "regression", "class_weights": "balanced"}, "class_weights=balanced has no meaning with task regression"),
+        ({"task": "multiclass", "class_weights": (1.0, 2.0)}, "has no meaning with task multiclass"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, Any], found: str) -> None:

@@ -1,0 +1,158 @@
+"""A study of a training set: prepared once, searched, drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from pyspark.sql import SparkSession
+
+from feature_store.delta import Tables
+from feature_store.records import TrainingSet
+from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.tuning import TuningSection
+from sparkml_ops.errors import ContractError
+from sparkml_ops.storage import Storage
+from sparkml_ops.training.loop import TrainingTask
+from sparkml_ops.training.preprocessing import Fitted, shaped
+from sparkml_ops.training.run import Job, RunLog, flat, plans_of
+from sparkml_ops.training.tuning.pictures import draw_search
+from sparkml_ops.training.tuning.runners import InTask, Launched, Runner
+from sparkml_ops.training.tuning.search import Search, TrialLog
+from sparkml_ops.training.tuning.trial import StudyFolder, Trial, best_trial
+from sparkml_ops.training.tuning.verdict import Asking
+from sparkml_ops.training.weighting import row_weights
+
+__all__ = ["SearchLog", "Tuned", "study_name", "tune"]
+
+# They decide what is fitted to the rows; of all other keys the fitted preprocessing is the same.
+_FITTED = ("vocabulary", "minimum_count")
+# Of these a study may get more: it goes on with what it has.
+_BUDGET = {"trials", "minutes", "parallel"}
+_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+
+
+class SearchLog(RunLog, Protocol):
+    """Where the numbers of a study go."""
+
+    def trial(self, number: int) -> TrialLog:
+        """The log of one trial."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A finished search.
+
+    Args:
+        best: The best complete trial.
+        trials: All trials, in order.
+        folder: Storage folder of the study.
+        importances: Share of each key in how much the metric varies; empty where there is too little to tell.
+    """
+
+    best: Trial
+    trials: tuple[Trial, ...]
+    folder: str
+    importances: Mapping[str, float]
+
+
+def study_name(training_set: TrainingSet, training: TrainingSection, tuning: TuningSection) -> str:
+    """Name of the study of these rows, settings and space; more trials or minutes are the same study."""
+    document = {
+        "training": training.model_dump(mode="json", exclude=_FREE),
+        "tuning": tuning.model_dump(mode="json", exclude=_BUDGET),
+        "rows": training_set.content_hash,
+    }
+    return f"{training_set.id}-{hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def tune(
+    spark: SparkSession,
+    tables: Tables,
+    storage: Storage,
+    training_set: TrainingSet,
+    training: TrainingSection,
+    tuning: TuningSection,
+    log: SearchLog,
+    *,
+    say: Callable[[tuple[Trial, ...]], None] = lambda _: None,
+) -> Tuned:
+    """Search, or go on with a study that was begun; the evaluation split is never read.
+
+    Args:
+        spark: The session whose executors train.
+        tables: Where the training set lies.
+        storage: For the study, under `tuning/<study>`; readable by executors.
+        training_set: Rows with the splits `train` and `validation`.
+        training: What each trial starts from.
+        tuning: Space, sampler, pruner, budget.
+        log: Receives settings, trials and pictures.
+        say: Called with all finished trials after each.
+
+    Raises:
+        ContractError: There is no row to judge a trial by, or no trial is complete.
+        RankFailed: A trial raised for another reason than its values.
+    """
+    name = study_name(training_set, training, tuning)
+    folder = f"tuning/{name}"
+    rows = _Rows(spark, tables, storage, training_set, training, folder)
+    rows.check()
+    log.log_params({"training_set": training_set.id, "study": folder, **flat(tuning.model_dump(mode="json", exclude_none=True))})
+    runner: Runner = Launched(spark, storage) if tuning.parallel == 1 else InTask(spark, f"sparkml-ops tune {name}")
+    search = Search(StudyFolder(storage, folder), training, tuning, rows.task, runner, log.trial, say)
+    trials = search.run()
+    best, importances = best_trial(trials, tuning.direction), search.sampling.importances()
+    log.log_metrics({"best_value": best.value or 0.0, "best_trial": float(best.number)}, step=len(trials))
+    with TemporaryDirectory() as scratch:
+        picture = Path(scratch) / "search.png"
+        draw_search(trials, tuning, importances, picture)
+        log.log_figure("search", picture)
+    return Tuned(best, trials, folder, importances)
+
+
+@dataclass
+class _Rows:
+    """The rows of a study, read for planning once and fitted once for each setting that the fit depends on."""
+
+    spark: SparkSession
+    tables: Tables
+    storage: Storage
+    training_set: TrainingSet
+    training: TrainingSection
+    folder: str
+
+    def __post_init__(self) -> None:
+        self._fits: dict[str, Fitted] = {}
+        self._groups = self._job(self.training, "rows").groups
+
+    def check(self) -> None:
+        """Refuse rows that a trial cannot be judged on."""
+        if not sum(group.rows for group in self._groups["validation"]):
+            raise ContractError(
+                f"training set {self.training_set.id} without labelled rows of split validation",
+                expected="some: a trial is judged on them",
+                mend="add training_set.split.validation, and make the training set anew",
+            )
+
+    def task(self, settings: TrainingSection, checkpoints: str, stop: Asking | None) -> TrainingTask:
+        """The task of a trial."""
+        fitted = self._fitted(settings)
+        rows = fitted.splits["train"]
+        weights = row_weights(settings.class_weights, (rows.rows - rows.positives, rows.positives), fitted.weights)
+        spec = shaped(fitted.spec, settings)
+        return TrainingTask(spec, plans_of(self._groups, settings), settings, self.storage, checkpoints, None, weights, stop)
+
+    def _fitted(self, settings: TrainingSection) -> Fitted:
+        values: dict[str, Any] = {name: getattr(settings, name) for name in _FITTED}
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        if digest not in self._fits:
+            self._fits[digest] = self._job(self.training.model_copy(update=values), f"fit-{digest}").fit()
+        return self._fits[digest]
+
+    def _job(self, settings: TrainingSection, name: str) -> Job:
+        return Job(self.spark, self.tables, self.storage, self.training_set, settings, f"{self.folder}/{name}")
