@@ -342,7 +342,7 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
     )
 
 
-def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None) -> str:
+def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None = None) -> str:
     document: dict[str, Any] = {
         "settings": settings.model_dump(mode="json", exclude=_FREE),
         "training_set": training_set.id,

@@ -7,6 +7,7 @@ import pytest
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.model.spec import ArrayInput
+from sparkml_ops.model.target import Target
 
 X = NumericInput("x", "double", 1 / 3, 0.1, 2.5, indicator=True)
 C = CategoricalInput("c", "string", ("a", "b\u00e9"), 4)
@@ -45,8 +46,8 @@ def test_a_newer_format_is_refused() -> None:
         (("mlp", (NumericInput("x", "double", 0.0, 0.0, 0.0),), (), (4,)), "scale above 0"),
         (("mlp", (NumericInput("x", "timestamp", 0.0, 0.0, 1.0),), (), (4,)), "`x` of type timestamp"),
         (("tree", (X,), (), (4,)), "kind 'tree'"),
-        (("mlp", (X,), (), (4,), 0.0, "p", (ArrayInput("e", "array<double>", (0.0, 1.0), (1.0,)),)), "statistics of array `e`"),
-        (("mlp", (X,), (), (4,), 0.0, "p", (ArrayInput("e", "array<int>", (0.0,), (1.0,)),)), "array input `e` of type array<int>"),
+        (("mlp", (X,), (), (4,), 0.0, "p", Target(), None, (ArrayInput("e", "array<double>", (0.0, 1.0), (1.0,)),)), "statistics of array `e`"),
+        (("mlp", (X,), (), (4,), 0.0, "p", Target(), None, (ArrayInput("e", "array<int>", (0.0,), (1.0,)),)), "array input `e` of type array<int>"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(parts: tuple[object, ...], found: str) -> None:
