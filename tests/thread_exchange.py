@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from training_rows import ThreadGroup
+from torch import nn
+from torch.optim import Optimizer
+from training_rows import ThreadCommunicator, ThreadGroup
 
-__all__ = ["ThreadExchange"]
+from sparkml_ops.training.launch import Collectives
+from sparkml_ops.training.launch.gradients import GradientSum
+
+__all__ = ["SummingCommunicator", "ThreadExchange"]
 
 
 class ThreadExchange:
@@ -35,3 +40,14 @@ class ThreadExchange:
         brought = self._group.exchange(self._rank, (name, tensor.clone()))
         assert {other for other, _ in brought} == {name}
         return [theirs for _, theirs in brought]
+
+
+class SummingCommunicator(ThreadCommunicator):
+    """A rank of a `ThreadGroup` that sums gradients as the real backends do."""
+
+    def wrap(self, model: nn.Module, optimizer: Optimizer) -> Optimizer:
+        self._sums = GradientSum(model, optimizer, ThreadExchange(self._group, self.rank), Collectives())
+        return optimizer
+
+    def synchronize(self, _optimizer: Optimizer) -> None:
+        self._sums.synchronize()

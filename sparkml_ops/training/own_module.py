@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.module import MakeModule, build_module, check_module, draws, seeded
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.training.launch.sparse import sparse_weights
 from sparkml_ops.training.loader import Batch
 
 __all__ = ["forward", "network", "refuse_unfit", "shard_seeds"]
@@ -26,14 +28,16 @@ def network(spec: ModelSpec, seed: int, dtype: torch.dtype, make: MakeModule | N
     return build(spec, seed, dtype) if spec.kind != "module" else build_module(spec, seed, dtype, make)
 
 
-def refuse_unfit(spec: ModelSpec, seed: int, make: MakeModule | None, *, parts: int) -> None:
+def refuse_unfit(spec: ModelSpec, seed: int, make: MakeModule | None, *, parts: int, optimizer: OptimizerSection) -> None:
     """Make a team's network once, before any worker starts, and refuse one that would end in a wrong model.
 
     Args:
         parts: In how many parts a batch is computed.
+        optimizer: What steps on its gradients.
 
     Raises:
-        ContractError: `check_module` says what; or it leaves units out and a batch is computed in parts, which no shard has to itself.
+        ContractError: `check_module` says what; or it leaves units out and a batch is computed in parts, which no shard has to itself; or it has
+            sparse gradients, which only plain descent takes.
     """
     module = build_module(spec, seed, torch.float32, make)
     check_module(spec, module)
@@ -42,6 +46,13 @@ def refuse_unfit(spec: ModelSpec, seed: int, make: MakeModule | None, *, parts: 
             f"a module with dropout and training.accumulate={parts}",
             expected="one of the two",
             mend="set training.accumulate=1, or take a smaller batch",
+        )
+    plain = optimizer.kind == "sgd" and not optimizer.momentum and not optimizer.weight_decay and optimizer.clip_norm is None
+    if sparse_weights(module) and not plain:
+        raise ContractError(
+            f"embeddings with sparse gradients and training.optimizer.kind={optimizer.kind}, momentum, weight_decay or clip_norm",
+            expected="kind=sgd, momentum=0, weight_decay=0 and clip_norm=null, since all others move or measure rows without a gradient",
+            mend="set them so, or build the embeddings with sparse=False",
         )
 
 

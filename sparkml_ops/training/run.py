@@ -215,7 +215,7 @@ class Job:
         def make() -> dict[str, Any]:
             spec, settings, checkpoints, plans = fitted.spec, self.settings, f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
             if spec.kind == "module":
-                refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate)
+                refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate, optimizer=settings.optimizer)
             start, weights = self._start(fitted), self._weights(fitted)
             moments = None if self.warm_start is None else self.warm_start.moments
             task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module, moments=moments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ from pyspark.sql import SparkSession
 from torch import nn
 
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.launch import Communicator, LaunchSettings, RankContext, launch
+from sparkml_ops.training.launch import Collectives, Communicator, LaunchSettings, RankContext, launch
+from sparkml_ops.training.launch.compression import CompressedSum
 
 SIZES = {"local": 1, "horovod": 3, "ddp": 3}
 DTYPES = ("float32", "float64", "int64")
 STEPS = 50
+COLLECTIVES = Collectives(fusion_mib=400 / 2**20)  # two buckets of the network below
 
 
 @pytest.fixture(scope="module", params=SIZES)
 def answers(request: pytest.FixtureRequest, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank of a backend found."""
     folder = tmp_path_factory.mktemp("communicator")
-    settings = LaunchSettings(workers=SIZES[request.param], backend=request.param, attempts=1, hang_timeout=60)
+    settings = LaunchSettings(workers=SIZES[request.param], backend=request.param, attempts=1, hang_timeout=60, collectives=COLLECTIVES)
     found = launch(spark, examination(str(folder)), settings, Storage(str(folder / "storage")), "contract")
     return [json.loads(answer or b"") for answer in found]
 
@@ -44,6 +47,8 @@ def examination(folder: str) -> Callable[[RankContext], bytes]:
             "broadcasts": broadcasts(one),
             "gathers": gathers(one),
             "seen after barrier": barrier(one, Path(folder)),
+            "compressed": compressed(one),
+            "collectives": asdict(getattr(one, "_collectives", COLLECTIVES)),
             "unwrapped": unwrapped(one),
             **{f"weights {name}": train(name, one) for name in OPTIMIZERS},
             "skipped": skipped_step(one),
@@ -122,6 +127,18 @@ def barrier(one: Communicator, folder: Path) -> list[str]:
     (folder / f"before-{one.size}-{one.rank}").touch()
     one.barrier()
     return sorted(path.name for path in folder.glob("before-*"))
+
+
+def compressed(one: Communicator) -> list[float]:
+    """A sum at 16 bits a value, started as a training does; alone nothing is sent."""
+    buffer = torch.cat([part_of(one.rank), torch.ones(1)])
+    if one.size > 1:
+        CompressedSum(one._exchange, "fp16").start("compressed", buffer, 1)()()  # type: ignore[attr-defined]
+    return buffer.tolist()
+
+
+def part_of(rank: int) -> torch.Tensor:
+    return torch.tensor([1e30, 1e24, -3.0, 0.0, 2e30]) * (rank + 1.1)
 
 
 def unwrapped(one: Communicator) -> str:
@@ -207,8 +224,8 @@ def train(name: str, one: Communicator | None) -> list[float]:
     if one is not None:
         optimizer = one.wrap(model, optimizer)
         assert type(optimizer).__name__ == kind.__name__
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
-    for step in range(STEPS):
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.98)
+    for step in range(STEPS if name == "sgd" else STEPS // 4):
         optimizer.zero_grad(set_to_none=step % 3 != 1)
         rows = slice(0, 11) if one is None else own_rows(step, one.rank, one.size)
         backward(model, step, rows, loss_of_nothing=step % 2 == 0)
@@ -299,6 +316,22 @@ def test_all_gather_takes_a_different_number_of_rows_from_each_rank(answers: lis
 def test_sparse_gradients_train_as_dense_ones_in_one_process(answers: list[dict[str, Any]]) -> None:
     """Of an embedding; the rest of the model stays dense, and uneven and empty ranks change nothing."""
     assert_equal_to_one_process(answers, "sparse", sparse(None))
+
+
+def test_a_compressed_sum_is_near_the_exact_one_and_the_same_on_every_rank(answers: list[dict[str, Any]]) -> None:
+    """Beyond what half precision holds; the rank's flag at the end is counted exactly."""
+    size = len(answers)
+    exact = torch.stack([part_of(rank) for rank in range(size)]).sum(0).tolist()
+    found = answers[0]["compressed"]
+
+    assert all(answer["compressed"] == found for answer in answers)
+    assert found[-1] == size
+    assert found[:-1] == pytest.approx(exact, rel=2**-10, abs=2.0**-36 * max(exact))
+
+
+def test_ranks_are_told_how_gradients_travel(answers: list[dict[str, Any]]) -> None:
+    """By the launch."""
+    assert all(answer["collectives"] == asdict(COLLECTIVES) for answer in answers)
 
 
 def test_no_rank_leaves_a_barrier_before_the_last_has_come(answers: list[dict[str, Any]]) -> None:

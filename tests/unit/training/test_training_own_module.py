@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from thread_exchange import SummingCommunicator
 from torch import nn
 from training_rows import SPEC, ThreadGroup, table, task, write
 
+from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import FeatureDescription, Target, artifact
@@ -146,6 +148,48 @@ def test_a_module_that_would_end_in_a_wrong_model_is_refused(make: Callable[[Fea
 
 def test_dropout_and_parts_of_a_batch_exclude_each_other() -> None:
     """A part is no whole shard, so its draws would depend on the worker."""
-    refuse_unfit(OWN, 7, None, parts=1)
+    refuse_unfit(OWN, 7, None, parts=1, optimizer=OptimizerSection())
     with pytest.raises(ContractError, match=r"dropout and training.accumulate=2"):
-        refuse_unfit(OWN, 7, None, parts=2)
+        refuse_unfit(OWN, 7, None, parts=2, optimizer=OptimizerSection())
+
+
+class Sparse(nn.Module):
+    """A weight for each category, in an embedding, and one for each number."""
+
+    def __init__(self, features: FeatureDescription, *, sparse: bool) -> None:
+        super().__init__()
+        self.categories = nn.Embedding(features.cardinalities[0], features.outputs, sparse=sparse)
+        self.numbers = nn.Linear(features.numeric, features.outputs)
+
+    def forward(self, numeric: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.numbers(numeric) + self.categories(categories[:, 0])
+        return found
+
+
+def test_sparse_gradients_train_as_dense_ones(tmp_path: Path) -> None:
+    """With plain descent, on one worker and on three, batches in parts too; what else would move rows without a gradient is refused."""
+    spec, plain = replace(OWN, module=None), {"kind": "sgd", "lr": 0.3, "momentum": 0.0, "weight_decay": 0.0}
+    scan = write(tmp_path / "t", table(501), [300], group=90)
+
+    def weights(size: int, *, sparse: bool, parts: int = 1) -> dict[str, torch.Tensor]:
+        settings = TrainingSection(workers=1, epochs=2, batch_size=50, shards=6, dtype="float64", optimizer=plain, accumulate=parts)
+        storage = Storage(str(tmp_path / f"{size} {sparse} {parts}"))
+        ours = replace(task(scan, storage, settings, spec), module=lambda features: Sparse(features, sparse=sparse))
+        group = ThreadGroup(size)
+        found = group.run(lambda context: ours(replace(context, communicator=SummingCommunicator(group, context.rank))))
+        return Checkpoints(ours.storage, ours.folder).weights(Progress.from_json(found[0]))
+
+    expected = weights(1, sparse=False)
+    for found in (weights(1, sparse=True), weights(3, sparse=True), weights(3, sparse=True, parts=3)):
+        assert all(float((found[name] - value).abs().max()) <= 1e-12 for name, value in expected.items())
+    refuse_unfit(spec, 7, lambda features: Sparse(features, sparse=True), parts=1, optimizer=OptimizerSection(**plain))
+    for change in ({"kind": "adamw"}, {"momentum": 0.9}, {"weight_decay": 0.1}, {"clip_norm": 1.0}):
+        options = {**plain, **change}
+        with pytest.raises(ContractError, match=r"embeddings with sparse gradients.*sparse=False"):
+            refuse_unfit(
+                spec,
+                7,
+                lambda features: Sparse(features, sparse=True),
+                parts=1,
+                optimizer=OptimizerSection(**{name: value for name, value in options.items() if (options["kind"], name) != ("adamw", "momentum")}),
+            )
