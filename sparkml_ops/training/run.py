@@ -156,7 +156,7 @@ class Job:
         mine = _fingerprint(self.settings, self.training_set, self.warm_start)
 
         def make() -> dict[str, Any]:
-            fitted = fit(self._frame(), self.settings, self.warm_start)
+            fitted = fit(self.frame(), self.settings, self.warm_start)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
             return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits, "weights": fitted.weights}
 
@@ -187,12 +187,8 @@ class Job:
 
     def evaluate(self, fitted: Fitted) -> dict[str, Any]:
         """`metrics` on the evaluation split, the logistic regression's beside the model's, `confusion` and `reliability`."""
-        settings, label = self.settings, F.col(quote(self.settings.label))
-        frame, rate = self._frame(), fitted.splits["train"].rate
-        train = frame.where((F.col(SPLIT) == "train") & label.isNotNull())
-        logistic = self._publish_artifact(
-            "baseline", lambda: fit_logistic(TrainRows(train, self.groups["train"], settings.label, self._weights(fitted)), fitted.spec)
-        )
+        settings, frame, rate = self.settings, self.frame(), fitted.splits["train"].rate
+        logistic = self.logistic(fitted)
         inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
@@ -209,6 +205,12 @@ class Job:
             return {"metrics": found.metrics(rate), "confusion": asdict(found.confusion), "reliability": bins}
 
         return self._once("evaluation", make)
+
+    def logistic(self, fitted: Fitted) -> str:
+        """A logistic regression on the train split as an artifact; returns its folder."""
+        train = self.frame().where((F.col(SPLIT) == "train") & F.col(quote(self.settings.label)).isNotNull())
+        rows = TrainRows(train, self.groups["train"], self.settings.label, self._weights(fitted))
+        return self._publish_artifact("baseline", lambda: fit_logistic(rows, fitted.spec))
 
     def _weights(self, fitted: Fitted) -> RowWeights | None:
         rows = fitted.splits["train"]
@@ -255,7 +257,8 @@ class Job:
             )
         return plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
 
-    def _frame(self) -> DataFrame:
+    def frame(self) -> DataFrame:
+        """All rows of the training set."""
         return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
 
 
