@@ -38,7 +38,9 @@ class Sampling:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._tuning = tuning
         self._distributions = {key: _distribution(key, domain) for key, domain in tuning.searched.items()}
-        self._study = optuna.create_study(study_name=name, direction=tuning.direction, pruner=_pruner(tuning, epochs))
+        # This sampler is only there while known values are handed in: `begin` sets one for each trial that is drawn.
+        idle, pruner = optuna.samplers.RandomSampler(seed=0), _pruner(tuning, epochs)
+        self._study = optuna.create_study(study_name=name, direction=tuning.direction, sampler=idle, pruner=pruner)
         self._open: dict[int, optuna.Trial] = {}
         self._reported: dict[int, int] = {}
         self._pruned: dict[int, bool] = {}
