@@ -89,6 +89,8 @@ class TuningResult:
         trials: Number of trials by state: complete, pruned, failed.
         leaders: The ten best trials, the best first: number, value, params, seconds and number of epochs of each.
         importances: Share of each key in how much the metric varies; empty where there is too little to tell.
+        candidates: With `tuning.automl` the best of each family and a logistic regression: value and microseconds of a prediction.
+        family: That of the candidates which was chosen; `overrides` are its trial's, or the best linear trial's for `logistic`.
     """
 
     run_id: str
@@ -100,6 +102,8 @@ class TuningResult:
     trials: Mapping[str, int]
     leaders: tuple[Mapping[str, Any], ...]
     importances: Mapping[str, float]
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    family: str | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ def show_trials(result: TuningResult) -> None:
     shares = ", ".join(f"{key.removeprefix('training.')} {share:.0%}" for key, share in result.importances.items())
     if shares:
         console.print(f"what mattered: {shares}", markup=False)
+    for found in result.candidates:
+        mark = " (chosen)" if found["family"] == result.family else ""
+        console.print(f"{found['family']}: {result.metric} {found['value']:.6g}, {found['microseconds']:.3g} µs a row{mark}", markup=False)
     console.print("sparkml-ops train " + " ".join(f"--set {shlex.quote(line)}" for line in result.overrides), markup=False)
 
 

@@ -59,7 +59,7 @@ class Sections(Section):
     @classmethod
     def _searchable(cls, tuning: TuningSection, info: ValidationInfo) -> TuningSection:
         if "training" in info.data:  # else its own faults are told
-            check_space(info.data["training"], tuning.space)
+            check_space(info.data["training"], tuning.searched)
         return tuning
 
     @field_validator("retraining")

@@ -15,8 +15,9 @@ from feature_store.nearest import did_you_mean
 from sparkml_ops.config.section import Section
 from sparkml_ops.config.training import TrainingSection
 
-__all__ = ["Domain", "TuningSection", "check_space", "encode", "number_type", "with_values"]
+__all__ = ["FAMILY", "Domain", "TuningSection", "check_space", "encode", "number_type", "with_values"]
 
+FAMILY = "training.model.kind"
 _PREFIX = "training."
 # So many corners are tried all; of a larger space each pair of keys.
 _CORNERS = 1024
@@ -78,6 +79,14 @@ class TuningSection(Section):
         description="1: one trial after the other, each by all training.workers; more: so many at a time, each in one Spark task, by one rank",
     )
 
+    automl: bool = Field(
+        default=False, description="whether the model's family is searched too; a logistic regression is always among the candidates"
+    )
+    families: tuple[str, ...] = Field(default=("linear", "mlp"), min_length=1, description="automl only: values of training.model.kind")
+    margin: float = Field(
+        default=0.001, ge=0, description="automl only: of the families whose metric is so near to the best, the fastest one is chosen"
+    )
+
     @field_validator("space", mode="before")
     @classmethod
     def _dotted(cls, space: Any) -> Any:
@@ -88,7 +97,16 @@ class TuningSection(Section):
     def _can_be_searched(self) -> Self:
         if self.sampler == "grid" and (ranges := [key for key, domain in self.space.items() if domain.choices is None]):
             raise ValueError(f"sampler grid with a range of {ranges[0]}: list its choices")
+        if self.automl and FAMILY in self.space:
+            raise ValueError(f"automl and {FAMILY} in the space: name them in families")
+        if self.automl and self.trials < len(self.families):
+            raise ValueError(f"{self.trials} trials of {len(self.families)} families: each needs one")
         return self
+
+    @property
+    def searched(self) -> dict[str, Domain]:
+        """The space, and with automl the family of the model before all."""
+        return {FAMILY: Domain(choices=self.families), **self.space} if self.automl else self.space
 
 
 def check_space(training: TrainingSection, space: Mapping[str, Domain]) -> None:

@@ -180,7 +180,7 @@ class Job:
 
         def make() -> dict[str, Any]:
             self._scan()  # what ranks cannot read is refused before the first job
-            fitted = fit(self._frame(), self.settings, self.warm_start, own=self.module is not None)
+            fitted = fit(self.frame(), self.settings, self.warm_start, own=self.module is not None)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
             return {
                 "fingerprint": mine,
@@ -239,8 +239,8 @@ class Job:
         """`metrics` on the evaluation split, a baseline's beside the model's, and of a binary model `confusion` and `reliability`."""
         if fitted.spec.target.task != "binary":
             return self._once("evaluation", lambda: {"metrics": self._assess(fitted)})
-        settings, frame, rate = self.settings, self._frame(), fitted.splits["train"].rate
-        logistic = self._publish_artifact("baseline", lambda: fit_logistic(self._train_rows(fitted), fitted.spec))
+        settings, frame, rate = self.settings, self.frame(), fitted.splits["train"].rate
+        logistic = self.logistic(fitted)
         inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
@@ -260,7 +260,7 @@ class Job:
 
     def _assess(self, fitted: Fitted) -> dict[str, float]:
         """Figures of a model that is not binary, beside its baselines'."""
-        spec, frame = fitted.spec, self._frame()
+        spec, frame = fitted.spec, self.frame()
         inputs = tuple(name for name, _ in spec.inputs)
         contestants = [Contestant(MODEL, f"{self.folder}/artifact", inputs, module=self.module)]
         if linear_fits(spec):
@@ -272,8 +272,12 @@ class Job:
 
     def _train_rows(self, fitted: Fitted) -> TrainRows:
         label = self.settings.label
-        train = self._frame().where((F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull())
+        train = self.frame().where((F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull())
         return TrainRows(train, self.groups["train"], label, self._weights(fitted))
+
+    def logistic(self, fitted: Fitted) -> str:
+        """A logistic regression on the train split as an artifact; returns its folder."""
+        return self._publish_artifact("baseline", lambda: fit_logistic(self._train_rows(fitted), fitted.spec))
 
     def _weights(self, fitted: Fitted) -> RowWeights | None:
         rows, task = fitted.splits["train"], fitted.spec.target.task
@@ -325,7 +329,8 @@ class Job:
             )
         return scan
 
-    def _frame(self) -> DataFrame:
+    def frame(self) -> DataFrame:
+        """All rows of the training set."""
         return self.tables.read(self.training_set.snapshot.table, self.training_set.snapshot.version)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def plan(work: Work, *, training_set: TrainingSet | None = None, as_of: datetime
         where = f"{tuning.parallel} at a time, each by one rank in one Spark task"
     budget = f"{tuning.trials} trials" + ("" if tuning.minutes is None else f" or {tuning.minutes:g} minutes")
     judged = f"{tuning.direction} {tuning.metric} in at most {training.epochs} epochs, sampler {tuning.sampler}, pruner {tuning.pruner}"
-    notes = [f"{budget}: {where}", judged, *(f"{key}: {_shown(domain)}" for key, domain in tuning.space.items())]
+    notes = [f"{budget}: {where}", judged, *(f"{key}: {_shown(domain)}" for key, domain in tuning.searched.items())]
     return make_plan(work, _task(work, chosen, generation), reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
@@ -76,7 +76,7 @@ def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[Tun
     key = generation(work, RunKey("tune", work.config.project, chosen.id), wanted)
 
     def check(_: datetime) -> None:
-        if not work.sections.tuning.space:
+        if not work.sections.tuning.searched:
             raise ContractError(
                 "an empty tuning.space",
                 expected="at least one key of training with its values",
@@ -151,6 +151,8 @@ def _result(run_id: str, training_set: TrainingSet, tuned: Tuned, metric: str, d
         {state: states[state] for state in ("complete", "pruned", "failed")},
         tuple(leaders),
         {key: round(share, 4) for key, share in tuned.importances.items()},
+        tuple(asdict(candidate) for candidate in tuned.candidates),
+        None if tuned.chosen is None else tuned.chosen.family,
     )
 
 

@@ -30,14 +30,14 @@ def draw_search(trials: Sequence[Trial], tuning: TuningSection, importances: Map
     """
     from matplotlib.figure import Figure
 
-    keys = sorted(tuning.space, key=lambda key: -importances.get(key, 0.0))[:_SLICES]
+    keys = sorted(tuning.searched, key=lambda key: -importances.get(key, 0.0))[:_SLICES]
     rows = -(-(2 + len(keys)) // _COLUMNS)
     figure = Figure(figsize=(4.5 * _COLUMNS, 3.2 * rows), layout="constrained")
     places = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     _draw_course(places[0], trials, tuning)
     _draw_importances(places[1], importances)
     for axes, key in zip(places[2:], keys, strict=False):
-        _draw_slice(axes, key, tuning.space[key], trials, tuning)
+        _draw_slice(axes, key, tuning.searched[key], trials, tuning)
     for axes in places[2 + len(keys) :]:
         axes.set_axis_off()
     figure.savefig(path, dpi=100)
@@ -71,6 +71,8 @@ def _draw_slice(axes: Axes, key: str, domain: Domain, trials: Sequence[Trial], t
     def place(trial: Trial) -> Any:
         return trial.params[key] if domain.choices is None else encode(trial.params[key])
 
+    if domain.choices is not None:
+        axes.xaxis.update_units([encode(choice) for choice in domain.choices])  # in their order, and all of them
     axes.scatter([place(trial) for trial in complete], [trial.value or 0.0 for trial in complete], c=[trial.number for trial in complete])
     axes.scatter([place(best)], [best.value or 0.0], facecolors="none", edgecolors="tab:red", s=120)
     if domain.log:

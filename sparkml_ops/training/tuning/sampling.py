@@ -16,7 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from sparkml_ops.config.tuning import Domain, TuningSection, encode, number_type
+from sparkml_ops.config.tuning import FAMILY, Domain, TuningSection, encode, number_type
 from sparkml_ops.training.tuning.trial import Trial
 
 __all__ = ["Sampling"]
@@ -37,8 +37,10 @@ class Sampling:
     def __init__(self, tuning: TuningSection, *, epochs: int, finished: Sequence[Trial], name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._tuning = tuning
-        self._distributions = {key: _distribution(key, domain) for key, domain in tuning.space.items()}
-        self._study = optuna.create_study(study_name=name, direction=tuning.direction, pruner=_pruner(tuning, epochs))
+        self._distributions = {key: _distribution(key, domain) for key, domain in tuning.searched.items()}
+        # This sampler is only there while known values are handed in: `begin` sets one for each trial that is drawn.
+        idle, pruner = optuna.samplers.RandomSampler(seed=0), _pruner(tuning, epochs)
+        self._study = optuna.create_study(study_name=name, direction=tuning.direction, sampler=idle, pruner=pruner)
         self._open: dict[int, optuna.Trial] = {}
         self._reported: dict[int, int] = {}
         self._pruned: dict[int, bool] = {}
@@ -57,13 +59,15 @@ class Sampling:
         if known is None and self._tuning.sampler == "grid":
             grid = self._grid()
             known = grid[int(np.random.default_rng(self._tuning.seed).permutation(len(grid))[number])]
+        if known is None:
+            self._study.sampler = self._sampler(number)
+            if self._tuning.automl and number < len(self._tuning.families):
+                known = {FAMILY: self._tuning.families[number]}  # each has a trial; its other values are drawn
         if known is not None:
             self._study.enqueue_trial(self._encoded(known))
-        else:
-            self._study.sampler = self._sampler(number)
         trial = self._study.ask(self._distributions)
         self._open[number], self._reported[number], self._pruned[number] = trial, 0, False
-        return {key: json.loads(value) if self._tuning.space[key].choices is not None else value for key, value in trial.params.items()}
+        return {key: json.loads(value) if self._tuning.searched[key].choices is not None else value for key, value in trial.params.items()}
 
     def prunes(self, number: int, values: Sequence[float | None]) -> bool:
         """Whether a trial ends after these values of its epochs."""
@@ -94,7 +98,7 @@ class Sampling:
         return {key: float(share) for key, share in optuna.importance.get_param_importances(self._study, evaluator=evaluator, params=varied).items()}
 
     def _encoded(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: encode(value) if self._tuning.space[key].choices is not None else value for key, value in params.items()}
+        return {key: encode(value) if self._tuning.searched[key].choices is not None else value for key, value in params.items()}
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         seed = int(np.random.SeedSequence((self._tuning.seed, number)).generate_state(1)[0])
@@ -103,7 +107,7 @@ class Sampling:
         return optuna.samplers.RandomSampler(seed=seed)
 
     def _grid(self) -> list[dict[str, Any]]:
-        choices = {key: domain.choices or () for key, domain in self._tuning.space.items()}
+        choices = {key: domain.choices or () for key, domain in self._tuning.searched.items()}
         return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
 
 

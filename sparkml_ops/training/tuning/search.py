@@ -8,14 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.config.tuning import TuningSection, with_values
-from sparkml_ops.training.checkpoint import Epoch, best_epoch
+from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.launch import RankFailed
 from sparkml_ops.training.loop import NotFiniteError, TrainingTask
 from sparkml_ops.training.run import RunLog, measures
@@ -82,21 +82,24 @@ class Search:
         if self.tuning.parallel == 1:
             self._work()
         else:
-            with ThreadPoolExecutor(self.tuning.parallel, thread_name_prefix="trial") as pool:
-                for worker in [pool.submit(self._work) for _ in range(self.tuning.parallel)]:
-                    worker.result()
+            self._work_side_by_side()
         return tuple(trial for _, trial in sorted(self.finished.items()))
 
     def _work(self) -> None:
-        try:
-            while (begun := self._begin()) is not None:
-                self._finish(self._train(*begun))
-        except BaseException:
-            first = not self._broken.is_set()
-            self._broken.set()
-            if first:
+        while (begun := self._begin()) is not None:
+            self._finish(self._train(*begun))
+
+    def _work_side_by_side(self) -> None:
+        with ThreadPoolExecutor(self.tuning.parallel, thread_name_prefix="trial") as pool:
+            workers = [pool.submit(self._work) for _ in range(self.tuning.parallel)]
+            try:
+                # Of several faults the first is the cause: the others come of its interruption.
+                for worker in as_completed(workers):
+                    worker.result()
+            except BaseException:
+                self._broken.set()
                 self.runner.interrupt()
-            raise
+                raise
 
     def _begin(self) -> tuple[int, dict[str, Any]] | None:
         """The next trial; one that was cut off comes first."""
@@ -138,6 +141,9 @@ class Search:
         value = None if reason or pruned else figure(best_epoch(history, settings.keep), self.tuning.metric)
         if not reason and not pruned and value is None:
             reason = f"no {self.tuning.metric} in the epoch that would be kept"
+        if value is not None and self.tuning.automl:
+            weights = Checkpoints(self.study.storage, task.folder).weights(Progress(best_epoch(history, settings.keep).epoch + 1))
+            self.study.keep_model(number, task.spec, weights)
         state: Literal["complete", "pruned", "failed"] = "failed" if reason else "pruned" if pruned else "complete"
         return Trial(number, params, state, value, values, self.clock() - started, self._elapsed(), reason), log
 

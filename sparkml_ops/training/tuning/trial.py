@@ -11,9 +11,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import torch
+
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model import artifact
+from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Epoch
 
@@ -86,6 +92,17 @@ class StudyFolder:
         """Say how a trial ended, then drop what only going on with it would need."""
         self.storage.publish(f"{self.of(trial.number)}/finished.json", trial.to_json(), kind="trial_finished")
         self.clear(trial.number)
+
+    def keep_model(self, number: int, spec: ModelSpec, weights: dict[str, torch.Tensor]) -> None:
+        """Keep the model of a trial; it counts when the trial is finished."""
+        with TemporaryDirectory() as scratch:
+            artifact.save(Path(scratch), spec, weights)
+            for path in sorted(Path(scratch).iterdir()):
+                self.storage.publish_file(f"{self.model(number)}/{path.name}", path, kind="trial_model")
+
+    def model(self, number: int) -> str:
+        """Storage folder of the model of a trial, where it is kept."""
+        return f"{self.of(number)}/model"
 
     def clear(self, number: int) -> None:
         """Drop the checkpoints of a trial and what was asked in it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from feature_store.delta import Tables
 from feature_store.records import TrainingSet
@@ -19,8 +20,10 @@ from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.loop import TrainingTask
+from sparkml_ops.training.plan import SPLIT
 from sparkml_ops.training.preprocessing import Fitted, shaped
 from sparkml_ops.training.run import Job, RunLog, flat, plans_of
+from sparkml_ops.training.tuning.families import LOGISTIC, Candidate, best_of_families, candidates, choose
 from sparkml_ops.training.tuning.pictures import draw_search
 from sparkml_ops.training.tuning.runners import InTask, Launched, Runner
 from sparkml_ops.training.tuning.search import Search, TrialLog
@@ -32,8 +35,8 @@ __all__ = ["SearchLog", "Tuned", "study_name", "tune"]
 
 # They decide what is fitted to the rows; of all other keys the fitted preprocessing is the same.
 _FITTED = ("vocabulary", "minimum_count")
-# Of these a study may get more: it goes on with what it has.
-_BUDGET = {"trials", "minutes", "parallel"}
+# They decide no trial: with others of them a study goes on with what it has.
+_BUDGET = {"trials", "minutes", "parallel", "margin"}
 _FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
@@ -53,12 +56,16 @@ class Tuned:
         trials: All trials, in order.
         folder: Storage folder of the study.
         importances: Share of each key in how much the metric varies; empty where there is too little to tell.
+        candidates: With automl the best of each family and the logistic regression, else empty.
+        chosen: That of the candidates which was chosen; `best` is then its trial, or the best linear one's where the logistic regression was.
     """
 
     best: Trial
     trials: tuple[Trial, ...]
     folder: str
     importances: Mapping[str, float]
+    candidates: tuple[Candidate, ...] = ()
+    chosen: Candidate | None = None
 
 
 def study_name(training_set: TrainingSet, training: TrainingSection, tuning: TuningSection) -> str:
@@ -104,15 +111,33 @@ def tune(
     rows.check()
     log.log_params({"training_set": training_set.id, "study": folder, **flat(tuning.model_dump(mode="json", exclude_none=True))})
     runner: Runner = Launched(spark, storage) if tuning.parallel == 1 else InTask(spark, f"sparkml-ops tune {name}")
-    search = Search(StudyFolder(storage, folder), training, tuning, rows.task, runner, log.trial, say)
+    study = StudyFolder(storage, folder)
+    search = Search(study, training, tuning, rows.task, runner, log.trial, say)
     trials = search.run()
-    best, importances = best_trial(trials, tuning.direction), search.sampling.importances()
-    log.log_metrics({"best_value": best.value or 0.0, "best_trial": float(best.number)}, step=len(trials))
+    found = Tuned(best_trial(trials, tuning.direction), trials, folder, search.sampling.importances())
+    if tuning.automl:
+        found = _with_family(found, rows, study, tuning)
+    log.log_metrics({"best_value": found.best.value or 0.0, "best_trial": float(found.best.number)}, step=len(trials))
+    for candidate in found.candidates:
+        log.log_metrics({f"{candidate.family}_value": candidate.value, f"{candidate.family}_microseconds": candidate.microseconds}, step=len(trials))
     with TemporaryDirectory() as scratch:
         picture = Path(scratch) / "search.png"
-        draw_search(trials, tuning, importances, picture)
+        draw_search(trials, tuning, found.importances, picture)
         log.log_figure("search", picture)
-    return Tuned(best, trials, folder, importances)
+    return found
+
+
+def _with_family(found: Tuned, rows: _Rows, study: StudyFolder, tuning: TuningSection) -> Tuned:
+    """The choice among the families; only the models of the candidates stay."""
+    best = best_of_families(found.trials, tuning.direction)
+    measured = rows.measure(study, best, tuning.metric)
+    chosen = choose(measured, tuning.direction, tuning.margin)
+    # What `train` can make of the logistic regression is the linear model, by gradient descent.
+    family = "linear" if chosen.family == LOGISTIC and "linear" in best else chosen.family
+    for trial in found.trials:
+        if trial.number not in {kept.number for kept in best.values()}:
+            study.storage.remove(study.model(trial.number))
+    return replace(found, best=best.get(family, found.best), candidates=measured, chosen=chosen)
 
 
 @dataclass
@@ -146,12 +171,22 @@ class _Rows:
         spec = shaped(fitted.spec, settings)
         return TrainingTask(spec, plans_of(self._groups, settings), settings, self.storage, checkpoints, None, weights, stop)
 
+    def measure(self, study: StudyFolder, trials: Mapping[str, Trial], metric: str) -> tuple[Candidate, ...]:
+        """The best trial of each family and a logistic regression on the same rows, on the validation split."""
+        job = self._fit_job(self.training)
+        validation, groups = job.frame().where(F.col(SPLIT) == "validation"), self._groups["validation"]
+        return candidates(validation, groups, study, trials, job.logistic(job.fit()), self.training, metric)
+
     def _fitted(self, settings: TrainingSection) -> Fitted:
+        job = self._fit_job(settings)
+        if job.folder not in self._fits:
+            self._fits[job.folder] = job.fit()
+        return self._fits[job.folder]
+
+    def _fit_job(self, settings: TrainingSection) -> Job:
         values: dict[str, Any] = {name: getattr(settings, name) for name in _FITTED}
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-        if digest not in self._fits:
-            self._fits[digest] = self._job(self.training.model_copy(update=values), f"fit-{digest}").fit()
-        return self._fits[digest]
+        return self._job(self.training.model_copy(update=values), f"fit-{digest}")
 
     def _job(self, settings: TrainingSection, name: str) -> Job:
         return Job(self.spark, self.tables, self.storage, self.training_set, settings, f"{self.folder}/{name}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
+from sklearn.metrics import roc_auc_score
 from training_rows import table
 
 from feature_store.delta import Tables
@@ -19,11 +20,13 @@ from feature_store.records import TrainingSet
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec, NumericInput
 from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import Run, Tracking
 from sparkml_ops.training.launch import RankFailed
 from sparkml_ops.training.loop import TrainingTask
+from sparkml_ops.training.tuning.families import LOGISTIC, best_of_families
 from sparkml_ops.training.tuning.runners import InTask
 from sparkml_ops.training.tuning.trial import best_trial
 from sparkml_ops.training.tuning.tune import Tuned, tune
@@ -152,3 +155,24 @@ def test_a_trial_in_a_task_tells_its_own_fault(room: Room) -> None:
 
     assert "Traceback" in failed.value.traceback
     assert "trial 7" in str(failed.value)
+
+
+def test_families_compete_with_a_logistic_regression(room: Room) -> None:
+    """Each family has a trial; all candidates are measured alike, as scikit-learn measures their predictions on the validation rows; the choice follows the rule."""
+    space = {"training.optimizer.lr": {"low": 0.005, "high": 0.05}}
+    found, _ = room.tune("families", space=space, trials=3, automl=True, margin=10.0, metric="validation_auc", direction="maximize")
+    best, measured = best_of_families(found.trials, "maximize"), {candidate.family: candidate for candidate in found.candidates}
+    places = {family: f"tuning/{Path(found.folder).name}/trials/{trial.number:05d}/model" for family, trial in best.items()}
+    (places[LOGISTIC],) = {str(Path(name).parent) for name in room.storage("families").list("tuning") if "/baseline/" in name}
+    data = table(1200).to_pandas()
+    rows = data[(data["split"] == "validation") & data["label"].notna()]
+
+    assert [trial.params["training.model.kind"] for trial in found.trials][:2] == ["linear", "mlp"]
+    assert measured.keys() == {"linear", "mlp", LOGISTIC}
+    for family, place in places.items():
+        scores = artifact.load(room.root / "families" / place).predict(rows)
+        assert measured[family].value == pytest.approx(roc_auc_score(rows["label"], scores), abs=1e-12)
+    assert found.chosen == min(found.candidates, key=lambda candidate: candidate.microseconds)
+    assert found.best == best["linear" if found.chosen.family == LOGISTIC else found.chosen.family]
+    kept = {name.split("/")[3] for name in room.storage("families").list(f"{found.folder}/trials") if "/model/" in name}
+    assert kept == {f"{trial.number:05d}" for trial in best.values()}

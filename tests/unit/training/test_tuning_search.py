@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,3 +277,39 @@ def test_the_pruner_is_optunas(studies: Studies) -> None:
             study.tell(theirs, None if pruned else values[-1], optuna.trial.TrialState.PRUNED if pruned else None)
             done.append(Trial(number, params, "pruned" if pruned else "complete", None if pruned else values[-1], tuple(values), 1.0, 1.0))
         assert {trial.state for trial in done} == {"pruned", "complete"}
+
+
+@dataclass
+class Interruptible:
+    """A runner of trials that wait to be interrupted, but for one that raises when the others wait."""
+
+    others: int
+    waiting: threading.Barrier = field(init=False)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.waiting = threading.Barrier(self.others + 1, timeout=60)
+
+    def __call__(self, task: TrainingTask, run: str) -> tuple[Epoch, ...]:
+        self.waiting.wait()
+        if run.endswith("-00001"):
+            raise RankFailed("a disk that is full", type="OSError")
+        assert self.interrupted.wait(60)
+        raise KeyError("interrupted")
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+
+def test_a_fault_in_one_of_several_interrupts_the_others(studies: Studies) -> None:
+    """Its own error is the one that is raised, no further trial begins, and none of them counts as finished."""
+    search = studies.search(parallel=3, trials=9)
+    search.runner = runner = Interruptible(2)
+
+    with pytest.raises(RankFailed, match="a disk that is full"):
+        search.run()
+
+    finished, begun = search.study.read()
+    assert runner.interrupted.is_set()
+    assert (finished, sorted(begun)) == ((), [0, 1, 2])
+    assert search.finished == {}

@@ -101,3 +101,17 @@ def test_the_metrics_are_those_that_training_measures() -> None:
     assert set(get_args(TuningSection.model_fields["metric"].annotation)) == {
         item.name for item in fields(Epoch) if item.name.startswith("validation_")
     }
+
+
+def test_automl_searches_the_family_first() -> None:
+    """Before the keys of the space, each family with a trial of its own; a family that training does not know is refused."""
+    searching = TuningSection(automl=True, space={"training.optimizer.lr": LR})
+
+    assert list(searching.searched) == ["training.model.kind", "training.optimizer.lr"]
+    assert list(TuningSection(automl=True).searched) == ["training.model.kind"]
+    with pytest.raises(ValidationError, match="1 trials of 2 families"):
+        TuningSection(automl=True, trials=1)
+    with pytest.raises(ValidationError, match="name them in families"):
+        TuningSection(automl=True, space={"training.model.kind": {"choices": ["mlp"]}})
+    with pytest.raises(ValueError, match=r"training.model.kind='forest' is no valid training"):
+        check_space(TrainingSection(), TuningSection(automl=True, families=("linear", "forest")).searched)

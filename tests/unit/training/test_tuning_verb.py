@@ -83,7 +83,7 @@ def test_a_study_is_known_by_what_decides_its_trials() -> None:
         return study_name(rows, training.model_copy(update=others), tuning.model_copy(update=own))
 
     assert name.startswith("t_1-")
-    assert {named(trials=99), named(minutes=1.0), named(parallel=4), named(workers=8), named(backend="ddp")} == {name}
+    assert {named(trials=99), named(minutes=1.0), named(parallel=4), named(margin=0.5), named(workers=8), named(backend="ddp")} == {name}
     others = [named(epochs=9), named(sampler="random"), named(direction="maximize"), named(seed=8), named(space={})]
     others.append(study_name(replace(rows, content_hash="dead"), training, tuning))
     assert len({name, *others}) == 1 + len(others)
