@@ -52,7 +52,9 @@ class TrainingSection(Section):
         default=None, description="how much a row of label 0 and of label 1 counts in training: balanced (both classes as much), two numbers, or null"
     )
     numeric: tuple[str, ...] | None = Field(
-        default=None, description="numeric features; null: all columns of a numeric type that are not listed elsewhere"
+        default=None,
+        description="numeric features; null: all columns of a numeric type that are not listed elsewhere. Dates (as days) and arrays of float or"
+        " double of one length are features only where they are listed",
     )
     categorical: tuple[str, ...] | None = Field(
         default=None, description="categorical features; null: all string and boolean columns that are not listed elsewhere"
