@@ -86,7 +86,9 @@ class TrainingSection(Section):
         "label 1 of a binary one), or null",
     )
     numeric: tuple[str, ...] | None = Field(
-        default=None, description="numeric features; null: all columns of a numeric type that are not listed elsewhere"
+        default=None,
+        description="numeric features; null: all columns of a numeric type that are not listed elsewhere. Dates (as days) and arrays of float or"
+        " double of one length are features only where they are listed",
     )
     categorical: tuple[str, ...] | None = Field(
         default=None, description="categorical features; null: all string and boolean columns that are not listed elsewhere"

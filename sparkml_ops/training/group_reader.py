@@ -18,9 +18,9 @@ from sparkml_ops.training.weighting import RowWeights
 
 __all__ = ["GroupReader", "Rows"]
 
-_PAGES_ROWS = 16_384
+_PAGES_ROWS = 8_192
 # Of each column chunk at once: many row groups are open together.
-_PAGES_BYTES = 64 * 1024
+_PAGES_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,17 @@ def test_the_result_does_not_depend_on_the_number_of_workers(scan: Scan, tmp_pat
     assert all(torch.allclose(weights[name], value, rtol=1e-8, atol=1e-10) for name, value in expected.items() if name != "rng")
 
 
+def test_a_batch_larger_than_the_data_and_more_workers_than_row_groups(tmp_path: Path) -> None:
+    """One step an epoch, shared by workers of whom each reads a part of the one row group."""
+    single = write(tmp_path / "rows", table(1001), [], group=2000)
+    changes = {"batch_size": 100_000, "shards": 8}
+    one, several = run(single, tmp_path / "one", **changes), run(single, tmp_path / "several", 5, **changes)
+
+    np.testing.assert_allclose(np.array(losses(several)), np.array(losses(one)), rtol=1e-12)
+    weights, expected = state(tmp_path / "several", several), state(tmp_path / "one", one)
+    assert all(torch.allclose(weights[name], value, rtol=1e-10, atol=1e-12) for name, value in expected.items() if name != "rng")
+
+
 def test_the_same_seed_gives_the_same_bits(scan: Scan, tmp_path: Path) -> None:
     """And another seed gives others."""
     first, again, other = run(scan, tmp_path / "a"), run(scan, tmp_path / "b"), run(scan, tmp_path / "c", seed=8)
