@@ -35,9 +35,10 @@ class Epoch:
         validation_loss: Of the validation split after the epoch; None without such rows.
         validation_auc: Likewise, of a binary model.
         rows_per_second: Rows of the train split a second, all workers together.
-        read_seconds: Time that rank 0 waited for rows.
-        compute_seconds: Time of rank 0 in forward, backward and update.
-        communicate_seconds: Time of rank 0 waiting for other ranks.
+        read_seconds: Time waiting for rows, on average over the ranks.
+        compute_seconds: Time in forward, backward and update, likewise.
+        communicate_seconds: Time waiting for other ranks, likewise.
+        peak_memory_mib: Most memory of a rank's process so far, of the rank with the most; None in checkpoints of earlier versions.
     """
 
     epoch: int
@@ -48,6 +49,7 @@ class Epoch:
     read_seconds: float
     compute_seconds: float
     communicate_seconds: float
+    peak_memory_mib: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ number of workers nor an interruption changes it.
 from __future__ import annotations
 
 import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -99,7 +100,8 @@ class Trainer:
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
         torch.manual_seed(task.settings.seed)
         self.model = network(task.spec, task.settings.seed, self._dtype, task.module)
-        self._optimizer = build_optimizer(task.settings.optimizer, self.model.parameters())
+        self._weights = list(self.model.parameters())
+        self._optimizer = build_optimizer(task.settings.optimizer, self._weights)
         every, steps = task.settings.collectives.local_steps, self._plan.steps
         self._rhythm = choose_rhythm(context.communicator, self.model, self._optimizer, every=every, steps=steps)
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
@@ -131,13 +133,7 @@ class Trainer:
                     self._publish(progress)
         loss = (progress.loss + self._reduced_loss()) / self._plan.rows
         speed = rows / (time.monotonic() - started)
-        epoch = Epoch(
-            progress.epoch,
-            loss,
-            *self._validate(progress.epoch),
-            speed,
-            *(round(self._seconds[part], 3) for part in ("read", "compute", "communicate")),
-        )
+        epoch = Epoch(progress.epoch, loss, *self._validate(progress.epoch), speed, *self._usage())
         progress = Progress(progress.epoch + 1, history=(*progress.history, epoch))
         self._publish(progress)
         if self._context.rank == 0:
@@ -154,7 +150,7 @@ class Trainer:
         with self._timed("compute"):
             self._check_finite(epoch, batch)
             if (longest := self._settings.optimizer.clip_norm) is not None:
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
+                torch.nn.utils.clip_grad_norm_(self._weights, longest)
             self._rhythm.step(batch)
             self._loss += loss
         with self._timed("communicate"):
@@ -163,7 +159,7 @@ class Trainer:
     def _backward(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Put this rank's part of the gradient into the weights; returns the sum of its rows' losses."""
         *earlier, (last, last_masks) = _parts(batch, masks, self._settings.accumulate)
-        weights, total = list(self.model.parameters()), torch.zeros((), dtype=self._dtype)
+        weights, total = self._weights, torch.zeros((), dtype=self._dtype)
         for part, part_masks in earlier:
             losses = summed(self._task.spec.target, self._logits(part, part_masks), part.label, part.weight)
             # Not by `backward`, with which the reduction over ranks begins.
@@ -204,8 +200,11 @@ class Trainer:
 
     def _check_finite(self, epoch: int, batch: Batch) -> None:
         # The reduced gradients are the same on every rank, so all ranks stop here or none does, without asking each other.
-        sums = torch.stack([weight.grad.sum(dtype=torch.float64) for weight in self.model.parameters() if weight.grad is not None])
-        if bool(torch.isfinite(sums).all()):
+        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
+        if bool(torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()):
+            return
+        # A sum of finite numbers may be beyond their type; in double precision that of single ones is not.
+        if all(bool(gradient.sum(dtype=torch.float64).isfinite()) for gradient in gradients):
             return
         newest = self._checkpoints.newest()
         raise NotFiniteError(
@@ -230,6 +229,14 @@ class Trainer:
         with self._timed("communicate"):
             loss, area = found.merged(self._context.communicator)
         return loss / loader.plan.rows, area
+
+    def _usage(self) -> Iterator[float]:
+        """Seconds of reading, computing and communicating, a mean over the ranks; then the most memory that one has taken, in MiB."""
+        mine = torch.zeros(self._context.size, 4, dtype=torch.float64)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+        mine[self._context.rank] = torch.tensor([*(self._seconds[part] for part in ("read", "compute", "communicate")), peak])
+        ranks = self._context.communicator.all_reduce(mine)
+        return (round(value, 3) for value in (*ranks[:, :3].mean(0).tolist(), float(ranks[:, 3].max())))
 
     def _resume(self) -> Progress:
         """Put every rank to the newest checkpoint; rank 0 says which that is."""

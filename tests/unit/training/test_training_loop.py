@@ -179,4 +179,7 @@ def test_each_epoch_is_reported_once_by_one_rank(scan: Scan, tmp_path: Path) -> 
     epochs = [report for report in reports if report["kind"] == "epoch"]
 
     assert [report["epoch"] for report in epochs] == [0, 1, 2]
-    assert all(report["rows_per_second"] > 0 and report["compute_seconds"] > 0 and 0 < report["validation_auc"] < 1 for report in epochs)
+    assert all(
+        report["rows_per_second"] > 0 and report["compute_seconds"] > 0 and report["peak_memory_mib"] > 100 and 0 < report["validation_auc"] < 1
+        for report in epochs
+    )
