@@ -23,6 +23,7 @@ from sparkml_ops.config.release import ChampionGate, ReleaseSection, SlicesGate
 from sparkml_ops.errors import GateRefused
 from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import NumericInput
+from sparkml_ops.model.target import Target
 from sparkml_ops.performance.bootstrap import weights
 from sparkml_ops.records import GateReport, GateResult, ModelVersion, TrainingResult
 from sparkml_ops.release import Comparison, ModelEvent
@@ -161,6 +162,17 @@ def test_figures_are_those_of_both_artifacts_on_the_same_rows(place: Place) -> N
     assert result_of(report, "champion").champion == f"1 {champion.digest}"
     assert "not judged: origin=XXX" in result_of(report, "origins").message
     assert place.promote(version) == version
+
+
+def test_a_model_of_another_task_has_no_evidence_beside_a_champion(place: Place) -> None:
+    """It is registered, and its gates say why nothing was measured: AUC and log loss mean nothing for it."""
+    place.crown()
+    values = dataclasses.replace(SPEC, target=Target("regression", mean=3.0, scale=2.0))
+    _, report = place.again(place.trained("values", "to70", save(place.folder / "values", 1.0, spec=values)))
+
+    assert [result_of(report, gate).verdict for gate in ("champion", "origins")] == ["no evidence", "no evidence"]
+    assert "a model of the task regression: only binary ones" in result_of(report, "champion").message
+    assert not report.passed
 
 
 def test_the_first_model_passes_in_words_and_without_a_pass_over_rows(place: Place) -> None:
