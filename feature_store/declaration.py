@@ -223,15 +223,15 @@ class SplitDeclaration(Declaration):
     )
     group: tuple[str, ...] = Field(default=(), description="columns of the spine whose rows stay in one part of those that are shares")
 
-    def at(self, until: datetime, seed: int = 0, since: datetime | None = None) -> Split:
-        """The split that trains on rows before `until`, and not before `since`."""
+    def at(self, until: datetime, seed: int = 0, since: datetime | None = None, replay: float = 0.0) -> Split:
+        """The split that trains on rows before `until`, and not before `since` but for a share of the keys there."""
         boundaries: dict[str, datetime | None] = {"train": until}
         shares = {"validation": self.validation} if self.validation else {}
         if isinstance(self.evaluation, float):
             shares["evaluation"] = self.evaluation
         else:
             boundaries["evaluation"] = until + parse_duration(self.evaluation)
-        return Split(boundaries, shares, seed, since, self.group)
+        return Split(boundaries, shares, seed, since, self.group, replay)
 
 
 class TrainingSetDeclaration(Declaration):
@@ -273,16 +273,19 @@ class TrainingSetDeclaration(Declaration):
         read = {name for item in self.functions.values() for name in item.inputs}
         return [name for name in columns if name in read]
 
-    def options(self, until: datetime | None = None, since: datetime | None = None) -> dict[str, Any]:
+    def options(self, until: datetime | None = None, since: datetime | None = None, replay: float = 0.0) -> dict[str, Any]:
         """Keyword arguments for `FeatureStore.training_set`, but for `name` and `as_of`.
 
         Args:
             until: End of the training part; needed where a split is declared.
             since: Its inclusive start; None: from the first row on.
+            replay: Share of the keys before `since` that are trained on as well.
 
         Raises:
-            ContractError: A split without `until`, `since` without a split, or not before `until`.
+            ContractError: A split without `until`, `since` without a split, or not before `until`; `replay` without `since`.
         """
+        if self.split is None and replay:
+            raise ContractError(f"replay {replay} without a declared split", expected="split and since", mend="declare training_set.split")
         if self.split is None and since is not None:
             raise ContractError(f"since {since.isoformat()} without a declared split", expected="split", mend="declare training_set.split")
         if self.split is not None and until is None:
@@ -296,7 +299,7 @@ class TrainingSetDeclaration(Declaration):
             "row_key": self.row_key,
             "columns": self.columns,
             "where": self.where,
-            "split": self.split.at(until, self.seed, since) if self.split is not None and until is not None else None,
+            "split": self.split.at(until, self.seed, since, replay) if self.split is not None and until is not None else None,
             "maturity": parse_duration(self.maturity),
             "seed": self.seed,
             **({"functions": self.row_functions()} if self.functions else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ class Split:
         holdout: Name of a part, and the share (0 to 1, exclusive) of the first part's row keys that go to it; or several, as a mapping.
         seed: Seed of the hash that chooses them.
         since: Inclusive lower UTC instant of the first part; earlier rows are left out. None: no limit.
+        replay: Share (0 to 1) of the earlier rows' keys (or groups) that the first part takes as well, so that a model which goes on with new
+            rows does not forget the old ones. Never one that a share of the first part holds out; with another `since` other keys.
         group: Columns of the spine whose rows stay together: shares are of groups, then, not of row keys. Rows that are null in all
             of them are one group.
 
@@ -48,6 +51,7 @@ class Split:
     seed: int = 0
     since: datetime | None = None
     group: tuple[str, ...] = ()
+    replay: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boundaries", dict(self.boundaries))
@@ -59,7 +63,13 @@ class Split:
             object.__setattr__(self, "holdout", dict(shares) if len(shares) > 1 else next(iter(shares), None))
         _check_instants(self.boundaries, self.since)
         _check_shares(self.shares, self.boundaries)
-        if self.group and not self.shares:
+        if self.replay and (self.since is None or not 0 < self.replay <= 1 - sum(self.shares.values())):
+            raise ContractError(
+                f"replay {self.replay} with {'no since' if self.since is None else f'the shares {self.shares}'}",
+                expected="a share of the keys before `since` that are not held out",
+                mend="say since, or lower the share",
+            )
+        if self.group and not self.shares and not self.replay:
             raise ContractError(f"the group {self.group} without a share", expected="holdout", mend="say which part takes which share of the groups")
 
     @property
@@ -84,7 +94,8 @@ class Split:
         # Only where they are given: the identity of a set without them stays what it was.
         since = {} if self.since is None else {"since": self.since.astimezone(UTC).isoformat()}
         group = {"group": list(self.group)} if self.group else {}
-        return {"boundaries": instants, "holdout": held, "seed": self.seed, **since, **group}
+        replay = {"replay": self.replay} if self.replay else {}
+        return {"boundaries": instants, "holdout": held, "seed": self.seed, **since, **group, **replay}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Split:
@@ -93,10 +104,10 @@ class Split:
         since = datetime.fromisoformat(document["since"]) if "since" in document else None
         held = document["holdout"]
         holdout = held if held is None or isinstance(held, Mapping) else (held[0], held[1])
-        return cls(boundaries, holdout, document["seed"], since, tuple(document.get("group", ())))
+        return cls(boundaries, holdout, document["seed"], since, tuple(document.get("group", ())), document.get("replay", 0.0))
 
     def column(self, spine_time: Column, key_hash: Column) -> Column:
-        """The part of a row, null beyond the last boundary and before `since`.
+        """The part of a row, null beyond the last boundary and before `since`, but for what is replayed.
 
         Args:
             spine_time: The row's instant (timestamp).
@@ -108,10 +119,21 @@ class Split:
             if number == 0:
                 value = self._shared(value, key_hash)
             if number == 0 and self.since is not None:
-                value = F.when(F.unix_micros(spine_time) >= micros(self.since - _EPOCH), value)
+                value = F.when(F.unix_micros(spine_time) >= micros(self.since - _EPOCH), value).when(self._replayed(key_hash), F.lit(name))
             inside = spine_time.isNotNull() if instant is None else F.unix_micros(spine_time) < micros(instant - _EPOCH)
             part = F.when(inside, value).otherwise(part)
         return part
+
+    def _replayed(self, key_hash: Column) -> Column:
+        """Whether a key of before `since` is taken: a range of the hash beyond those of the shares, which held the same keys out before."""
+        if self.since is None or not self.replay:
+            return F.lit(False)
+        held, width = round(sum(self.shares.values()) * _PARTS), round(self.replay * _PARTS)
+        # Drawn anew for each `since`: over the generations of a model other rows come again.
+        drawn = hashlib.blake2b(f"{self.seed} {self.since.astimezone(UTC).isoformat()}".encode(), digest_size=8).digest()
+        start = held + int.from_bytes(drawn, "big") % (_PARTS - width - held + 1)
+        cell = F.pmod(key_hash, F.lit(_PARTS))
+        return (cell >= start) & (cell < start + width)
 
     def _shared(self, first: Column, key_hash: Column) -> Column:
         """The part of a row inside the first boundary: shares are ranges of the hash, one after the other from 0 on."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import psutil
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from sparkml_ops import release, session
+from sparkml_ops.environment import java_version
 from sparkml_ops.errors import ContractError, OpsError, first_line
 from sparkml_ops.verbs.work import Work
 
@@ -80,15 +80,9 @@ def _python(work: Work) -> Finding:
 
 
 def _java(work: Work) -> Finding:
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
-    mend = "install Java 17 or later (Debian: openjdk-17-jre-headless) or set JAVA_HOME"
-    if not java or not Path(java).exists():
-        return Finding("Java", False, "none", mend)
-    text = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60).stderr
-    found = re.search(r'version "(\d+)[^"]*"', text)
-    major = int(found.group(1)) if found else 0
-    return Finding("Java", major >= 17, found.group(0).removeprefix("version ").strip('"') if found else "an unknown version", mend)
+    version, mend = java_version(), "install Java 17 or later (Debian: openjdk-17-jre-headless) or set JAVA_HOME"
+    major = re.match(r"\d+", version or "")
+    return Finding("Java", major is not None and int(major.group()) >= 17, version or "none", mend)
 
 
 def _memory(work: Work) -> Finding:

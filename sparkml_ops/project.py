@@ -16,8 +16,19 @@ from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Config
 from sparkml_ops.drift import DriftReport
 from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.monitoring.year import Year
-from sparkml_ops.records import ModelVersion, MonitorReport, RetrainDecision, ScoredWindow, Snapshot, TrainingResult, TrainingSet, TuningResult
+from sparkml_ops.records import (
+    ModelVersion,
+    MonitorReport,
+    Reproduction,
+    RetrainDecision,
+    ScoredWindow,
+    Snapshot,
+    TrainingResult,
+    TrainingSet,
+    TuningResult,
+)
 from sparkml_ops.verbs import (
     build_features,
     catalog,
@@ -27,6 +38,7 @@ from sparkml_ops.verbs import (
     monitor,
     promote,
     register,
+    reproduce,
     retrain,
     score,
     status,
@@ -107,22 +119,38 @@ class Project:
         *,
         until: datetime | str,
         since: datetime | str | None = None,
+        replay: float = 0.0,
         as_of: datetime | str | None = None,
         generation: Generation = 0,
     ) -> TrainingSet:
-        """Materialise the training set whose training rows end before `until`, and begin at `since` where it is given."""
-        return training_set.perform(self._work, until=until, since=since, as_of=as_of, generation=generation).record
+        """Materialise the training set whose training rows end before `until`, and begin at `since` where it is given.
+
+        With `replay` it takes that share of the earlier keys' rows as well.
+        """
+        return training_set.perform(self._work, until=until, since=since, replay=replay, as_of=as_of, generation=generation).record
 
     def train(
         self,
         training_set: TrainingSet | None = None,
         *,
         warm_start: ModelVersion | None = None,
+        model: MakeModule | None = None,
         as_of: datetime | str | None = None,
         generation: Generation = 0,
     ) -> TrainingResult:
-        """Train on a training set, by default the newest; with `warm_start` from that version's weights and preprocessing on."""
-        return train.perform(self._work, training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
+        """Train on a training set, by default the newest.
+
+        Args:
+            training_set: What to train on.
+            warm_start: A version whose weights and preprocessing the training goes on from.
+            model: What makes a network of one's own from a `FeatureDescription`, in place of `training.model`.
+        """
+        return train.perform(self._work, training_set=training_set, warm_start=warm_start, model=model, as_of=as_of, generation=generation).record
+
+    def reproduce(self, run: str | TrainingResult, *, as_of: datetime | str | None = None, generation: Generation = 0) -> Reproduction:
+        """Train again what an earlier run trained, from its record, and compare; `.equal` says whether the same came out."""
+        name = run if isinstance(run, str) else run.run_id
+        return reproduce.perform(self._work, run=name, as_of=as_of, generation=generation).record
 
     def tune(self, training_set: TrainingSet | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> TuningResult:
         """Search `tuning.space` for a better training on a training set, by default the newest; the evaluation split is not touched."""

@@ -15,6 +15,7 @@ __all__ = [
     "ModelVersion",
     "MonitorReport",
     "Performance",
+    "Reproduction",
     "RetrainDecision",
     "ScoredWindow",
     "Snapshot",
@@ -43,6 +44,33 @@ class TrainingResult:
     metrics: Mapping[str, float]
     checkpoint: str
     warm_start: ModelVersion | None = None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """An earlier training, done once more from what it recorded.
+
+    Args:
+        reproduces: MLflow's id of the earlier run.
+        run_id: MLflow's id of this one.
+        training_set: What both were trained and evaluated on.
+        rows: Whether these were `rebuilt from their inputs` with the same content, or taken `as stored`, and why.
+        digest: SHA-256 over the files of the earlier artifact.
+        digest_again: The same of the new one.
+        metrics: Metrics that differ, (then, now); None for one that only the other run has.
+        environment: Packages, code, Java and hardware that differ, likewise.
+        equal: Whether the weights are the same to the last bit, and so are all metrics.
+    """
+
+    reproduces: str
+    run_id: str
+    training_set: TrainingSet
+    rows: str
+    digest: str
+    digest_again: str
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    environment: Mapping[str, tuple[Any, Any]]
+    equal: bool
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ ELSEWHERE = {
     "mlflow.set_tag": "of promote; of train only where a run goes on with another number of workers",
     "mlflow.delete_run": "of train only where two drivers begin the same run at the same moment",
     **dict.fromkeys(
-        ["storage.publish.claimed", "storage.publish.started", "storage.publish.ended"],
+        ["storage.publish.claimed", "storage.publish.started", "storage.publish.ended", "storage.publish.timeline"],
         "of ranks in processes of their own, which tests/distributed ends in every way; what is left of them belongs to one attempt",
     ),
     **dict.fromkeys(

@@ -149,6 +149,9 @@ class ThreadCommunicator:
     def broadcast(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
         return self._group.exchange(self.rank, tensor.detach().clone())[root].clone()
 
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.cat(self._group.exchange(self.rank, tensor.detach().clone()))
+
     def barrier(self) -> None:
         self._group.exchange(self.rank, None)
 

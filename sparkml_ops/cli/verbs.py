@@ -17,6 +17,7 @@ from sparkml_ops.logs import logger
 
 __all__ = ["add_to"]
 
+_REFUSED = 3
 WindowOption = Annotated[str, typer.Option(help="2013-07, 2013-07-14 or 2013-07-14T05, UTC.")]
 ActorOption = Annotated[str, typer.Option(help="Who asks for it; recorded in the event.", envvar="USER")]
 
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
         build_features,
         training_set,
         train,
+        reproduce,
         tune,
         register,
         promote,
@@ -52,6 +54,7 @@ def training_set(
     common: Common,
     until: Annotated[str, typer.Option(help="Exclusive end of the training rows, UTC: 2013-07-01.")],
     since: Annotated[str | None, typer.Option(help="Start of the training rows, UTC; by default the first row.")] = None,
+    replay: Annotated[float, typer.Option(help="With --since: share of the keys before it whose rows are trained on as well.")] = 0.0,
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
@@ -60,7 +63,7 @@ def training_set(
     from sparkml_ops.verbs import training_set as verb
 
     call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), until=until, since=since, as_of=as_of, generation=parse_generation(generation)))
+    show(common, call(common.work(), until=until, since=since, replay=replay, as_of=as_of, generation=parse_generation(generation)))
 
 
 def train(
@@ -76,6 +79,25 @@ def train(
     work, call = common.work(), verb.plan if plan else verb.perform
     start = None if warm_start is None else work.tracking.resolve(work.sections.release.model, warm_start).record
     show(common, call(work, warm_start=start, as_of=as_of, generation=parse_generation(generation)))
+
+
+def reproduce(
+    common: Common,
+    run: Annotated[str, typer.Argument(help="Id of a training in the ledger or in MLflow, or its beginning.")],
+    as_of: AsOf = None,
+    generation: GenerationOption = "0",
+    plan: PlanOption = False,
+) -> None:
+    """An earlier training once more; exit code 3 where its weights or metrics come out otherwise."""
+    from sparkml_ops.verbs import reproduce as verb
+
+    if plan:
+        show(common, verb.plan(common.work(), run=run, as_of=as_of, generation=parse_generation(generation)))
+        return
+    found = verb.perform(common.work(), run=run, as_of=as_of, generation=parse_generation(generation))
+    show(common, found)
+    if not found.record.equal:
+        raise typer.Exit(_REFUSED)
 
 
 def tune(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:

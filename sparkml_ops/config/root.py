@@ -28,7 +28,10 @@ __all__ = ["Config", "Sections"]
 
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
-    "training": {"workers", "backend", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"},
+    "training": {
+        **dict.fromkeys(("workers", "backend", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+        "collectives": {"fusion_mib", "cycle_ms", "timeline"},
+    },
     "scoring": {"window", "freshness"},
     "features": {"__all__": {"freshness", "deprecated"}},
 }
@@ -57,6 +60,8 @@ class Sections(Section):
     def _searchable(cls, tuning: TuningSection, info: ValidationInfo) -> TuningSection:
         if "training" in info.data:  # else its own faults are told
             check_space(info.data["training"], tuning.searched)
+            if tuning.automl and (task := info.data["training"].task) != "binary":
+                raise ValueError(f"automl with training.task {task}: its candidates are binary models; search training.model.kind in the space")
         return tuning
 
     @field_validator("retraining")

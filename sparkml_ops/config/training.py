@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from sparkml_ops.config.collectives import CollectivesSection
 from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.section import Section
 
@@ -15,12 +17,25 @@ __all__ = ["ModelSection", "TrainingSection"]
 class ModelSection(Section):
     """`training.model`: the network."""
 
-    kind: Literal["mlp", "linear"] = Field(default="mlp", description="mlp, or linear: logistic regression by gradient descent")
+    kind: Literal["mlp", "linear", "module"] = Field(
+        default="mlp", description="mlp, linear (for each output a weight for each input), or module: a team's own network"
+    )
+    module: str | None = Field(
+        default=None, min_length=1, description="kind module only: name of an entry point of the group sparkml_ops.models that makes the network"
+    )
     hidden: tuple[int, ...] = Field(default=(128, 64), description="widths of the hidden layers of an mlp")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of hidden units left out in training")
     embedding: int | None = Field(
         default=None, ge=1, description="width of each category's embedding; null: by the size of its vocabulary, at most 16"
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.kind == "module") != (self.module is not None):
+            raise ValueError(f"training.model.module={self.module} with kind {self.kind}: name an entry point with kind module, and with it alone")
+        if self.kind == "module" and (idle := sorted({"hidden", "dropout", "embedding"} & self.model_fields_set)):
+            raise ValueError(f"training.model.{idle[0]} has no meaning with kind module: the module makes its own layers")
+        return self
 
 
 class TrainingSection(Section):
@@ -47,9 +62,17 @@ class TrainingSection(Section):
         default="best", description="epoch whose weights are kept: lowest validation loss (last without validation rows), or last"
     )
     patience: int | None = Field(default=None, ge=1, description="epochs without a lower validation loss before training ends; null: never early")
-    label: str = Field(default="label", min_length=1, description="column of the label: 0, 1 or null (pending, left out)")
+    task: Literal["binary", "regression", "count", "quantile", "multiclass", "multilabel"] = Field(
+        default="binary",
+        description="what is predicted: binary (label 0 or 1), regression (a number), count (whole numbers from 0, Poisson), quantile (levels of a "
+        "number's distribution), multiclass (one of several strings or whole numbers), multilabel (an array of those that apply)",
+    )
+    quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1, description="task quantile only: levels, rising, between 0 and 1")
+    label: str = Field(default="label", min_length=1, description="column of the label, in the task's range, or null (pending, left out)")
     class_weights: Literal["balanced"] | tuple[PositiveFloat, PositiveFloat] | None = Field(
-        default=None, description="how much a row of label 0 and of label 1 counts in training: balanced (both classes as much), two numbers, or null"
+        default=None,
+        description="how much a row of a class counts in training: balanced (all classes as much; binary and multiclass), two numbers (label 0 and "
+        "label 1 of a binary one), or null",
     )
     numeric: tuple[str, ...] | None = Field(
         default=None, description="numeric features; null: all columns of a numeric type that are not listed elsewhere"
@@ -62,6 +85,7 @@ class TrainingSection(Section):
     minimum_count: int = Field(default=20, ge=1, description="rows of the train split that a value needs to be kept")
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
+    collectives: CollectivesSection = CollectivesSection()
     replicates: int = Field(default=400, ge=200, multiple_of=4, description="replicates of the paired bootstrap on the evaluation split")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap's intervals")
 
@@ -71,4 +95,22 @@ class TrainingSection(Section):
             raise ValueError(f"training.workers={self.workers} above training.shards={self.shards}: a worker would have no rows")
         if self.backend == "local" and self.workers != 1 and "workers" in self.model_fields_set:
             raise ValueError(f"training.workers={self.workers} with backend local: it is one rank")
+        if (local := self.collectives.local_steps) > 1 and self.checkpoint_every % local:
+            raise ValueError(
+                f"training.checkpoint_every={self.checkpoint_every} is no multiple of collectives.local_steps={local}: ranks differ then"
+            )
+        if local > 1 and self.collectives.compression != "none":
+            raise ValueError(f"training.collectives.compression with local_steps={local}: it is of gradients, and none are sent")
+        if self.collectives.timeline and self.backend != "horovod":
+            raise ValueError(f"training.collectives.timeline with backend {self.backend}: the timeline is Horovod's")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_task(self) -> Self:
+        if self.task != "quantile" and "quantiles" in self.model_fields_set:
+            raise ValueError(f"training.quantiles has no meaning with task {self.task}: leave it out")
+        if not all(low < high for low, high in pairwise((0.0, *self.quantiles, 1.0))):
+            raise ValueError(f"training.quantiles={list(self.quantiles)}: expected levels that rise, above 0 and below 1")
+        if self.class_weights is not None and self.task not in (("binary", "multiclass") if self.class_weights == "balanced" else ("binary",)):
+            raise ValueError(f"training.class_weights={self.class_weights} has no meaning with task {self.task}: leave it out")
         return self

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -24,8 +25,14 @@ WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 
 
-def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
+def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None = None) -> None:
     """Write a model into a new or empty folder; the same model gives the same bytes.
+
+    Args:
+        folder: Holds nothing else.
+        spec: The description.
+        state: Weights by name.
+        module: The object that makes the network, where no entry point does.
 
     Raises:
         ContractError: The folder holds something, or the weights are not finite or not those of the description.
@@ -35,7 +42,7 @@ def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> No
 
     from sparkml_ops.model.predictor import Predictor
 
-    Predictor(spec, state)
+    Predictor(spec, state, module)
     if broken := [name for name, value in state.items() if not bool(torch.isfinite(value).all())]:
         raise ContractError(f"weights that are not finite in {broken[:5]}", expected="finite numbers", mend="train with a lower learning rate")
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,8 +52,12 @@ def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> No
     (folder / DESCRIPTION).write_text(spec.to_json(), encoding="utf-8")
 
 
-def load(folder: Path) -> Predictor:
-    """Read a model; nothing in the folder is executed.
+def load(folder: Path, module: MakeModule | None = None) -> Predictor:
+    """Read a model; nothing in the folder is executed. A team's own network is made by the installed entry point that the description names.
+
+    Args:
+        folder: With both files.
+        module: The object that makes the network, where no entry point does.
 
     Raises:
         ContractError: A file is missing or unexpected, of a newer format, or the two do not fit.
@@ -59,7 +70,7 @@ def load(folder: Path) -> Predictor:
     if missing := {WEIGHTS, DESCRIPTION} - set(found):
         raise ContractError(f"{found} in {folder}", expected=f"{sorted(missing)} too", mend="fetch the whole artifact")
     spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    return Predictor(spec, safetensors.torch.load_file(folder / WEIGHTS))
+    return Predictor(spec, safetensors.torch.load_file(folder / WEIGHTS), module)
 
 
 def digest(folder: Path) -> str:

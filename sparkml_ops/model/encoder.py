@@ -5,6 +5,7 @@ No torch here: the logistic baseline and the driver encode too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,9 +19,13 @@ from feature_store.column_type import arrow_type
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
 
-__all__ = ["Columns", "Encoded", "Encoder", "numbers", "texts"]
+__all__ = ["Columns", "Encoded", "Encoder", "numbers", "texts", "vectors"]
 
-_ARROW = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string")}
+_ARROW = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "date", "string")}
+# What pandas holds as arrays in objects is read as doubles: each float is one.
+_ARROW |= {"array<float>": arrow_type("array<double>"), "array<double>": arrow_type("array<double>")}
+# Rows standardised at once, column by column, and then laid row by row: what a core's cache holds.
+_ROWS = 16_384
 Columns: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
 
 
@@ -54,12 +59,13 @@ class Encoder:
         self.spec = spec
         self._vocabularies = [pa.array(column.vocabulary, pa.string()) for column in spec.categorical]
 
-    def encode(self, columns: Columns, dtype: npt.DTypeLike = np.float64) -> Encoded:
+    def encode(self, columns: Columns, dtype: npt.DTypeLike = np.float64, into: Encoded | None = None) -> Encoded:
         """Encode a batch; columns are found by name, others are left alone.
 
         Args:
             columns: Arrow or pandas rows.
             dtype: Of the numeric part; statistics are applied in float64 first.
+            into: Where the numbers are put, in its own dtype; None: new memory.
 
         Raises:
             ContractError: A column is missing, or its type is another than the model was trained on.
@@ -67,28 +73,53 @@ class Encoder:
         found = columns.columns.tolist() if isinstance(columns, pd.DataFrame) else columns.schema.names
         if missing := [name for name, _ in self.spec.inputs if name not in found]:
             raise ContractError(f"a batch without {missing[:5]}", expected=f"the model's {len(self.spec.inputs)} inputs", mend="add the columns")
-        return Encoded(self._numeric(columns, np.dtype(dtype)), self._categories(columns))
+        rows = len(columns)
+        if into is None:
+            into = Encoded(np.empty((rows, self.spec.numeric_width), dtype), np.empty((rows, len(self.spec.categorical)), np.int32))
+        self._fill_numeric(columns, into.numeric)
+        self._fill_categories(columns, into.categories)
+        return into
 
-    def _numeric(self, columns: Columns, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        encoded = np.empty((len(columns), self.spec.numeric_width), dtype)
-        indicator = len(self.spec.numeric)
+    def _fill_numeric(self, columns: Columns, encoded: npt.NDArray[Any]) -> None:
+        values = [_values(columns, column.name, column.type) for column in self.spec.numeric]
+        first = len(values) + sum(column.indicator for column in self.spec.numeric)
+        for start in range(0, len(encoded) if values else 0, _ROWS):
+            part = slice(start, start + _ROWS)
+            encoded[part, :first] = self._standardised([column[part] for column in values], first, encoded.dtype).T
+        for array in self.spec.arrays:
+            width = len(array.mean)
+            found = vectors(columns, array.name, array.type, width)
+            absent = np.isnan(found)
+            with np.errstate(over="ignore"):
+                encoded[:, first : first + width] = np.where(absent, 0.0, (found - np.array(array.mean)) / np.array(array.scale))
+            if array.indicator:
+                encoded[:, first + width] = absent.any(axis=1)
+            first += width + array.indicator
+
+    def _standardised(self, values: Sequence[npt.NDArray[Any]], width: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Some rows as [width, rows]: computed in float64, rounded once."""
+        encoded, scratch = np.zeros((width, len(values[0])), dtype), np.empty(len(values[0]))
+        with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, as the predictor expects
+            for index, column in enumerate(self.spec.numeric):
+                scratch[:] = values[index]
+                scratch -= column.mean
+                scratch /= column.scale
+                encoded[index] = scratch
+            if not np.isnan(encoded.sum()):
+                return encoded
+        indicator = len(values)
         for index, column in enumerate(self.spec.numeric):
-            values = numbers(columns, column.name, column.type)
-            absent = np.isnan(values)
-            values[absent] = column.fill
-            with np.errstate(over="ignore"):  # beyond float32 is infinite, as the predictor expects
-                encoded[:, index] = (values - column.mean) / column.scale
+            absent = np.isnan(encoded[index])
+            encoded[index, absent] = (column.fill - column.mean) / column.scale
             if column.indicator:
-                encoded[:, indicator] = absent
+                encoded[indicator] = absent
                 indicator += 1
         return encoded
 
-    def _categories(self, columns: Columns) -> npt.NDArray[np.int32]:
-        encoded = np.empty((len(columns), len(self.spec.categorical)), np.int32)
+    def _fill_categories(self, columns: Columns, encoded: npt.NDArray[np.int32]) -> None:
         for index, (column, vocabulary) in enumerate(zip(self.spec.categorical, self._vocabularies, strict=True)):
             known = pc.index_in(texts(columns, column.name, column.type), value_set=vocabulary)
             encoded[:, index] = pc.fill_null(known, -1).to_numpy(zero_copy_only=False) + 1
-        return encoded
 
 
 def numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
@@ -102,14 +133,46 @@ def numbers(columns: Columns, name: str, kind: str) -> npt.NDArray[np.float64]:
     Raises:
         ContractError: The column holds no numbers.
     """
-    values = _array(columns, name, kind)
-    is_a = pa.types
-    if not any(fits(values.type) for fits in (is_a.is_integer, is_a.is_floating, is_a.is_boolean, is_a.is_null)):
-        raise _another(name, values.type, kind)
-    if pa.types.is_boolean(values.type):
-        values = values.cast(pa.int8())
     # A copy: Arrow's own memory is read-only, and gaps are filled in place.
-    return np.array(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), copy=True)
+    return np.array(_values(columns, name, kind), np.float64, copy=True)
+
+
+def vectors(columns: Columns, name: str, kind: str, length: int) -> npt.NDArray[np.float64]:
+    """A column of arrays as [rows, length] float64, missing elements and arrays as NaN.
+
+    Args:
+        columns: Arrow or pandas rows.
+        name: The column.
+        kind: Its declared type.
+        length: Elements of each array.
+
+    Raises:
+        ContractError: The column holds no arrays of numbers, or arrays of another length.
+
+    >>> vectors(pa.table({"e": [[1.0, None], None]}), "e", "array<double>", 2).tolist()
+    [[1.0, nan], [nan, nan]]
+    """
+    values = _array(columns, name, kind)
+    found = np.full((len(values), length), np.nan)
+    if pa.types.is_null(values.type):
+        return found
+    if not any(fits(values.type) for fits in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
+        raise _another(name, values.type, kind)
+    element = values.type.value_type
+    if not any(fits(element) for fits in (pa.types.is_floating, pa.types.is_integer, pa.types.is_null)):
+        raise _another(name, values.type, kind)
+    lengths = pc.list_value_length(values).drop_null()
+    if wrong := len(lengths) - int(pc.sum(pc.equal(lengths, length)).as_py() or 0):
+        other = pc.index(pc.equal(lengths, length), pa.scalar(False)).as_py()
+        raise ContractError(
+            f"{wrong} arrays in `{name}` of another length ({lengths[other]} elements)",
+            expected=f"{length} elements, as in training",
+            mend="build the feature with a fixed length, or make such arrays null",
+        )
+    # Without the elements of null arrays.
+    elements = values.flatten().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    found[values.is_valid().to_numpy(zero_copy_only=False)] = elements.reshape(-1, length)
+    return found
 
 
 def texts(columns: Columns, name: str, kind: str) -> pa.Array:
@@ -136,13 +199,30 @@ def texts(columns: Columns, name: str, kind: str) -> pa.Array:
         raise _another(name, values.type, kind) from error
 
 
+def _values(columns: Columns, name: str, kind: str) -> npt.NDArray[Any]:
+    """A column of numbers as it lies where it has no null, else as float64 with NaN."""
+    values = _array(columns, name, kind)
+    is_a = pa.types
+    if is_a.is_date32(values.type) and kind == "date":
+        values = values.cast(pa.int32())
+    if not any(fits(values.type) for fits in (is_a.is_integer, is_a.is_floating, is_a.is_boolean, is_a.is_null)):
+        raise _another(name, values.type, kind)
+    if is_a.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    if values.null_count:
+        values = values.cast(pa.float64(), safe=False)
+    found: npt.NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return found
+
+
 def _array(columns: Columns, name: str, kind: str) -> pa.Array:
     """A column as one Arrow array; pandas' stand-ins for null become null."""
     if isinstance(columns, pd.DataFrame):
         series = columns[name]
         try:
             # Objects have no type of their own; an integer column with gaps is float64 in pandas and is cast back later.
-            return pa.array(series, type=_ARROW[kind] if series.dtype == object else None, from_pandas=True)
+            array = pa.array(series, type=_ARROW[kind] if series.dtype == object else None, from_pandas=True)
+            return array.cast(_ARROW[kind]) if kind == "date" and pa.types.is_timestamp(array.type) else array
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise _another(name, series.dtype, kind) from error
     values = columns.column(name)

@@ -14,7 +14,7 @@ __all__ = ["Network", "build"]
 
 
 class Network(nn.Module):
-    """Embeddings and standardised numbers through hidden layers to one logit a row.
+    """Embeddings and standardised numbers through hidden layers to the outputs of the task.
 
     Args:
         spec: The model's description.
@@ -22,15 +22,18 @@ class Network(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.linear = spec.kind == "linear"
-        self.embeddings = nn.ModuleList(nn.Embedding(len(column.vocabulary) + 1, column.dimension) for column in spec.categorical)
+        self.linear, outputs = spec.kind == "linear", spec.target.width
+        # A linear model's categories add to each output.
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(len(column.vocabulary) + 1, outputs if self.linear else column.dimension) for column in spec.categorical
+        )
         first = spec.numeric_width + (0 if self.linear else sum(column.dimension for column in spec.categorical))
         widths = (first, *spec.hidden)
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
-        self.output = nn.Linear(widths[-1], 1)
+        self.output = nn.Linear(widths[-1], outputs)
 
     def forward(self, numeric: torch.Tensor, categories: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:
-        """Logits.
+        """Outputs before they become predictions: logits, logarithms of rates, standardised values.
 
         Args:
             numeric: [rows, spec.numeric_width].
@@ -38,18 +41,18 @@ class Network(nn.Module):
             masks: [rows, width] factors of each hidden layer's units (dropout), or none at all.
 
         Returns:
-            [rows] logits.
+            [rows], or [rows, outputs] of several.
         """
         embedded = [embedding(categories[:, index]) for index, embedding in enumerate(self.embeddings)]
         if self.linear:
-            return torch.stack([self.output(numeric), *embedded]).sum(0).squeeze(1)
+            return torch.stack([self.output(numeric), *embedded]).sum(0).squeeze(1)  # of several outputs none is squeezed
         values = torch.cat([numeric, *embedded], dim=1)
         for index, layer in enumerate(self.hidden):
             values = torch.relu(layer(values))
             if masks:
                 values = values * masks[index]
-        logits: torch.Tensor = self.output(values).squeeze(1)
-        return logits
+        outputs: torch.Tensor = self.output(values).squeeze(1)
+        return outputs
 
 
 def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> Network:

@@ -1,8 +1,8 @@
-"""Probabilities from a model's weights, the same to the last bit however rows are cut into batches.
+"""Predictions from a model's weights, the same to the last bit however rows are cut into batches.
 
 A matrix product's last bits depend on its shape and on how rows lie in memory. Here every product has
 the same number of rows, and its matrices are padded with zeros to whole cache lines, so that a row's
-probability depends on the row alone (checked on MKL in float32 and float64, with one thread and two).
+prediction depends on the row alone (checked on MKL in float32 and float64, with one thread and two).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
-from scipy.special import expit
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import Columns, Encoded, Encoder
+from sparkml_ops.model.module import MakeModule, build_module
 from sparkml_ops.model.network import Network
 from sparkml_ops.model.spec import ModelSpec
 
@@ -31,50 +32,68 @@ class Predictor:
     Args:
         spec: The model's description.
         state: Weights by name, as `Network.state_dict()` names them.
+        module: The object that makes a team's own network, where no entry point does. Such a network gets blocks of the same number of rows
+            too, but what its products' last bits depend on is its own matter.
 
     Raises:
-        ContractError: The weights are not those of the description.
+        ContractError: The weights are not those of the description, or the network's entry point is not installed.
     """
 
-    def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
-        wanted = {name: tuple(value.shape) for name, value in Network(spec).state_dict().items()}
+    def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None = None) -> None:
+        network = Network(spec) if spec.kind != "module" else build_module(spec, 0, _dtype(state), module).eval()
+        wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         if (found := {name: tuple(value.shape) for name, value in state.items()}) != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise ContractError(f"weights other than described in {differing[:5]}", expected="the network's shapes", mend="save both again")
         self.spec = spec
         self._encoder = Encoder(spec)
-        self._dtype = state["output.weight"].dtype
+        self._dtype = _dtype(state)
+        self._module = network if spec.kind == "module" else None
+        if self._module is not None:
+            self._module.load_state_dict(dict(state))
+            return
         self._embeddings = [state[f"embeddings.{index}.weight"] for index in range(len(spec.categorical))]
         names = [*(f"hidden.{index}" for index in range(len(spec.hidden))), "output"]
         self._layers = [_padded(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
 
     def predict(self, batch: Columns) -> npt.NDArray[np.float64]:
-        """The probability of label 1 of each row.
+        """The prediction for each row: of a binary model the probability of label 1.
 
         Args:
             batch: Rows with the columns of `spec.inputs`; null and NaN are missing values, other columns are ignored.
 
         Returns:
-            [rows] float64; NaN for a row with an infinite number, which no model can judge.
+            [rows] float64, or [rows, outputs] of several, in the label's unit; NaN for a row with an infinite number, which no model can judge.
 
         Raises:
             ContractError: A column is missing or of another type.
         """
         return self.predict_encoded(self._encoder.encode(batch, str(self._dtype).removeprefix("torch.")))
 
+    def columns(self, batch: Columns) -> list[pa.Array]:
+        """The predictions as one array for each column of `spec.outputs`; arguments and errors are those of `predict`."""
+        predicted = self.predict(batch)
+        return self.spec.target.arrays(predicted.reshape(len(predicted), self.spec.target.width))
+
     @torch.inference_mode()
     def predict_encoded(self, encoded: Encoded) -> npt.NDArray[np.float64]:
-        """The probability of label 1 of each encoded row."""
+        """The prediction for each encoded row."""
         numeric, categories = torch.from_numpy(encoded.numeric).to(self._dtype), torch.from_numpy(encoded.categories)
-        logits = np.empty(len(numeric), np.float64)
+        outputs = np.empty((len(numeric), self.spec.target.width), np.float64)
         for start in range(0, len(numeric), _BLOCK):
             part = slice(start, start + _BLOCK)
-            logits[part] = self._block(numeric[part], categories[part])
-        logits[~np.isfinite(encoded.numeric).all(axis=1)] = np.nan
-        return np.asarray(expit(logits), np.float64)
+            outputs[part] = self._block(numeric[part], categories[part])
+        outputs[~np.isfinite(encoded.numeric).all(axis=1)] = np.nan
+        predicted = self.spec.target.decode(outputs)
+        return predicted[:, 0] if self.spec.target.width == 1 else predicted
 
     def _block(self, numeric: torch.Tensor, categories: torch.Tensor) -> npt.NDArray[np.float64]:
         rows, width = numeric.shape
+        if self._module is not None:
+            padding = _BLOCK - rows
+            padded = (torch.nn.functional.pad(part, (0, 0, 0, padding)) for part in (numeric, categories))
+            found: npt.NDArray[np.float64] = self._module(*padded)[:rows].double().numpy()
+            return found
         values = torch.zeros(_BLOCK, self._layers[0][0].shape[1], dtype=self._dtype)
         values[:rows, :width] = numeric
         embedded = [weights.index_select(0, categories[:, index]) for index, weights in enumerate(self._embeddings)]
@@ -86,11 +105,16 @@ class Predictor:
             values = torch.nn.functional.linear(values, weight, bias)
             if index < len(self._layers) - 1:
                 values.relu_()
-        logits = values[:rows, 0].double()
+        outputs = values[:rows, : self.spec.target.width].double()
         if self.spec.kind == "linear":
             for vectors in embedded:
-                logits = logits + vectors[:, 0].double()
-        return logits.numpy()
+                outputs = outputs + vectors.double()
+        return outputs.numpy()
+
+
+def _dtype(state: Mapping[str, torch.Tensor]) -> torch.dtype:
+    """Of the weights; whole numbers among them are buffers."""
+    return next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
 
 
 def _padded(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,16 +20,17 @@ class Classifier:
         self.predictor = predictor
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002 - MLflow passes it
-        """Probabilities of label 1.
+        """Predictions.
 
         Args:
             frame: Rows with the model's inputs, by name.
             params: None are known; MLflow passes the argument.
 
         Returns:
-            One float64 column, named as the model's output, with the frame's index.
+            The columns of `spec.outputs`, with the frame's index: of a binary model one float64 column of probabilities.
         """
-        return pd.DataFrame({self.predictor.spec.output: self.predictor.predict(frame)}, index=frame.index)
+        columns = zip(self.predictor.spec.outputs, self.predictor.columns(frame), strict=True)
+        return pd.DataFrame({name: array.to_numpy(zero_copy_only=False) for (name, _), array in columns}, index=frame.index)
 
 
 def _load_pyfunc(path: str) -> Classifier:

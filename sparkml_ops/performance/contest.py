@@ -5,7 +5,7 @@ Each task counts its rows, the counts are merged on the executors, and the drive
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.performance.bootstrap import Interval
 from sparkml_ops.performance.measured import Measured
 from sparkml_ops.performance.tally import ALL, SCHEMA, SLICES, Scored, Tally
@@ -25,7 +26,7 @@ from sparkml_ops.storage import Storage
 if TYPE_CHECKING:
     from sparkml_ops.model.predictor import Predictor
 
-__all__ = ["Contest", "Contestant", "Standing", "hold"]
+__all__ = ["Contest", "Contestant", "Standing", "hold", "load_contestants"]
 
 _CHUNK = 1 << 18
 _LABEL, _POSITION, _SLICE = "__label", "__position", "__slice_"
@@ -40,12 +41,14 @@ class Contestant:
         folder: Storage folder of its artifact.
         inputs: Columns that it reads.
         digest: Of its artifact, checked before it is loaded; None: not checked (training's own, not registered yet).
+        module: The object that makes its network, where no entry point does.
     """
 
     name: str
     folder: str
     inputs: tuple[str, ...]
     digest: str | None = None
+    module: MakeModule | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Sco
     predictors: dict[str, Predictor] = {}
     waiting: list[Scored] = []
     for batch in batches:
-        predictors = predictors or _load(contest)
+        predictors = predictors or load_contestants(contest.storage, contest.contestants)
         waiting.append(
             Scored(
                 {name: predictor.predict(batch) for name, predictor in predictors.items()},
@@ -196,8 +199,12 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Sco
         yield Scored.joined(waiting)
 
 
-def _load(contest: Contest) -> dict[str, Predictor]:
-    """The contestants' models, verified; on the executors only: the driver that plans this needs no torch."""
+def load_contestants(storage: Storage, contestants: Sequence[Contestant]) -> dict[str, Predictor]:
+    """The contestants' models, verified; on the executors only: the driver that plans this needs no torch.
+
+    Raises:
+        ContractError: Files are not those of the digest.
+    """
     import torch
 
     from sparkml_ops.model.artifact import DESCRIPTION, WEIGHTS, digest, load
@@ -205,15 +212,15 @@ def _load(contest: Contest) -> dict[str, Predictor]:
     torch.set_num_threads(1)
     found = {}
     with TemporaryDirectory() as scratch:
-        for contestant in contest.contestants:
+        for contestant in contestants:
             folder = Path(scratch) / contestant.name
             for name in (WEIGHTS, DESCRIPTION):
-                contest.storage.fetch(f"{contestant.folder}/{name}", folder / name)
+                storage.fetch(f"{contestant.folder}/{name}", folder / name)
             if contestant.digest is not None and digest(folder) != contestant.digest:
                 raise ContractError(
-                    f"{contest.storage.path(contestant.folder)} with digest {digest(folder)}",
+                    f"{storage.path(contestant.folder)} with digest {digest(folder)}",
                     expected=contestant.digest,
                     mend="the files were changed: restore them, or train again",
                 )
-            found[contestant.name] = load(folder)
+            found[contestant.name] = load(folder, contestant.module)
     return found

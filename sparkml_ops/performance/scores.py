@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GRID", "LIMIT", "ScoreCounts", "auc"]
+__all__ = ["LIMIT", "ScoreCounts", "auc"]
 
 LIMIT = 1 << 20
-GRID = 1 << 20
 Counts = npt.NDArray[np.int64]
 
 
@@ -40,13 +39,14 @@ def auc(negatives: npt.NDArray[np.number], positives: npt.NDArray[np.number]) ->
 class ScoreCounts:
     """Rows of either label by distinct score.
 
-    Exact up to `LIMIT` distinct scores; above, scores are rounded down to multiples of 1/`GRID`, and `auc_error` bounds what that can change.
+    Exact up to `limit` distinct scores; above, scores are rounded down to multiples of 1/`limit`, and `auc_error` bounds what that can change.
 
     Args:
         scores: Distinct scores in [0, 1], rising.
         negatives: Rows of label 0 with each score.
         positives: Rows of label 1 with each score.
         exact: Whether the scores are as they were.
+        limit: Most distinct scores, a power of two, so that 1/2 lies on the grid; where many classes are counted, each has fewer.
 
     >>> part = ScoreCounts.of(np.array([0.1, 0.4, 0.4]), np.array([0, 0, 1]))
     >>> whole = part.merge(ScoreCounts.of(np.array([0.8]), np.array([1])))
@@ -58,6 +58,7 @@ class ScoreCounts:
     negatives: Counts
     positives: Counts
     exact: bool = True
+    limit: int = LIMIT
 
     @classmethod
     def empty(cls) -> ScoreCounts:
@@ -66,25 +67,27 @@ class ScoreCounts:
         return cls(np.zeros(0, np.float64), nothing, nothing)
 
     @classmethod
-    def of(cls, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.integer]) -> ScoreCounts:
+    def of(cls, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.integer], *, limit: int = LIMIT) -> ScoreCounts:
         """Count rows.
 
         Args:
             scores: [rows] in [0, 1].
             labels: [rows] 0 or 1.
+            limit: Most distinct scores.
         """
-        return _count(scores, (labels == 0).astype(np.int64), (labels == 1).astype(np.int64), exact=True)
+        return _count(scores, (labels == 0).astype(np.int64), (labels == 1).astype(np.int64), exact=True, limit=limit)
 
     def merge(self, other: ScoreCounts) -> ScoreCounts:
         """The counts of both parts together, in any order the same."""
         pairs = ((self.scores, other.scores), (self.negatives, other.negatives), (self.positives, other.positives))
         scores, negatives, positives = (np.concatenate(pair) for pair in pairs)
-        return _count(np.asarray(scores, np.float64), negatives.astype(np.int64), positives.astype(np.int64), exact=self.exact and other.exact)
+        exact, limit = self.exact and other.exact, min(self.limit, other.limit)
+        return _count(np.asarray(scores, np.float64), negatives.astype(np.int64), positives.astype(np.int64), exact=exact, limit=limit)
 
     @property
     def centers(self) -> npt.NDArray[np.float64]:
-        """The score of each cell: itself, or the middle of the grid's step, off by at most 2^-21 in either direction alike."""
-        return self.scores if self.exact else self.scores + 0.5 / GRID
+        """The score of each cell: itself, or the middle of the grid's step, off by at most half a step in either direction alike."""
+        return self.scores if self.exact else self.scores + 0.5 / self.limit
 
     @property
     def auc(self) -> float:
@@ -102,21 +105,24 @@ class ScoreCounts:
     def to_bytes(self) -> bytes:
         """For the way between processes."""
         buffer = io.BytesIO()
-        np.savez(buffer, scores=self.scores, negatives=self.negatives, positives=self.positives, exact=np.array(self.exact))
+        np.savez(
+            buffer, scores=self.scores, negatives=self.negatives, positives=self.positives, exact=np.array(self.exact), limit=np.array(self.limit)
+        )
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ScoreCounts:
         """Read what `to_bytes` wrote."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(arrays["scores"], arrays["negatives"], arrays["positives"], bool(arrays["exact"]))
+            limit = int(arrays["limit"]) if "limit" in arrays else LIMIT
+            return cls(arrays["scores"], arrays["negatives"], arrays["positives"], bool(arrays["exact"]), limit)
 
 
-def _count(scores: npt.NDArray[np.float64], negatives: Counts, positives: Counts, *, exact: bool) -> ScoreCounts:
-    distinct, inverse = np.unique(scores if exact else np.floor(scores * GRID) / GRID, return_inverse=True)
-    if exact and len(distinct) > LIMIT:
-        return _count(scores, negatives, positives, exact=False)
+def _count(scores: npt.NDArray[np.float64], negatives: Counts, positives: Counts, *, exact: bool, limit: int) -> ScoreCounts:
+    distinct, inverse = np.unique(scores if exact else np.floor(scores * limit) / limit, return_inverse=True)
+    if exact and len(distinct) > limit:
+        return _count(scores, negatives, positives, exact=False, limit=limit)
     counts = [np.zeros(len(distinct), np.int64), np.zeros(len(distinct), np.int64)]
     for total, part in zip(counts, (negatives, positives), strict=True):
         np.add.at(total, inverse, part)
-    return ScoreCounts(distinct, counts[0], counts[1], exact)
+    return ScoreCounts(distinct, counts[0], counts[1], exact, limit)

@@ -73,6 +73,8 @@ def compare(
     if not sliced and not any(isinstance(gate, ChampionGate) for gate in settings.gates.values()):
         return None
     rival = _rival(tables, tracking, storage, settings.model)
+    if (task := challenger.spec.target.task) != "binary":
+        return Comparison(rival.identity, f"a model of the task {task}: only binary ones are measured beside each other and by slice")
     alone = any(gate.absolute for gate in sliced)
     if (rival.contestant is None or rival.gap) and not alone:
         return Comparison(rival.identity, rival.gap)
@@ -101,6 +103,8 @@ def _rival(tables: Tables, tracking: Registry, storage: Storage, model: str) -> 
             reason = f"the champion, version {number}, is loaded by {registered.loader}: models of others are not measured beside ours"
             return _Rival(identity(registered.record), reason)
         spec, folder = _published(tracking, storage, registered)
+        if spec.target.task != "binary":
+            return _Rival(identity(registered.record), f"the champion, version {number}, is of another task, {spec.target.task}")
     except ContractError as error:
         return _Rival(f"{number} unknown", f"the champion, version {number}, cannot be read: {error.found}")
     inputs = tuple(name for name, _ in spec.inputs)

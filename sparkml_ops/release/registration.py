@@ -20,6 +20,8 @@ from sparkml_ops.tracking import Tracking
 
 __all__ = ["register"]
 
+_SHOWN = 5  # columns on a card
+
 
 def register(
     tables: Tables,
@@ -45,18 +47,24 @@ def register(
         lineage: What models were trained on; without it nothing is measured beside the champion, and the gates that need it refuse.
 
     Raises:
-        ContractError: The artifact is not there, or is no model.
+        ContractError: The artifact is not there, or is no model; or no entry point makes its network.
     """
     with TemporaryDirectory() as scratch:
         folder = _fetch(storage, result.checkpoint, Path(scratch) / "artifact")
         spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if spec.kind == "module" and spec.module is None:
+            raise ContractError(
+                f"run {result.run_id}, whose network an object of a notebook made",
+                expected="one that an installed wheel makes: scoring and serving load it by its entry point",
+                mend="put it into a wheel with an entry point of the group sparkml_ops.models, and train with training.model.kind=module",
+            )
         number = tracking.register(
             result.run_id,
             folder,
             name=settings.model,
             training_set=result.training_set,
             inputs=spec.inputs,
-            outputs=((spec.output, "double"),),
+            outputs=spec.outputs,
             card=_card(spec, result),
         )
     version = tracking.resolve(settings.model, number).record
@@ -84,6 +92,7 @@ def _card(spec: ModelSpec, result: TrainingResult) -> dict[str, str]:
     """What a reader of the registry wants to know first."""
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(result.metrics.items()) if name.startswith("evaluation_"))
     return {
-        "Model": f"{spec.kind}; {len(spec.numeric)} numeric and {len(spec.categorical)} categorical inputs; column `{spec.output}`",
+        "Model": f"{spec.kind}; {len(spec.numeric)} numeric and {len(spec.categorical)} categorical inputs; "
+        f"{spec.target.task}, {', '.join(f'`{name}`' for name, _ in spec.outputs[:_SHOWN])}{', …' if len(spec.outputs) > _SHOWN else ''}",
         "Evaluation": metrics or "no metrics",
     }

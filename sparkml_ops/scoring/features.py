@@ -8,6 +8,7 @@ and a value that did not survive is refused instead of changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from sparkml_ops.scoring.signature import Field
 
 __all__ = ["ARROW_TYPES", "from_arrow", "from_pandas", "to_pandas"]
 
-ARROW_TYPES = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string", "timestamp")}
+_ATOMS = ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string", "date", "timestamp")
+ARROW_TYPES = {name: arrow_type(name) for name in (*_ATOMS, "array<float>", "array<double>")}
 
 _EXACT = {"float": 2**24, "double": 2**53}
 
@@ -76,8 +78,10 @@ def _column(series: pd.Series[Any], field: Field, reasons: RowReasons, *, cast: 
         array = pa.nulls(len(series), wanted)
     elif field.type == "timestamp":
         array = _instants(series, field, cast=cast)
-    elif field.type in ("string", "boolean"):
+    elif field.type in ("string", "boolean", "date"):
         array = _same_kind(series, field)
+    elif field.length is not None:
+        array = _list(series, field, reasons)
     elif series.dtype == object and cast:
         array = pa.array(series, pa.string(), from_pandas=True).cast(wanted)
     elif series.dtype.kind not in "iuf":
@@ -128,6 +132,14 @@ def _same_kind(series: pd.Series[Any], field: Field) -> pa.Array:
         return pa.array(series, ARROW_TYPES[field.type], from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise _wrong(series, field) from error
+
+
+def _list(series: pd.Series[Any], field: Field, reasons: RowReasons) -> pa.Array:
+    """Arrays of the model's length; others get a reason and are null."""
+    doubles = _same_kind(series, replace(field, type="array<double>"))
+    other = pc.fill_null(pc.not_equal(pc.list_value_length(doubles), field.length), False)
+    reasons.add(other.to_numpy(zero_copy_only=False), Reason.UNCASTABLE.of(f"{field.name} as {field.length} elements"))
+    return pc.if_else(other, pa.scalar(None, doubles.type), doubles).cast(ARROW_TYPES[field.type], safe=False)
 
 
 def _wrong(series: pd.Series[Any], field: Field) -> ContractError:

@@ -42,7 +42,7 @@ def loaded(model: PublishedModel) -> LoadedModel:
 
 def _artifact(folder: Path, model: PublishedModel) -> LoadedModel:
     predictor = artifact.load(folder)
-    return LoadedModel(model.inputs, model.outputs, lambda rows: [pa.array(predictor.predict(rows), pa.float64())])
+    return LoadedModel(model.inputs, model.outputs, predictor.columns)
 
 
 def _pyfunc(folder: Path, model: PublishedModel) -> LoadedModel:

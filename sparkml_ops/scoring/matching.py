@@ -20,6 +20,7 @@ __all__ = ["Match", "match", "nearest"]
 # Bits of magnitude of whole numbers, and how many each type holds exactly.
 _WHOLE = {"tinyint": 7, "smallint": 15, "int": 31, "bigint": 63}
 _HOLDS = {**_WHOLE, "float": 24, "double": 53}
+_WIDER = {("float", "double"), ("array<float>", "array<double>")}
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 # A decimal of 15 digits survives the way to a double and back (DBL_DIG of IEEE 754).
 _DECIMAL_DIGITS = 15
@@ -63,6 +64,9 @@ class Match:
             top = 2**self.bits - (1 if self.field.type in _WHOLE and self.bits == _WHOLE[self.field.type] else 0)
             outside = (self.column < F.lit(-(2**self.bits))) | (self.column > F.lit(top))
             found.append(F.when(outside, F.lit(Reason.UNCASTABLE.of(f"{self.field.name} is a whole number beyond 2^{self.bits}"))))
+        if self.field.length is not None:
+            other = F.size(self.column) != F.lit(self.field.length)
+            found.append(F.when(self.column.isNotNull() & other, F.lit(Reason.UNCASTABLE.of(f"{self.field.name} as {self.field.length} elements"))))
         if not self.field.nullable:
             found.append(F.when(self.column.isNull(), F.lit(Reason.MISSING.of(f"{self.field.name}, {self.field.type} in the model's signature"))))
         return found
@@ -114,7 +118,7 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
 
 def _convertible(found: str, wanted: str) -> bool:
     """Whether values pass without loss; whole numbers may lose, and are looked at one by one."""
-    if found == wanted or (found in _WHOLE and wanted in _HOLDS) or (found, wanted) == ("float", "double"):
+    if found == wanted or (found in _WHOLE and wanted in _HOLDS) or (found, wanted) in _WIDER:
         return True
     decimal = _DECIMAL.fullmatch(found)
     return decimal is not None and wanted == "double" and int(decimal[1]) <= _DECIMAL_DIGITS

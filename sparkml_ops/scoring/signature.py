@@ -45,6 +45,7 @@ class Field:
         nullable: Whether a missing value may reach the model. MLflow's whole numbers and booleans have none.
         optional: Whether the column may be absent.
         bits: Largest magnitude, as a power of two, of a whole number that the model takes exactly; None: all of the type.
+        length: Elements of an array; None: no array.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Field:
     nullable: bool = True
     optional: bool = False
     bits: int | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ class Signature:
         """The signature of one of our models."""
         spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         categorical = {column.name for column in spec.categorical}
-        inputs = (Field(name, kind, bits=_EXACT_BITS if kind == "bigint" and name not in categorical else None) for name, kind in spec.inputs)
-        return cls(tuple(inputs), (Field(spec.output, "double"),))
+        lengths = {column.name: len(column.mean) for column in spec.arrays}
+        bits = {name: _EXACT_BITS for name, kind in spec.inputs if kind == "bigint" and name not in categorical}
+        inputs = (Field(name, kind, bits=bits.get(name), length=lengths.get(name)) for name, kind in spec.inputs)
+        return cls(tuple(inputs), tuple(Field(name, kind) for name, kind in spec.outputs))
 
     @classmethod
     def of_mlmodel(cls, folder: Path) -> Signature:

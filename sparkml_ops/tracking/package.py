@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sparkml_ops.model.artifact import DESCRIPTION
+from sparkml_ops.model.module import GROUP
+from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.tracking.inspection import OWN_DATA, OWN_LOADER
 from sparkml_ops.tracking.signature import Columns, example, signature
 
@@ -41,14 +44,16 @@ def write_package(artifact: Path, target: Path, *, inputs: Columns, outputs: Col
             data_path=str(data),
             signature=signature(inputs, outputs),
             input_example=example(inputs),
-            pip_requirements=_requirements(),
+            pip_requirements=_requirements(artifact),
             mlflow_model=Model(run_id=run_id),
         )
 
 
-def _requirements() -> list[str]:
+def _requirements(artifact: Path) -> list[str]:
     found = []
-    for name in _NEEDED:
+    module = ModelSpec.from_json((artifact / DESCRIPTION).read_text(encoding="utf-8")).module
+    makers = [point.dist.name for point in entry_points(group=GROUP, name=module) if point.dist] if module else []
+    for name in (*_NEEDED, *makers):
         try:
             found.append(f"{name}=={re.sub(r'[+].*', '', version(name))}")
         except PackageNotFoundError:

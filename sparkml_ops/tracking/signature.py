@@ -26,8 +26,9 @@ _KINDS = {
     "boolean": r"bool|boolean",
     "string": r"(large_)?string|utf8|varchar(\(\d+\))?|char(\(\d+\))?",
     "datetime": r"timestamp(\[.*\]|_ntz|_ltz)?",
+    "array": r"array<(float|double)>",
 }
-_EXAMPLES: dict[str, object] = {"double": 0.0, "any": 0, "boolean": False, "string": "unknown", "datetime": pd.Timestamp(0)}
+_EXAMPLES: dict[str, object] = {"double": 0.0, "any": 0, "boolean": False, "string": "unknown", "datetime": pd.Timestamp(0), "array": None}
 
 
 def signature(inputs: Columns, outputs: Columns) -> ModelSignature:
@@ -42,13 +43,15 @@ def signature(inputs: Columns, outputs: Columns) -> ModelSignature:
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import AnyType
+    from mlflow.types.schema import AnyType, Array
 
     whole = AnyType()  # type: ignore[no-untyped-call]
+    # An array of numbers may be null too, which MLflow allows for "any" elements only.
+    types: dict[str, AnyType | Array] = {"any": whole, "array": Array(whole)}
 
     def schema(columns: Columns) -> Schema:
         kinds = [(name, _kind(name, type_)) for name, type_ in columns]
-        return Schema([ColSpec(whole if kind == "any" else kind, name) for name, kind in kinds])
+        return Schema([ColSpec(types.get(kind, kind), name) for name, kind in kinds])
 
     return ModelSignature(inputs=schema(inputs), outputs=schema(outputs))
 
@@ -67,5 +70,7 @@ def _kind(name: str, type_: str) -> str:
         if re.fullmatch(pattern, type_.strip().lower()):
             return kind
     raise ContractError(
-        f"input `{name}` of type {type_}", expected="a number, boolean, string, date or timestamp", mend="derive such a column from it"
+        f"input `{name}` of type {type_}",
+        expected="a number, boolean, string, date, timestamp or array of doubles",
+        mend="derive such a column from it",
     )

@@ -1,4 +1,4 @@
-"""A logistic regression on the same rows and features, to know what the network adds.
+"""A logistic regression (of numbers least squares, of counts Poisson) on the same rows and features, to know what the network adds.
 
 Its coefficients become a model of kind `linear`, so that both are applied by the same code.
 """
@@ -18,7 +18,9 @@ from pyspark.sql import functions as F
 from feature_store.names import quote
 from sparkml_ops.model.encoder import Encoded, Encoder
 from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.model.target import Target
 from sparkml_ops.training.group_reader import GroupReader
+from sparkml_ops.training.labels import SplitCounts
 from sparkml_ops.training.newton import Slopes, minimise
 from sparkml_ops.training.plan import WEIGHT, Group
 from sparkml_ops.training.weighting import RowWeights
@@ -26,7 +28,7 @@ from sparkml_ops.training.weighting import RowWeights
 if TYPE_CHECKING:  # executors import this module to count rows
     import torch
 
-__all__ = ["TrainRows", "fit_logistic"]
+__all__ = ["TrainRows", "best_constant", "fit_linear", "fit_logistic", "linear_fits"]
 
 Weights = npt.NDArray[np.float64]
 # Enough to give a category that never occurs with its label a finite weight, too little to move any other.
@@ -76,14 +78,61 @@ def fit_logistic(rows: TrainRows, spec: ModelSpec, *, widest: int = _WIDEST) -> 
     Returns:
         A model of kind `linear` and its weights, in float64.
     """
-    linear = replace(spec, kind="linear", hidden=(), dropout=0.0, categorical=tuple(replace(column, dimension=1) for column in spec.categorical))
-    width = linear.numeric_width + sum(_sizes(linear)) + 1
-    weights = _by_curvature(rows, linear, width) if width <= widest else _by_gradient(rows, linear)
+    linear = _linear(spec)
+    weights = _by_curvature(rows, linear) if _width(linear) <= widest else _by_gradient(rows, linear)
     return linear, _state(linear, weights)
 
 
-def _by_curvature(rows: TrainRows, spec: ModelSpec, width: int) -> Weights:
-    spark, tasks = rows.frame.sparkSession, min(len(rows.groups), _TASKS)
+def linear_fits(spec: ModelSpec) -> bool:
+    """Whether `fit_linear` has a method: for numbers and counts, and no more columns than Newton's method bears."""
+    return spec.target.task in ("regression", "count") and _width(_linear(spec)) <= _WIDEST
+
+
+def fit_linear(rows: TrainRows, spec: ModelSpec) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+    """Fit least squares (one step of Newton's method is the solution) or a Poisson regression on Spark.
+
+    Args:
+        rows: Rows with the inputs of `spec`.
+        spec: Preprocessing and target, of which `linear_fits` is true.
+
+    Returns:
+        A model of kind `linear` and its weights, in float64.
+    """
+    linear = _linear(spec)
+    curvature = spec.target.mean if spec.target.task == "count" else 1.0
+    return linear, _state(linear, _by_curvature(rows, linear, curvature))
+
+
+def best_constant(rows: TrainRows, target: Target, counts: SplitCounts) -> tuple[float, ...]:
+    """The predictions of a model that knows the labels of the train split and no feature.
+
+    Args:
+        rows: Of the train split.
+        target: Not `binary`.
+        counts: Of the train split.
+
+    Returns:
+        [outputs]: the mean, quantiles (to 1/10,000 of the rows), or the share of each class.
+    """
+    if target.task == "quantile":
+        found = rows.frame.agg(F.percentile_approx(F.col(quote(rows.label)).cast("double"), list(target.quantiles), 10_000)).first()
+        return tuple(found[0]) if found is not None else ()
+    return tuple(count / counts.rows for count in counts.classes) if target.classes else (target.mean,)
+
+
+def _linear(spec: ModelSpec) -> ModelSpec:
+    return replace(
+        spec, kind="linear", hidden=(), dropout=0.0, module=None, categorical=tuple(replace(column, dimension=1) for column in spec.categorical)
+    )
+
+
+def _width(spec: ModelSpec) -> int:
+    """Weights of a linear model, the intercept included."""
+    return spec.numeric_width + sum(_sizes(spec)) + 1
+
+
+def _by_curvature(rows: TrainRows, spec: ModelSpec, curvature: float = 0.25) -> Weights:
+    spark, tasks, width = rows.frame.sparkSession, min(len(rows.groups), _TASKS), _width(spec)
     shares = [tuple(rows.groups[index::tasks]) for index in range(tasks)]
 
     def measure(point: Weights) -> Slopes:
@@ -91,7 +140,7 @@ def _by_curvature(rows: TrainRows, spec: ModelSpec, width: int) -> Weights:
         found = spark.range(0, tasks, 1, tasks).mapInArrow(work, "slopes binary").collect()
         return sum((Slopes.from_bytes(bytes(row["slopes"]), width) for row in found), Slopes.empty(width))
 
-    return minimise(measure, width, _RIDGE)
+    return minimise(measure, width, _RIDGE, curvature)
 
 
 def _measuring(
@@ -105,7 +154,7 @@ def _measuring(
         for group in (group for batch in batches for share in batch.column("id").to_pylist() for group in shares[share]):
             rows = reader.decode(group)
             for part in (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)):
-                total += Slopes.of(Encoded(part.numeric, part.categories), part.label, part.weight, point, sizes)
+                total += Slopes.of(Encoded(part.numeric, part.categories), part.label, part.weight, point, sizes, spec.target)
         yield pa.RecordBatch.from_pydict({"slopes": pa.array([total.to_bytes()], pa.binary())})
 
     return measure

@@ -27,13 +27,13 @@ _STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to; losses are means over rows, in nats.
+    """What one epoch came to; losses are means over rows, in the unit of the task's objective.
 
     Args:
         epoch: Counted from 0.
         train_loss: Of the train split while its weights moved, dropout included.
         validation_loss: Of the validation split after the epoch; None without such rows.
-        validation_auc: Likewise, from 4,096 cells of the score.
+        validation_auc: Likewise, of a binary model.
         rows_per_second: Rows of the train split a second, all workers together.
         read_seconds: Time that rank 0 waited for rows.
         compute_seconds: Time of rank 0 in forward, backward and update.

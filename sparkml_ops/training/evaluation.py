@@ -1,4 +1,8 @@
-"""How good a model is on the evaluation split, beside its baselines: a contest with a logistic regression, and the base rate."""
+"""How good a model is on the evaluation split, beside its baselines.
+
+A binary model meets a logistic regression in a contest, and the base rate; one of another task the best constant, and where there is one
+a linear regression.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,17 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 
 from sparkml_ops.errors import ContractError
+from sparkml_ops.performance.assessment import Assessment, assess
 from sparkml_ops.performance.bootstrap import Interval
 from sparkml_ops.performance.contest import Contest, hold
 from sparkml_ops.performance.decisions import Bin, Confusion, average_precision, calibration_error, confusion, reliability
 from sparkml_ops.performance.measured import Measured
 
-__all__ = ["LOGISTIC", "MODEL", "Evaluation", "evaluate"]
+__all__ = ["CONSTANT", "LINEAR", "LOGISTIC", "MAIN", "MODEL", "Evaluation", "evaluate", "evaluate_task"]
 
-MODEL, LOGISTIC = "model", "logistic"
+MODEL, LOGISTIC, LINEAR, CONSTANT = "model", "logistic", "linear", "constant"
+#: The figure of a task by which a model is compared with its baselines: the smaller the better.
+MAIN = {"regression": "rmse", "count": "poisson_deviance", "quantile": "pinball", "multiclass": "log_loss", "multilabel": "log_loss"}
 #: Of the calibration error and its picture.
 BINS = 10
 
@@ -96,3 +103,25 @@ def evaluate(frame: DataFrame, contest: Contest) -> Evaluation:
     if standing.auc_gain is None or standing.loss_gain is None:
         raise ContractError(f"a contest of {contest.names}", expected=f"{MODEL} and {LOGISTIC}", mend="name both")
     return Evaluation(standing.measured[MODEL], standing.measured[LOGISTIC], standing.auc_gain, standing.loss_gain)
+
+
+def evaluate_task(frame: DataFrame, assessment: Assessment) -> dict[str, float]:
+    """Measure a model that is not binary on the labelled rows of a frame.
+
+    Args:
+        frame: Rows with the inputs and the label.
+        assessment: Of `MODEL`, perhaps `LINEAR`, and the constant `CONSTANT`.
+
+    Returns:
+        `evaluation_<figure>` of the model, `baseline_<name>_<figure>` of each other, and `<main figure>_gain_<name>`: how much smaller the model's
+        is. A figure that does not exist has no entry.
+
+    Raises:
+        ContractError: There is no labelled row, or one that has no prediction.
+    """
+    found, main = assess(frame, assessment), MAIN[assessment.target.task]
+    metrics = {f"evaluation_{name}": value for name, value in found[MODEL].items()}
+    for baseline in (name for name in found if name != MODEL):
+        metrics |= {f"baseline_{baseline}_{name}": value for name, value in found[baseline].items() if name not in ("rows", "auc_error")}
+        metrics[f"{main}_gain_{baseline}"] = found[baseline][main] - found[MODEL][main]
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sparkml_ops.model.encoder import Encoder
+from sparkml_ops.model.encoder import Encoded, Encoder
 from sparkml_ops.model.spec import ModelSpec
-from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT, Group, Piece, open_parquet, usable
+from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT, Group, completed, open_parquet, usable
 from sparkml_ops.training.weighting import RowWeights
 
 __all__ = ["GroupReader", "Rows"]
 
-_BUDGET = 256 * 1024**2
+_PAGES_ROWS = 16_384
+# Of each column chunk at once: many row groups are open together.
+_PAGES_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Rows:
     Args:
         numeric: [rows, numbers] of the training's dtype.
         categories: [rows, categories] int32.
-        label: [rows] 0 or 1, of the training's dtype.
+        label: [rows] of the training's dtype, as the model's target encodes it; [rows, classes] where several may apply.
         position: [rows] int64 `row_position`.
         weight: [rows] how much a row counts in the loss.
     """
@@ -43,18 +45,21 @@ class Rows:
         return len(self.label)
 
     @property
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """The parts of all rows, in the order of the fields."""
+        return self.numeric, self.categories, self.label, self.position, self.weight
+
+    @property
     def bytes(self) -> int:
         """Memory that the rows take."""
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
+        return sum(column.nbytes for column in self.columns)
 
-    def __getitem__(self, index: slice | npt.NDArray[np.int64]) -> Rows:
-        return Rows(*(getattr(self, field.name)[index] for field in fields(self)))
+    def __getitem__(self, index: slice) -> Rows:
+        return Rows(*[column[index] for column in self.columns])
 
-    @classmethod
-    def join(cls, parts: Iterable[Rows]) -> Rows:
-        """Rows one after the other."""
-        whole = list(parts)
-        return whole[0] if len(whole) == 1 else cls(*(np.concatenate([getattr(part, field.name) for part in whole]) for field in fields(cls)))
+    def take(self, places: npt.NDArray[np.int64]) -> Rows:
+        """The rows of some places, in their order."""
+        return Rows(*[np.take(column, places, axis=0) for column in self.columns])
 
 
 class GroupReader:
@@ -66,46 +71,63 @@ class GroupReader:
         split: The rows of this split are read.
         dtype: Of numbers, labels and weights.
         weights: How much a row counts; None: all the same.
-        budget: Bytes of encoded row groups to keep; others are read again when needed.
     """
 
-    def __init__(
-        self, spec: ModelSpec, *, label: str, split: str, dtype: npt.DTypeLike, weights: RowWeights | None = None, budget: int = _BUDGET
-    ) -> None:
-        self._encoder, self._label, self._split, self._dtype, self._budget = Encoder(spec), label, split, np.dtype(dtype), budget
-        self._weights = weights
+    def __init__(self, spec: ModelSpec, *, label: str, split: str, dtype: npt.DTypeLike, weights: RowWeights | None = None) -> None:
+        self._encoder, self._label, self._split, self._dtype, self._weights = Encoder(spec), label, split, np.dtype(dtype), weights
         own = [WEIGHT] if weights is not None and weights.column else []
         self._columns = list(dict.fromkeys([*(name for name, _ in spec.inputs), label, *own, SPLIT, POSITION]))
-        self._kept: OrderedDict[Group, Rows] = OrderedDict()
 
-    def nothing(self) -> Rows:
-        """No rows, of the right widths."""
+    def empty(self, rows: int) -> Rows:
+        """So many rows that are yet to be filled, of the right widths."""
         spec = self._encoder.spec
-        numeric, categories = np.empty((0, spec.numeric_width), self._dtype), np.empty((0, len(spec.categorical)), np.int32)
-        return Rows(numeric, categories, np.empty(0, self._dtype), np.empty(0, np.int64), np.empty(0, self._dtype))
-
-    def read(self, piece: Piece) -> Rows:
-        """The rows of a piece of a row group."""
-        rows = self._kept.pop(piece.group, None)
-        if rows is None:
-            rows = self.decode(piece.group)
-        # Least recently used first: of small data all stays, of large data what the shards are in the middle of.
-        self._kept[piece.group] = rows
-        while sum(kept.bytes for kept in self._kept.values()) > self._budget:
-            self._kept.popitem(last=False)
-        return rows[piece.start : piece.stop]
+        numeric, categories = np.empty((rows, spec.numeric_width), self._dtype), np.empty((rows, len(spec.categorical)), np.int32)
+        label = np.empty((rows, spec.target.width) if spec.target.task == "multilabel" else rows, self._dtype)
+        return Rows(numeric, categories, label, np.empty(rows, np.int64), np.empty(rows, self._dtype))
 
     def decode(self, group: Group) -> Rows:
-        """All usable rows of a row group, read now and not kept."""
-        with open_parquet(group.path) as file:
-            table = file.read_row_group(group.index, columns=self._columns, use_threads=False)
-        table = table.filter(usable(table, self._split, self._label)).combine_chunks()
-        encoded = self._encoder.encode(table, self._dtype)
-        label = table.column(self._label).to_numpy().astype(self._dtype)
-        return Rows(encoded.numeric, encoded.categories, label, table.column(POSITION).to_numpy().astype(np.int64), self._weight(table, label))
+        """All usable rows of a row group."""
+        table = self.read(group)
+        rows = self.empty(table.num_rows)
+        self.fill(rows, table)
+        return rows
+
+    def read(self, group: Group) -> pa.Table:
+        """The same, not encoded yet."""
+        stored = self._stored(group)
+        with open_parquet(group.path, read_dictionary=_texts(stored)) as file:
+            return self._usable(file.read_row_group(group.index, columns=stored, use_threads=False), group)
+
+    def pages(self, group: Group) -> Iterator[pa.Table]:
+        """The same, some pages at a time."""
+        stored = self._stored(group)
+        with open_parquet(group.path, read_dictionary=_texts(stored), pre_buffer=False, buffer_size=_PAGES_BYTES) as file:
+            for batch in file.iter_batches(_PAGES_ROWS, row_groups=[group.index], columns=stored, use_threads=False):
+                yield self._usable(pa.Table.from_batches([batch]), group)
+
+    def fill(self, rows: Rows, table: pa.Table) -> None:
+        """Encode usable rows into their place, without a copy between."""
+        self._encoder.encode(table, self._dtype, Encoded(rows.numeric, rows.categories))
+        rows.label[:] = self._encoder.spec.target.encode(table.column(self._label))
+        rows.position[:] = table.column(POSITION).to_numpy()
+        rows.weight[:] = self._weight(table, rows.label)
+
+    def _stored(self, group: Group) -> list[str]:
+        return [column for column in self._columns if column not in {name for name, *_ in group.constants}]
+
+    def _usable(self, table: pa.Table, group: Group) -> pa.Table:
+        table = completed(table, group.constants)
+        wanted = usable(table, self._split, self._label)
+        table = table.drop_columns([SPLIT])
+        return table if pc.all(wanted).as_py() else table.filter(wanted)
 
     def _weight(self, table: pa.Table, label: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if self._weights is None:
             return np.ones(len(label), self._dtype)
         own = table.column(WEIGHT).to_numpy() if self._weights.column else None
         return self._weights.of(label, own).astype(self._dtype)
+
+
+def _texts(stored: Sequence[str]) -> list[str]:
+    """What is compared and then dropped is not made into a text for each row."""
+    return [SPLIT] if SPLIT in stored else []

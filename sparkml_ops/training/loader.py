@@ -1,7 +1,7 @@
-"""Batches of a worker: row groups read by one thread ahead of need, encoded once, sliced.
+"""Batches of a worker: blocks decoded by one thread ahead of need, encoded and shuffled by another, dealt from all shards at once.
 
-Memory does not grow with the data: one shuffled block for each shard of the worker, two ahead, and encoded row groups
-up to a fixed budget, which spare small data a second reading.
+A batch mixes as many blocks as the worker has shards, each from another place of the data. Memory does not grow with the data: one shuffled
+block for each shard and two ahead; small data stays in memory, encoded, and is read once (`sources.py`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 
-from sparkml_ops.training.group_reader import GroupReader, Rows
+from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.plan import Block, Plan
+from sparkml_ops.training.sources import BUDGET, source_of
 
 __all__ = ["Batch", "Loader"]
 
@@ -54,6 +56,29 @@ class Batch:
         ]
 
 
+@dataclass
+class _Queue:
+    """Blocks of a shard whose rows are yet to be dealt.
+
+    Args:
+        blocks: In the order of the epoch.
+        at: Rows of the first one that are dealt already.
+    """
+
+    blocks: deque[Any] = field(default_factory=deque)
+    at: int = 0
+
+    def take(self, most: int) -> tuple[Any, int, int]:
+        """The next rows of the first block: block, start and stop."""
+        head, start = self.blocks[0], self.at
+        stop = min(start + most, len(head))
+        self.at = stop
+        if stop == len(head):
+            self.blocks.popleft()
+            self.at = 0
+        return head, start, stop
+
+
 class Loader:
     """The batches of one worker.
 
@@ -62,60 +87,67 @@ class Loader:
         reader: Where rows come from.
         rank: This worker.
         size: Number of workers.
+        budget: Bytes of encoded rows up to which this worker keeps all of its rows in memory.
     """
 
-    def __init__(self, plan: Plan, reader: GroupReader, *, rank: int, size: int) -> None:
+    def __init__(self, plan: Plan, reader: GroupReader, *, rank: int, size: int, budget: int = BUDGET) -> None:
         self.plan, self._reader, self._shards = plan, reader, plan.shards_of(rank, size)
+        self._source = source_of(plan, reader, self._shards, budget)
 
     def batches(self, epoch: int, first: int = 0) -> Generator[Batch]:
         """This worker's part of each global batch of an epoch, from step `first` on."""
-        queued: dict[int, deque[Rows]] = {shard: deque() for shard in self._shards}
+        queued = {shard: _Queue() for shard in self._shards}
         with self._blocks(epoch, first) as blocks:
             for step in range(first, self.plan.steps):
                 yield self._batch(step, blocks, queued)
 
-    def _batch(self, step: int, blocks: Iterator[tuple[int, Rows]], queued: Mapping[int, deque[Rows]]) -> Batch:
-        parts: list[Rows] = []
-        shards = tuple((shard, quota) for shard in self._shards if (quota := self.plan.quota(shard, step)))
+    def _batch(self, step: int, blocks: Iterator[tuple[int, Any]], queued: Mapping[int, _Queue]) -> Batch:
+        parts: list[tuple[Any, int, int]] = []
+        shards = self.plan.quotas(self._shards, step)
         for shard, quota in shards:
             wanted = quota
             while wanted:
-                while not queued[shard]:
+                while not queued[shard].blocks:
                     # Blocks come in the order in which shards run out of rows.
                     owner, block = next(blocks)
-                    queued[owner].append(block)
-                head = queued[shard].popleft()
-                parts.append(head[:wanted])
-                if len(head) > wanted:
-                    queued[shard].appendleft(head[wanted:])
-                wanted -= len(parts[-1])
-        rows = Rows.join(parts) if parts else self._reader.nothing()
-        parts_of = (rows.numeric, rows.categories, rows.label, rows.position, rows.weight)
-        numeric, categories, label, position, weight = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts_of)
-        return Batch(step, numeric, categories, label, position, weight, shards, self.plan.batch_rows(step))
+                    queued[owner].blocks.append(block)
+                parts.append(part := queued[shard].take(wanted))
+                wanted -= part[2] - part[1]
+        rows = self._source.join(parts) if parts else self._reader.empty(0)
+        numeric, categories, label, position, weight = (torch.from_numpy(np.ascontiguousarray(column)) for column in rows.columns)
+        return Batch(step, numeric, categories, label, position, weight, tuple(shards), self.plan.batch_rows(step))
 
     @contextmanager
-    def _blocks(self, epoch: int, first: int) -> Iterator[Iterator[tuple[int, Rows]]]:
-        """Shuffled blocks with their shard, in the order of need, read ahead by one thread."""
-        # One thread: decoding leaves the interpreter's lock, and a second one would only fight for this worker's core.
-        with ThreadPoolExecutor(1, "training-loader") as pool:
+    def _blocks(self, epoch: int, first: int) -> Iterator[Iterator[tuple[int, Any]]]:
+        """Shuffled blocks with their shard, in the order of need."""
+        # One thread for each stage: decoding leaves the interpreter's lock, and more would only fight for this worker's core.
+        with ThreadPoolExecutor(1, "training-decoder") as decoder, ThreadPoolExecutor(1, "training-encoder") as encoder:
             needs = iter(self._needs(epoch, first))
-            pending: deque[Future[tuple[int, Rows]]] = deque(pool.submit(self._load, *need) for need in islice(needs, _AHEAD))
+            pending: deque[Future[tuple[int, Any]]] = deque()
 
-            def arrive() -> Iterator[tuple[int, Rows]]:
+            def ask(count: int) -> None:
+                for shard, block, skip in islice(needs, count):
+                    fetched = decoder.submit(self._source.fetch, block)
+                    pending.append(encoder.submit(self._shuffled, fetched, shard, block, skip, epoch))
+
+            def arrive() -> Iterator[tuple[int, Any]]:
+                ask(_AHEAD)
                 while pending:
                     loaded = pending.popleft().result()
-                    pending.extend(pool.submit(self._load, *need) for need in islice(needs, 1))
+                    ask(1)
                     yield loaded
 
             try:
                 yield arrive()
             finally:
-                for future in pending:
-                    future.cancel()
+                # The blocks that are on their way are finished: what stays in memory counts on them.
+                decoder.submit(self._source.close)
 
-    def _needs(self, epoch: int, first: int) -> list[tuple[int, Block, int, int]]:
-        """(shard, block, rows to leave out at its start, epoch), by the step and shard that ask first."""
+    def _shuffled(self, fetched: Future[Any], shard: int, block: Block, skip: int, epoch: int) -> tuple[int, Any]:
+        return shard, self._source.shuffled(fetched.result(), block, self.plan.order(block, epoch)[skip:])
+
+    def _needs(self, epoch: int, first: int) -> list[tuple[int, Block, int]]:
+        """(shard, block, rows to leave out at its start), by the step and shard that ask first."""
         needs: list[tuple[int, int, int, Block, int]] = []
         for shard in self._shards:
             done, offset = self.plan.dealt(shard, first), 0
@@ -126,8 +158,4 @@ class Loader:
                     step = ((offset + skip) * self.plan.shards + shard) // self.plan.batch_size
                     needs.append((step, shard, offset, block, skip))
                 offset += rows
-        return [(shard, block, skip, epoch) for _, shard, _, block, skip in sorted(needs, key=lambda need: need[:3])]
-
-    def _load(self, shard: int, block: Block, skip: int, epoch: int) -> tuple[int, Rows]:
-        rows = Rows.join([self._reader.read(piece) for piece in self.plan.pieces(block)])
-        return shard, rows[self.plan.order(block, epoch)[skip:]]
+        return [(shard, block, skip) for _, shard, _, block, skip in sorted(needs, key=lambda need: need[:3])]

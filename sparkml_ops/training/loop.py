@@ -17,24 +17,28 @@ import safetensors.torch
 import torch
 
 from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.environment import hardware
 from sparkml_ops.errors import OpsError
 from sparkml_ops.model.artifact import WEIGHTS
-from sparkml_ops.model.network import build
+from sparkml_ops.model.module import MakeModule
 from sparkml_ops.model.spec import ModelSpec
-from sparkml_ops.performance.scores import auc
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, Loader
+from sparkml_ops.training.objective import summed
 from sparkml_ops.training.optimizer import build_optimizer
+from sparkml_ops.training.own_module import forward, network, shard_seeds
 from sparkml_ops.training.plan import Plan
+from sparkml_ops.training.precision import safe_products
+from sparkml_ops.training.rhythm import choose_rhythm
 from sparkml_ops.training.schedule import rate
+from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
 
 __all__ = ["NotFiniteError", "Trainer", "TrainingTask"]
 
-_CELLS = 4096
 _SHOWN = 3  # inputs in a message
 _BEAT_SECONDS = 5.0
 
@@ -56,6 +60,7 @@ class TrainingTask:
         start: Storage folder of the model whose weights are the first ones; None: drawn from the seed.
         row_weights: How much a row counts in training; None: all the same. In validation all do.
         stop: Asked on rank 0 after each epoch but the last, with all epochs so far: whether the training ends here.
+        module: The object that makes the network, where no entry point does.
     """
 
     spec: ModelSpec
@@ -66,12 +71,16 @@ class TrainingTask:
     start: str | None = None
     row_weights: RowWeights | None = None
     stop: Callable[[tuple[Epoch, ...]], bool] | None = None
+    module: MakeModule | None = None
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
-        progress = Trainer(self, context).fit()
+        if context.rank == 0:
+            context.report({"kind": "hardware", **hardware(), "threads": torch.get_num_threads()})
+        with safe_products(self.settings.dtype):
+            progress = Trainer(self, context).fit()
         return progress.to_json() if context.rank == 0 else None
 
 
@@ -87,8 +96,10 @@ class Trainer:
         self._task, self._context, self._settings = task, context, task.settings
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
         torch.manual_seed(task.settings.seed)
-        self.model = build(task.spec, task.settings.seed, self._dtype)
-        self._optimizer = context.communicator.wrap(self.model, build_optimizer(task.settings.optimizer, self.model.parameters()))
+        self.model = network(task.spec, task.settings.seed, self._dtype, task.module)
+        self._optimizer = build_optimizer(task.settings.optimizer, self.model.parameters())
+        every, steps = task.settings.collectives.local_steps, self._plan.steps
+        self._rhythm = choose_rhythm(context.communicator, self.model, self._optimizer, every=every, steps=steps)
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)
         self._loss = torch.zeros((), dtype=torch.float64)
@@ -135,39 +146,42 @@ class Trainer:
         with self._timed("compute"):
             self._set_rate(epoch * self._plan.steps + batch.step)
             self._optimizer.zero_grad()
-            loss = self._backward(batch, self._masks(epoch, batch))
+            loss = self._backward(self._rhythm.share(batch), self._masks(epoch, batch))
         with self._timed("communicate"):
-            self._context.communicator.synchronize(self._optimizer)
+            self._rhythm.synchronize()
         with self._timed("compute"):
             self._check_finite(epoch, batch)
             if (longest := self._settings.optimizer.clip_norm) is not None:
-                # The same on every rank, as the gradients are.
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
-            self._optimizer.step()
+            self._rhythm.step(batch)
             self._loss += loss
+        with self._timed("communicate"):
+            self._rhythm.end(batch)
 
     def _backward(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Put this rank's part of the gradient into the weights; returns the sum of its rows' losses."""
         *earlier, (last, last_masks) = _parts(batch, masks, self._settings.accumulate)
         weights, total = list(self.model.parameters()), torch.zeros((), dtype=self._dtype)
         for part, part_masks in earlier:
-            losses = _losses(self._logits(part, part_masks), part, part.weight)
+            losses = summed(self._task.spec.target, self._logits(part, part_masks), part.label, part.weight)
             # Not by `backward`, with which the reduction over ranks begins.
             for weight, gradient in zip(weights, torch.autograd.grad(losses / batch.rows, weights, materialize_grads=True), strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
             total += losses.detach()
-        losses = _losses(self._logits(last, last_masks), last, last.weight)
+        losses = summed(self._task.spec.target, self._logits(last, last_masks), last.label, last.weight)
         # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
         (losses / batch.rows).backward()  # type: ignore[no-untyped-call]
         return total + losses.detach()
 
     def _logits(self, batch: Batch, masks: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
-            logits: torch.Tensor = self.model(batch.numeric, batch.categories, masks)
+            logits = forward(self._task.spec, self.model, batch, masks)
         return logits.to(self._dtype)
 
     def _masks(self, epoch: int, batch: Batch) -> tuple[torch.Tensor, ...]:
         """Dropout factors of each hidden layer, drawn for each shard apart: the same whichever worker holds it."""
+        if self._task.spec.kind == "module":
+            return shard_seeds(self.model, batch, self._settings.seed, epoch)
         hidden, dropout = self._task.spec.hidden, self._task.spec.dropout
         if not dropout:
             return ()
@@ -199,23 +213,21 @@ class Trainer:
         )
 
     def _validate(self, epoch: int) -> tuple[float | None, float | None]:
-        """Mean loss and AUC of the validation split, the same on every rank."""
+        """Mean loss of the validation split and, of a binary model, AUC; the same on every rank."""
         if "validation" not in self.loaders:
             return None, None
         loader = self.loaders["validation"]
-        counts = torch.zeros(1 + 2 * _CELLS, dtype=torch.float64)
+        found = Validation(self._task.spec.target)
+        self.model.eval()
         with torch.inference_mode(), closing(loader.batches(0)) as batches:
             for batch in self._waiting(batches):
                 with self._timed("compute"):
-                    logits = self._logits(batch)
-                    counts[0] += _losses(logits, batch)
-                    cells = (torch.sigmoid(logits.double()) * _CELLS).long().clamp_(max=_CELLS - 1)
-                    counts[1:] += torch.bincount(cells + _CELLS * batch.label.long(), minlength=2 * _CELLS)
+                    found.add(self._logits(batch), batch.label)
                 self._say_alive(epoch, self._plan.steps)
+        self.model.train()
         with self._timed("communicate"):
-            total = self._context.communicator.all_reduce(counts).numpy()
-        area = float(auc(total[1 : 1 + _CELLS], total[1 + _CELLS :]))
-        return float(total[0]) / loader.plan.rows, None if math.isnan(area) else area
+            loss, area = found.merged(self._context.communicator)
+        return loss / loader.plan.rows, area
 
     def _resume(self) -> Progress:
         """Put every rank to the newest checkpoint; rank 0 says which that is."""
@@ -283,11 +295,6 @@ class Trainer:
         started = time.perf_counter()
         yield
         self._seconds[part] += time.perf_counter() - started
-
-
-def _losses(logits: torch.Tensor, batch: Batch, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """Sum of the losses of this rank's rows, in nats."""
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch.label, weight=weight, reduction="sum")
 
 
 def _extremes(spec: ModelSpec, batch: Batch) -> str:

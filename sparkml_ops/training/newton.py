@@ -1,4 +1,4 @@
-"""Logistic regression by Newton's method: few passes over the rows, each of which sums a gradient and a matrix of second derivatives.
+"""Logistic, Poisson and least-squares regression by Newton's method: few passes over the rows, each of which sums a gradient and a matrix of second derivatives.
 
 A row has numbers and one position for each category, so the matrix is made of counts by pairs of positions: no row is ever
 spread out to one column for each category.
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkml_ops.model.encoder import Encoded
+from sparkml_ops.model.target import Target
 
 __all__ = ["Slopes", "minimise"]
 
@@ -21,15 +22,16 @@ Vector = npt.NDArray[np.float64]
 # Before the last step the mean loss lies no further than this above the least one, in nats a row; the last step squares the distance.
 _NEAR = 1e-9
 _STEPS, _HALVINGS = 50, 30
+_BINARY = Target()
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """Log loss of some rows at one point, with its first and second derivatives; those of parts of the rows add up.
+    """Loss of some rows at one point, with its first and second derivatives; those of parts of the rows add up.
 
     Args:
         rows: Their weights summed.
-        loss: Summed, in nats.
+        loss: Summed.
         gradient: [width], summed.
         hessian: [width, width], summed.
     """
@@ -45,23 +47,25 @@ class Slopes:
         return cls(0.0, 0.0, np.zeros(width), np.zeros((width, width)))
 
     @classmethod
-    def of(cls, rows: Encoded, labels: Vector, weights: Vector, point: Vector, sizes: Sequence[int]) -> Slopes:
+    def of(cls, rows: Encoded, labels: Vector, weights: Vector, point: Vector, sizes: Sequence[int], target: Target = _BINARY) -> Slopes:
         """Of some encoded rows.
 
         Args:
             rows: Numbers, and a position in each category.
-            labels: [rows] 0 or 1.
+            labels: [rows] as the target encodes them.
             weights: [rows] how much each counts.
             point: [width] a weight for each number, then for each position of each category, then the intercept.
             sizes: Number of positions of each category.
+            target: Its task says which loss: `binary` log loss, `count` the Poisson distribution's but for a term without weights, both in nats;
+                others half the squared error.
         """
         numbers = np.column_stack([rows.numeric, np.ones(len(labels))])
         places, here = _places(numbers.shape[1] - 1, sizes), _numbers(numbers.shape[1] - 1, len(point))
         margin = numbers @ point[here]
         for index, place in enumerate(places):
             margin += point[place][rows.categories[:, index]]
-        probability = 1 / (1 + np.exp(-np.clip(margin, -700, 700)))
-        error, weight = weights * (probability - labels), weights * probability * (1 - probability)
+        losses, error, bend = _losses(target, margin, labels)
+        error, weight = weights * error, weights * bend
         gradient, hessian = np.zeros(len(point)), np.zeros((len(point), len(point)))
         gradient[here] = error @ numbers
         weighted = numbers * weight[:, None]
@@ -76,7 +80,7 @@ class Slopes:
                 count = elsewhere.stop - elsewhere.start
                 pairs = np.bincount(rows.categories[:, other].astype(np.int64) * size + positions, weight, count * size).reshape(count, size)
                 hessian[elsewhere, place], hessian[place, elsewhere] = pairs, pairs.T
-        return cls(float(weights.sum()), float((weights * (np.logaddexp(0, margin) - labels * margin)).sum()), gradient, hessian)
+        return cls(float(weights.sum()), float((weights * losses).sum()), gradient, hessian)
 
     def __add__(self, other: Slopes) -> Slopes:
         return Slopes(self.rows + other.rows, self.loss + other.loss, self.gradient + other.gradient, self.hessian + other.hessian)
@@ -94,7 +98,18 @@ class Slopes:
         return cls(float(rows), float(loss), values[2 : 2 + width].copy(), upper + np.triu(upper, 1).T)
 
 
-def minimise(measure: Callable[[Vector], Slopes], width: int, ridge: float) -> Vector:
+def _losses(target: Target, margin: Vector, labels: Vector) -> tuple[Vector, Vector, Vector]:
+    """[rows] losses with their first and second derivatives by the margin."""
+    if target.task == "binary":
+        probability = 1 / (1 + np.exp(-np.clip(margin, -700, 700)))
+        return np.logaddexp(0, margin) - labels * margin, probability - labels, probability * (1 - probability)
+    if target.task == "count":
+        rate = target.mean * np.exp(np.clip(margin, -300, 300))  # a step too far is seen by its loss
+        return rate - labels * margin, rate - labels, rate
+    return (margin - labels) ** 2 / 2, margin - labels, np.ones(len(labels))
+
+
+def minimise(measure: Callable[[Vector], Slopes], width: int, ridge: float, curvature: float = 0.25) -> Vector:
     """The weights of the least mean loss with a penalty, as Spark's own regression has it: ridge / 2 times the squares of scaled weights.
 
     A weight is scaled by the sample deviation of its column, so a rare category is held as loosely as a frequent one; the weight of a
@@ -104,10 +119,11 @@ def minimise(measure: Callable[[Vector], Slopes], width: int, ridge: float) -> V
         measure: Sums over all rows at a point: a pass.
         width: Number of weights, the intercept last.
         ridge: Above 0.
+        curvature: Second derivative of a row's loss at 0, where every row has the same.
     """
     point = np.zeros(width)
     at = measure(point)
-    problem = _Problem(_deviations(at), ridge)
+    problem = _Problem(_deviations(at, curvature), ridge)
     for _ in range(_STEPS):
         step, gain = problem.step(at, point)
         if gain <= _NEAR:
@@ -153,9 +169,9 @@ class _Problem:
         return step, float(-slope @ way / 2)
 
 
-def _deviations(origin: Slopes) -> Vector:
-    """Sample deviation of each column from the sums at 0, where every row weighs a quarter; 0 for a column that does not vary."""
-    squares, sums = 4 * np.diag(origin.hessian), 4 * origin.hessian[-1]
+def _deviations(origin: Slopes, curvature: float) -> Vector:
+    """Sample deviation of each column from the sums at 0, where every row weighs the same; 0 for a column that does not vary."""
+    squares, sums = np.diag(origin.hessian) / curvature, origin.hessian[-1] / curvature
     spread = squares - sums**2 / origin.rows
     deviations = np.sqrt(np.where(spread > 1e-12 * squares, spread, 0) / max(origin.rows - 1, 1))
     deviations[-1] = 1.0

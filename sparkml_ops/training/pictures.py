@@ -11,31 +11,38 @@ from sparkml_ops.training.checkpoint import Epoch
 
 __all__ = ["draw", "draw_confusion", "draw_curve", "draw_reliability"]
 
+_NATS = "log loss, nats a row"
 
-def draw(folder: Path, history: Sequence[Epoch], kept: Epoch, evaluated: Mapping[str, Any]) -> dict[str, Path]:
+
+def draw(folder: Path, history: Sequence[Epoch], kept: Epoch, evaluated: Mapping[str, Any], unit: str = _NATS) -> dict[str, Path]:
     """All pictures of a run; name to PNG file.
 
     Args:
         folder: Where they go.
         history: Finished epochs, in order.
         kept: The epoch whose weights became the model.
-        evaluated: `confusion`, and `reliability` by model, as plain types.
+        evaluated: `confusion`, and `reliability` by model, as plain types; both of a binary model only.
+        unit: Of the losses.
     """
-    paths = {name: folder / f"{name}.png" for name in ("learning_curve", "confusion", "reliability")}
-    draw_curve(history, kept, paths["learning_curve"])
+    drawn = ["learning_curve", *(name for name in ("confusion", "reliability") if name in evaluated)]
+    paths = {name: folder / f"{name}.png" for name in drawn}
+    draw_curve(history, kept, paths["learning_curve"], unit)
+    if "confusion" not in evaluated:
+        return paths
     draw_confusion(Confusion(**evaluated["confusion"]), paths["confusion"])
     bins = {name: tuple(Bin(**part) for part in parts) for name, parts in evaluated["reliability"].items()}
     draw_reliability(bins, paths["reliability"])
     return paths
 
 
-def draw_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
+def draw_curve(history: Sequence[Epoch], kept: Epoch, path: Path, unit: str = _NATS) -> None:
     """Draw losses and validation AUC by epoch into a PNG file.
 
     Args:
         history: Finished epochs, in order.
         kept: The epoch whose weights became the model.
         path: The file.
+        unit: Of the losses.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -48,7 +55,7 @@ def draw_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
     if measured:
         axes.plot([*measured], [*measured.values()], marker="o", label="validation loss")
     axes.axvline(kept.epoch + 1, color="grey", linestyle=":", label="kept")
-    axes.set(xlabel="epoch", ylabel="log loss, nats a row")
+    axes.set(xlabel="epoch", ylabel=unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines, names = axes.get_legend_handles_labels()
     if ranked := {epoch.epoch + 1: epoch.validation_auc for epoch in history if epoch.validation_auc is not None}:

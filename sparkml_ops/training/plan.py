@@ -9,11 +9,12 @@ So the rows of a global batch are known without a word between workers, and (epo
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import numpy as np
@@ -27,7 +28,7 @@ from sparkml_ops.errors import ContractError
 if TYPE_CHECKING:  # a rank imports this module, and Spark's classes would cost it a second
     from feature_store.scan import Scan
 
-__all__ = ["POSITION", "SPLIT", "WEIGHT", "Block", "Group", "Piece", "Plan", "open_parquet", "plan_groups", "usable"]
+__all__ = ["POSITION", "SPLIT", "WEIGHT", "Block", "Group", "Piece", "Plan", "completed", "open_parquet", "plan_groups", "usable"]
 
 SPLIT = "split"
 POSITION = "row_position"
@@ -43,11 +44,13 @@ class Group:
         path: Its file.
         index: Its number in the file.
         rows: Its usable rows of one split.
+        constants: Name, value and type of each partition column: they stand in the log, and not in the file.
     """
 
     path: str
     index: int
     rows: int
+    constants: tuple[tuple[str, Any, pa.DataType], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Plan:
     shuffle: bool = True
     block_rows: int = _BLOCK_ROWS
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Usable rows of the split."""
         return sum(group.rows for group in self.groups)
@@ -122,19 +125,30 @@ class Plan:
         """How many rows of a shard are in a step."""
         return self.dealt(shard, step + 1) - self.dealt(shard, step)
 
+    def quotas(self, shards: range, step: int) -> list[tuple[int, int]]:
+        """(shard, its rows in a step) of the shards that have any there: the same as `quota`, for the loop over all steps."""
+        low, high, each = min(step * self.batch_size, self.rows), min((step + 1) * self.batch_size, self.rows), self.shards
+        found = [(shard, (high - shard + each - 1) // each - (low - shard + each - 1) // each) for shard in shards]
+        return [pair for pair in found if pair[1]]
+
     def blocks(self, shard: int, epoch: int) -> tuple[Block, ...]:
         """The blocks of a shard in the order of an epoch.
 
         Rows lie in the order of a hash already: a start that is drawn each epoch, and a new order inside each block,
-        mix them again, while row groups are read one after the other.
+        mix them again, while row groups are read one after the other. First blocks differ in size, so that shards need
+        their next ones in turn, and not all at once: reading goes on beside the steps.
         """
         whole = self.shard(shard)
-        starts = range(whole.start, whole.stop, self.block_rows)
-        blocks = [Block(start, min(start + self.block_rows, whole.stop)) for start in starts]
-        if not self.shuffle or not blocks:
-            return tuple(blocks)
-        first = int(np.random.default_rng((self.seed, epoch, shard)).integers(len(blocks)))
-        return (*blocks[first:], *blocks[:first])
+        rows = whole.stop - whole.start
+        if rows <= self.block_rows:
+            return (whole,) if rows else ()
+        first = whole.start + (int(np.random.default_rng((self.seed, epoch, shard)).integers(rows)) if self.shuffle else 0)
+        second = min(first + max(1, self.block_rows * (shard + 1) // self.shards), whole.stop)
+        return (Block(first, second), *self._cut(second, whole.stop), *self._cut(whole.start, first))
+
+    def _cut(self, start: int, stop: int) -> Iterator[Block]:
+        for begins in range(start, stop, self.block_rows):
+            yield Block(begins, min(begins + self.block_rows, stop))
 
     def order(self, block: Block, epoch: int) -> npt.NDArray[np.int64]:
         """The order of a block's rows in an epoch, counted from its start."""
@@ -153,7 +167,7 @@ class Plan:
             if low < high:
                 yield Piece(group, low, high)
 
-    @property
+    @cached_property
     def _starts(self) -> list[int]:
         return [0, *accumulate(group.rows for group in self.groups)][:-1]
 
@@ -171,24 +185,40 @@ def plan_groups(scan: Scan, *, label: str, splits: Sequence[str]) -> dict[str, t
     """
     if missing := [column for column in (SPLIT, POSITION, label) if column not in scan.schema.names]:
         raise ContractError(f"`{scan.snapshot.table}` without {missing}", expected="split, row_position and the label", mend="build it anew")
-    found = [measured for file in scan.files for measured in _measure(file.path, label, splits)]
+    found = [measured for file in scan.files for measured in _measure(file.path, _constants(file.partition, scan.schema), label, splits)]
     found.sort(key=lambda measured: measured[0])
-    for (_, last, *_), (first, _, path, *_) in pairwise(found):
+    for (_, last, _, _), (first, _, group, _) in pairwise(found):
         if first <= last:
             raise ContractError(
-                f"row_position {first} in {path} after {last}", expected="row groups in its order", mend="build the training set anew"
+                f"row_position {first} in {group.path} after {last}", expected="row groups in its order", mend="build the training set anew"
             )
-    return {split: tuple(Group(path, index, counts[split]) for _, _, path, index, counts in found if counts[split]) for split in splits}
+    return {split: tuple(replace(group, rows=counts[split]) for _, _, group, counts in found if counts[split]) for split in splits}
 
 
-def _measure(path: str, label: str, splits: Sequence[str]) -> Iterator[tuple[int, int, str, int, dict[str, int]]]:
+def _constants(partition: Mapping[str, str | None], schema: pa.Schema) -> tuple[tuple[str, Any, pa.DataType], ...]:
+    """Partition values, which the log keeps as text, as what their columns hold."""
+    types = {name: schema.field(name).type for name in partition}
+    return tuple((name, pa.scalar(value, pa.string()).cast(types[name]).as_py(), types[name]) for name, value in partition.items())
+
+
+def _measure(
+    path: str, constants: tuple[tuple[str, Any, pa.DataType], ...], label: str, splits: Sequence[str]
+) -> Iterator[tuple[int, int, Group, dict[str, int]]]:
     """First and last position, place and usable rows of each row group of a file."""
+    stored = [column for column in (SPLIT, label) if column not in {name for name, *_ in constants}] or [POSITION]
     with open_parquet(path) as file:
         for index in range(file.num_row_groups):
-            table = file.read_row_group(index, columns=[SPLIT, label], use_threads=False)
-            if table.num_rows:
+            if file.metadata.row_group(index).num_rows:
+                table = completed(file.read_row_group(index, columns=stored, use_threads=False), constants)
                 counts = {split: int(pc.sum(usable(table, split, label)).as_py() or 0) for split in splits}
-                yield (*_bounds(file, index), path, index, counts)
+                yield (*_bounds(file, index), Group(path, index, 0, constants), counts)
+
+
+def completed(rows: pa.Table, constants: Sequence[tuple[str, Any, pa.DataType]]) -> pa.Table:
+    """Rows of a file with the columns that only the log has."""
+    for name, value, kind in constants:
+        rows = rows.append_column(name, pa.repeat(pa.scalar(value, kind), rows.num_rows))
+    return rows
 
 
 def _bounds(file: pq.ParquetFile, index: int) -> tuple[int, int]:
@@ -203,14 +233,19 @@ def _bounds(file: pq.ParquetFile, index: int) -> tuple[int, int]:
 
 def usable(table: pa.Table, split: str, label: str) -> pa.ChunkedArray:
     """Which rows belong to a split and have a label."""
-    return pc.and_(pc.equal(table.column(SPLIT), split), pc.is_valid(table.column(label)))
+    return pc.fill_null(pc.and_(pc.equal(table.column(SPLIT), pa.scalar(split)), pc.is_valid(table.column(label))), False)
 
 
 @contextmanager
-def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file by path or address."""
+def open_parquet(path: str, **options: Any) -> Iterator[pq.ParquetFile]:
+    """A Parquet file by path or address.
+
+    Args:
+        path: A local path, or an address that fsspec opens.
+        options: Of `pq.ParquetFile`; a store far away is read in as few calls as there can be, whatever they say.
+    """
     if "://" not in path:
-        with pq.ParquetFile(path, pre_buffer=True) as file:
+        with pq.ParquetFile(path, **({"pre_buffer": True} | options)) as file:
             yield file
         return
     with fsspec.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=True) as file:

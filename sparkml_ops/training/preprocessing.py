@@ -6,10 +6,12 @@ Statistics are rounded to nine digits: their last bits depend on how the rows we
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,36 +24,21 @@ from feature_store.names import quote
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
-from sparkml_ops.model.spec import SUPPORTED_TYPES, CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.spec import SUPPORTED_TYPES, ArrayInput, CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.target import MOST_CLASSES
+from sparkml_ops.training.array_columns import ArrayMoments, array_length
+from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
 from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
+from sparkml_ops.training.unfit import mends
 from sparkml_ops.training.warm import WarmStart, continued
 
-__all__ = ["Fitted", "SplitCounts", "features", "fit", "shaped"]
+__all__ = ["Fitted", "features", "fit", "shaped"]
 
+_log = logging.getLogger(__name__)
 _SCHEMA = "kind string, name string, value string, rows bigint, mean double, squares double"
 _LABEL, _WEIGHT = "__label", "__weight"
 # Distinct values that a task counts before it hands them on.
 _DISTINCT = 200_000
-
-
-@dataclass(frozen=True)
-class SplitCounts:
-    """Rows of one split.
-
-    Args:
-        rows: Rows with a label.
-        positives: Rows with label 1.
-        pending: Rows without a label, which are left out.
-    """
-
-    rows: int
-    positives: int
-    pending: int
-
-    @property
-    def rate(self) -> float:
-        """Share of label 1."""
-        return self.positives / self.rows
 
 
 @dataclass(frozen=True)
@@ -61,46 +48,57 @@ class Fitted:
     Args:
         spec: The description.
         splits: Rows of each split.
-        weights: Mean `sample_weight` of the train rows of label 0 and 1; None without such a column.
+        weights: Mean `sample_weight` of the train rows of label 0 and 1, or of each class; one number where labels are no classes; None without
+            such a column.
     """
 
     spec: ModelSpec
     splits: Mapping[str, SplitCounts]
-    weights: tuple[float, float] | None = None
+    weights: tuple[float, ...] | None = None
 
 
-def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None) -> Fitted:
+def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = None, *, own: bool = False) -> Fitted:
     """Fit feature order, imputation, scaling and vocabularies to the labelled rows of the train split.
 
     Args:
         frame: The training set, all splits.
         settings: Features, label, model.
         start: A model whose preprocessing is taken as it is; only the rows are counted and checked then.
+        own: Whether an object makes the network, whatever the settings say.
 
     Raises:
-        ContractError: A label outside {0, 1} or constant, a split without rows, a feature of an unsupported type,
-            without any value, with infinite values, or a category none of whose values is frequent; a weight that is null, infinite
-            or below 0; a model that does not fit.
+        ContractError: A label outside the task's range or constant, a class that only other splits have, a split without rows, a feature of an
+            unsupported type, without any value, with infinite values or arrays of different lengths, or a category none of whose values is
+            frequent; a weight that is null, infinite or below 0; a model that does not fit.
     """
     numeric, categorical = features(frame, settings)
     warm = None if start is None else continued(start, numeric, categorical, settings)
-    found = _summarise(frame, numeric, categorical, settings)
-    splits, weights = _splits(found["label"], settings.label), _mean_weights(found)
+    rule = LabelRule(settings.task, settings.label, frame.schema[settings.label].dataType.simpleString())
+    found = _summarise(frame, numeric, categorical, settings, rule)
+    labels = {kind: [(row["name"], row["value"], row["rows"]) for row in found[kind]] for kind in ("label", "class")}
+    target, splits = judge(rule, labels, _label_moments(found["target"]), settings, None if warm is None else warm.target)
+    weights = _mean_weights(found, target.classes if target.task == "multiclass" else ("0", "1") if target.task == "binary" else ("",))
     if warm is not None:
         _refuse_infinite(found["infinite"])
         return Fitted(warm, splits, weights)
+    kind = "module" if own else settings.model.kind
     spec = ModelSpec(
-        settings.model.kind,
+        kind,
         tuple(_numeric_inputs(found, numeric)),
         tuple(_categorical_inputs(found["category"], categorical, settings)),
-        settings.model.hidden if settings.model.kind == "mlp" else (),
-        settings.model.dropout if settings.model.kind == "mlp" else 0.0,
+        settings.model.hidden if kind == "mlp" else (),
+        settings.model.dropout if kind == "mlp" else 0.0,
+        target=target,
+        module=settings.model.module if not own else None,
+        arrays=tuple(_array_inputs(found, numeric)),
     )
     return Fitted(spec, splits, weights)
 
 
 def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str], dict[str, str]]:
-    """Name to type of the numeric and of the categorical features, in order.
+    """Name to type of the numeric features, dates and arrays of numbers among them, and of the categorical ones, in order.
+
+    Dates and arrays are features only where they are listed: the day of a row says little of the days to come, and arrays may differ in length.
 
     Raises:
         ContractError: A listed column is missing or of an unsupported type, the weight is no number, or there is no feature at all.
@@ -113,13 +111,15 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
             expected=f"these columns beside {sorted(types)[:20]}",
             mend="correct training.numeric, .categorical or .label",
         )
-    if (kind := types.get(WEIGHT, "double")) not in SUPPORTED_TYPES["numeric"] - {"boolean"}:
+    if (kind := types.get(WEIGHT, "double")) not in SUPPORTED_TYPES["numeric"] - {"boolean", "date"}:
         raise ContractError(f"`{WEIGHT}` of type {kind}", expected="a number, how much a row counts", mend="cast it to double, or rename the column")
     taken = {*wanted, WEIGHT, *settings.exclude}
     free = {name: kind for name, kind in types.items() if name not in taken}
     numeric = _typed("numeric", types, settings.numeric) if settings.numeric is not None else _numbers(free)
     texts = {name: kind for name, kind in free.items() if kind in ("string", "boolean") and name not in numeric}
     categorical = _typed("categorical", types, settings.categorical) if settings.categorical is not None else texts
+    if unfit := [f"{name} ({kind})" for name, kind in free.items() if name not in {**numeric, **categorical}]:
+        _log.info("no features, as neither listed nor numbers or strings: %s", ", ".join(unfit))
     if not numeric and not categorical:
         raise ContractError(
             "a training set without features", expected="numeric or string columns", mend="list them in training.numeric and training.categorical"
@@ -128,86 +128,86 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
 
 
 def _numbers(types: Mapping[str, str]) -> dict[str, str]:
-    return {name: kind for name, kind in types.items() if kind in SUPPORTED_TYPES["numeric"] - {"boolean"}}
+    return {name: kind for name, kind in types.items() if kind in SUPPORTED_TYPES["numeric"] - {"boolean", "date"}}
 
 
 def _typed(role: str, types: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    if wrong := [f"`{name}` ({types[name]})" for name in names if types[name] not in SUPPORTED_TYPES[role]]:
+    fitting = SUPPORTED_TYPES[role] | (SUPPORTED_TYPES["array"] if role == "numeric" else frozenset())
+    if wrong := {name: types[name] for name in names if types[name] not in fitting}:
+        shown = dict(list(wrong.items())[:5])
         raise ContractError(
-            f"{role} features {wrong[:5]}",
-            expected=f"types {sorted(SUPPORTED_TYPES[role])}",
-            mend="cast them in the feature table, or leave them out",
+            f"{role} features {[f'`{name}` ({kind})' for name, kind in shown.items()]}",
+            expected=f"types {sorted(fitting)}",
+            mend=f"in the feature table, {mends(shown)}" if role == "numeric" else "cast them to string in the feature table, or leave them out",
         )
     return {name: types[name] for name in names}
 
 
-def _summarise(frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection) -> dict[str, list[Row]]:
-    """Counts and moments by kind: label, number, missing, infinite, category, weight (by label), unusable (weights)."""
+def _summarise(
+    frame: DataFrame, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection, rule: LabelRule
+) -> dict[str, list[Row]]:
+    """Counts and moments by kind: label, class, target (moments), number, element and length (of arrays), missing, infinite, category, weight (by class), unusable (weights)."""
     weight = [F.col(WEIGHT).cast("double").alias(_WEIGHT)] if WEIGHT in frame.columns else []
     columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
-    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast("double").alias(_LABEL), *weight, *columns)
-    states = rows.mapInArrow(_summarising(numeric, categorical), _SCHEMA)
-    parts = F.collect_list(F.when(F.col("kind").isin("number", "weight"), F.struct("rows", "mean", "squares"))).alias("parts")
+    rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast(rule.cast).alias(_LABEL), *weight, *columns)
+    states = rows.mapInArrow(_summarising(numeric, categorical, rule), _SCHEMA)
+    parts = F.collect_list(F.when(F.col("kind").isin("number", "element", "weight", "target"), F.struct("rows", "mean", "squares"))).alias("parts")
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
     place = F.row_number().over(Window.partitionBy("kind", "name").orderBy(F.desc("rows"), F.asc("value")))
-    kept = frequent.withColumn("place", place).where((F.col("kind") != "category") | (F.col("place") <= settings.vocabulary))
-    found: dict[str, list[Row]] = {kind: [] for kind in ("label", "number", "missing", "infinite", "category", "weight", "unusable")}
+    # Of classes one more than there may be: enough to see that there are too many.
+    most = F.when(F.col("kind") == "category", settings.vocabulary).when(F.col("kind") == "class", MOST_CLASSES + 1)
+    kept = frequent.withColumn("place", place).where(most.isNull() | (F.col("place") <= most))
+    kinds = ("label", "class", "target", "number", "element", "length", "missing", "infinite", "category", "weight", "unusable")
+    found: dict[str, list[Row]] = {kind: [] for kind in kinds}
     for row in sorted(kept.collect(), key=lambda row: row["place"]):
         found[row["kind"]].append(row)
     return found
 
 
-def _summarising(numeric: Mapping[str, str], categorical: Mapping[str, str]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _summarising(
+    numeric: Mapping[str, str], categorical: Mapping[str, str], rule: LabelRule
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def summarise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        counts: Counter[tuple[str, str | None, str | None]] = Counter()
-        moments: dict[str, _Moments] = dict.fromkeys(numeric, _Moments())
+        counts: Counts = Counter()
+        labels = _Moments()
+        moments: dict[str, _Moments] = {name: _Moments() for name, kind in numeric.items() if kind not in SUPPORTED_TYPES["array"]}
+        arrays = ArrayMoments({name: kind for name, kind in numeric.items() if name not in moments})
         weights: dict[str, _Moments] = {}
         for batch in batches:
-            trained = _count_labels(batch, counts)
+            trained, groups = rule.count(batch.column(_LABEL), batch.column(SPLIT), counts)
+            if rule.cast == "double":
+                known = batch.column(_LABEL).to_numpy(zero_copy_only=False)[trained]
+                labels = labels.merge(_Moments.of(known[np.isfinite(known)]))
             if _WEIGHT in batch.schema.names:
-                _add_weights(batch, trained, counts, weights)
-            for name, kind in numeric.items():
-                values = numbers(batch, name, kind)
+                _add_weights(batch, groups.filter(pa.array(trained)), trained, counts, weights)
+            arrays.add(batch, trained, counts)
+            for name, before in moments.items():
+                values = numbers(batch, name, numeric[name])
                 mine = values[trained]
                 counts["infinite", name, None] += int(np.isinf(values).sum())
                 counts["missing", name, None] += int(np.isnan(mine).sum())
-                moments[name] = moments[name].merge(_Moments.of(mine[np.isfinite(mine)]))
+                moments[name] = before.merge(_Moments.of(mine[np.isfinite(mine)]))
             for name, kind in categorical.items():
                 for pair in pc.value_counts(texts(batch, name, kind).filter(pa.array(trained))).to_pylist():
                     if pair["values"] is not None:
                         counts["category", name, pair["values"]] += pair["counts"]
             if len(counts) > _DISTINCT:
-                yield from _states(counts, {}, {})
+                yield from _states(counts)
                 counts.clear()
-        yield from _states(counts, moments, weights)
+        yield from _states(counts, arrays.states(), number=moments, weight=weights, target={rule.name: labels})
 
     return summarise
 
 
-def _count_labels(batch: pa.RecordBatch, counts: Counter[tuple[str, str | None, str | None]]) -> npt.NDArray[np.bool_]:
-    """Count labels by split, and say which rows are trained on."""
-    known = batch.column(_LABEL).is_valid().to_numpy(zero_copy_only=False)
-    label = batch.column(_LABEL).to_numpy(zero_copy_only=False)
-    meanings = {"pending": ~known, "0": known & (label == 0), "1": known & (label == 1), "wrong": known & (label != 0) & (label != 1)}
-    splits = batch.column(SPLIT)
-    for split in splits.unique().to_pylist():
-        inside = pc.fill_null(pc.equal(splits, split), False).to_numpy(zero_copy_only=False)
-        for meaning, rows in meanings.items():
-            counts["label", split, meaning] += int((rows & inside).sum())
-    return np.asarray(known & pc.fill_null(pc.equal(splits, "train"), False).to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _add_weights(
-    batch: pa.RecordBatch, trained: npt.NDArray[np.bool_], counts: Counter[tuple[str, str | None, str | None]], weights: dict[str, _Moments]
-) -> None:
-    """The weights of the rows that are trained on, by label."""
-    label, values = (batch.column(name).to_numpy(zero_copy_only=False)[trained] for name in (_LABEL, _WEIGHT))
+def _add_weights(batch: pa.RecordBatch, groups: pa.Array, trained: npt.NDArray[np.bool_], counts: Counts, weights: dict[str, _Moments]) -> None:
+    """The weights of the rows that are trained on, by class."""
+    values = batch.column(_WEIGHT).to_numpy(zero_copy_only=False)[trained]
     usable = np.isfinite(values) & (values >= 0)
     counts["unusable", WEIGHT, None] += int((~usable).sum())
-    for value in (0, 1):
-        of_label = weights.get(str(value), _Moments()).merge(_Moments.of(values[usable & (label == value)]))
-        weights[str(value)] = of_label
+    for group in groups.unique().to_pylist():
+        inside = pc.equal(groups, group).to_numpy(zero_copy_only=False)
+        weights[group] = weights.get(group, _Moments()).merge(_Moments.of(values[usable & inside]))
 
 
 @dataclass(frozen=True)
@@ -236,44 +236,35 @@ class _Moments:
 
 
 def _states(
-    counts: Mapping[tuple[str, str | None, str | None], int], moments: Mapping[str, _Moments], weights: Mapping[str, _Moments]
+    counts: Mapping[tuple[str, str | None, str | None], int], elements: Iterable[tuple[Any, ...]] = (), **moments: Mapping[str, _Moments]
 ) -> Iterator[pa.RecordBatch]:
-    rows = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
-    for kind, of_kind in (("number", moments), ("weight", weights)):
-        rows += [(kind, name, None, found.rows, found.mean, found.squares) for name, found in of_kind.items()]  # type: ignore[misc]
+    rows: list[tuple[Any, ...]] = [(kind, name, value, count, None, None) for (kind, name, value), count in counts.items()]
+    rows += elements
+    for kind, of_kind in moments.items():
+        rows += [(kind, name, None, found.rows, found.mean, found.squares) for name, found in of_kind.items()]
     types = (pa.string(), pa.string(), pa.string(), pa.int64(), pa.float64(), pa.float64())
     columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), types, strict=True)] if rows else []
     if columns:
         yield pa.RecordBatch.from_arrays(columns, ["kind", "name", "value", "rows", "mean", "squares"])
 
 
-def _splits(rows: Iterable[Row], label: str) -> dict[str, SplitCounts]:
-    found: dict[str, Counter[str]] = {}
-    for row in rows:
-        found.setdefault(row["name"], Counter())[row["value"]] += row["rows"]
-    if wrong := sum(counts["wrong"] for counts in found.values()):
-        raise ContractError(f"{wrong} labels other than 0 and 1 in `{label}`", expected="0, 1 or null (pending)", mend="make the label binary")
-    splits = {name: SplitCounts(counts["0"] + counts["1"], counts["1"], counts["pending"]) for name, counts in found.items() if name is not None}
-    for name in ("train", "evaluation"):
-        if name not in splits or not splits[name].rows:
-            raise ContractError(
-                f"no labelled rows in split {name} (there are {sorted(splits)})", expected="at least one", mend="widen the split, or wait for labels"
-            )
-    if splits["train"].positives in (0, splits["train"].rows):
-        raise ContractError(
-            f"one label only in the train split ({splits['train'].rows} rows)", expected="rows of both labels", mend="widen the split"
-        )
-    return splits
+def _label_moments(rows: Iterable[Row]) -> tuple[float, float] | None:
+    """Mean and deviation of the train split's labels that are numbers; a constant has deviation 0."""
+    merged = _Moments().merge(*(_Moments(*part) for row in rows for part in row["parts"]))
+    if not merged.rows:
+        return None
+    mean, scale = _rounded(merged)
+    return mean, 0.0 if _constant(merged) else scale
 
 
-def _mean_weights(found: Mapping[str, Sequence[Row]]) -> tuple[float, float] | None:
-    """Mean weight of label 0 and 1, to nine digits; None without weights."""
+def _mean_weights(found: Mapping[str, Sequence[Row]], groups: Sequence[str]) -> tuple[float, ...] | None:
+    """Mean weight of each class, to nine digits; None without weights."""
     if unusable := sum(row["rows"] for row in found["unusable"]):
         raise ContractError(
             f"{unusable} rows of the train split whose `{WEIGHT}` is null, infinite or below 0", expected="0 or more", mend="correct the weights"
         )
     moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["weight"]}
-    return (float(f"{moments['0'].mean:.9g}"), float(f"{moments['1'].mean:.9g}")) if moments else None
+    return tuple(float(f"{moments[group].mean:.9g}") for group in groups) if moments else None
 
 
 def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[NumericInput]:
@@ -281,6 +272,7 @@ def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]
     _refuse_infinite(found["infinite"])
     missing = {row["name"]: row["rows"] for row in found["missing"]}
     moments = {row["name"]: _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["number"]}
+    types = {name: kind for name, kind in types.items() if kind not in SUPPORTED_TYPES["array"]}
     if empty := [name for name in types if not moments[name].rows]:
         raise ContractError(
             f"no value at all in {empty[:5]} in the train split", expected="at least one", mend="mend the feature, or put it under training.exclude"
@@ -288,6 +280,21 @@ def _numeric_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]
     for name, kind in types.items():
         mean, scale = _rounded(moments[name])
         yield NumericInput(name, kind, fill=mean, mean=mean, scale=scale, indicator=bool(missing[name]))
+
+
+def _array_inputs(found: Mapping[str, Sequence[Row]], types: Mapping[str, str]) -> Iterator[ArrayInput]:
+    """Statistics of each element; an element that the train split never has is 0 everywhere."""
+    missing = {row["name"]: row["rows"] for row in found["missing"]}
+    parts = {(row["name"], int(row["value"])): _Moments().merge(*(_Moments(*part) for part in row["parts"])) for row in found["element"]}
+    for name, kind in types.items():
+        if kind in SUPPORTED_TYPES["array"]:
+            moments = [parts.get((name, index), _Moments()) for index in range(array_length(name, found["length"]))]
+            if not any(part.rows for part in moments):
+                raise ContractError(
+                    f"no value at all in `{name}` in the train split", expected="at least one", mend="mend the feature, or leave it out"
+                )
+            means, scales = zip(*(_rounded(part) if part.rows else (0.0, 1.0) for part in moments), strict=True)
+            yield ArrayInput(name, kind, means, scales, indicator=bool(missing[name]))
 
 
 def _refuse_infinite(rows: Iterable[Row]) -> None:
@@ -299,10 +306,14 @@ def _refuse_infinite(rows: Iterable[Row]) -> None:
 
 def _rounded(moments: _Moments) -> tuple[float, float]:
     """Mean and standard deviation to nine digits of the deviation; a constant has deviation 1."""
-    deviation = math.sqrt(moments.squares / moments.rows)
-    if deviation <= 1e-12 * abs(moments.mean):  # what summing leaves of a constant
+    if _constant(moments):
         return float(f"{moments.mean:.9g}"), 1.0
+    deviation = math.sqrt(moments.squares / moments.rows)
     return round(moments.mean, 9 - math.floor(math.log10(deviation))), float(f"{deviation:.9g}")
+
+
+def _constant(moments: _Moments) -> bool:
+    return math.sqrt(moments.squares / moments.rows) <= 1e-12 * abs(moments.mean)  # what summing leaves of a constant
 
 
 def _categorical_inputs(rows: Iterable[Row], types: Mapping[str, str], settings: TrainingSection) -> Iterator[CategoricalInput]:

@@ -24,21 +24,27 @@ from pyspark.sql import functions as F
 from feature_store.delta import Tables
 from feature_store.names import quote
 from feature_store.records import TrainingSet
-from feature_store.scan import plan_scan
+from feature_store.scan import Scan, plan_scan
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
+from sparkml_ops.model.module import MakeModule, source_of
 from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.performance.assessment import Assessment
 from sparkml_ops.performance.contest import Contest, Contestant
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.baseline import TrainRows, fit_logistic
+from sparkml_ops.training.baseline import TrainRows, best_constant, fit_linear, fit_logistic, linear_fits
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
-from sparkml_ops.training.evaluation import LOGISTIC, MODEL, evaluate
-from sparkml_ops.training.launch import LaunchSettings, launch
+from sparkml_ops.training.conditions import conditions
+from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
+from sparkml_ops.training.labels import SplitCounts
+from sparkml_ops.training.launch import Collectives, LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
+from sparkml_ops.training.objective import UNITS
+from sparkml_ops.training.own_module import refuse_unfit
 from sparkml_ops.training.pictures import draw
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
-from sparkml_ops.training.preprocessing import Fitted, SplitCounts, fit
+from sparkml_ops.training.preprocessing import Fitted, fit
 from sparkml_ops.training.warm import WarmStart
 from sparkml_ops.training.weighting import RowWeights, row_weights
 
@@ -47,7 +53,10 @@ __all__ = ["Job", "RunLog", "Trained", "flat", "launch_settings", "measures", "p
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
 # These change how long a training takes, not what comes out.
-_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_FREE: dict[str, Any] = {
+    **dict.fromkeys(("workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    "collectives": {"fusion_mib", "cycle_ms", "timeline"},
+}
 
 
 class RunLog(Protocol):
@@ -62,6 +71,9 @@ class RunLog(Protocol):
     def log_figure(self, name: str, path: Path | str) -> None:
         """Keep a picture."""
 
+    def log_document(self, name: str, document: Any) -> None:
+        """Keep plain JSON types."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -70,11 +82,13 @@ class Trained:
     Args:
         metrics: Flat names to values; `evaluation_*` are on the evaluation split.
         artifact: Storage folder of the model: `weights.safetensors` and `model.json`.
+        digest: Of its files.
         history: The epochs, in order.
     """
 
     metrics: Mapping[str, float]
     artifact: str
+    digest: str
     history: tuple[Epoch, ...]
 
 
@@ -88,6 +102,7 @@ def train(
     *,
     run: str,
     warm_start: WarmStart | None = None,
+    module: MakeModule | None = None,
     on_report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Train a model on a training set, or finish the training that was begun under the same name.
@@ -101,6 +116,7 @@ def train(
         run_log: Receives parameters, metrics of each epoch, final metrics and pictures.
         run: Stable name of this piece of work; the same name goes on where it stopped.
         warm_start: A model to go on from: its weights are the first ones, its preprocessing stays.
+        module: What makes the network, in place of the settings' own; None: what the settings say.
         on_report: Called with each report of a rank, as they come.
 
     Raises:
@@ -108,12 +124,16 @@ def train(
         RankFailed: A rank raised, or ranks died more often than `attempts` allows.
         StartTimeout: The ranks did not meet in time.
     """
-    job = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start)
+    job = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start, module)
     fitted = job.fit()
     origin = {} if warm_start is None else {"warm_start": warm_start.origin}
+    run_log.log_document("conditions", job.conditions())
     run_log.log_params({"training_set": training_set.id, **flat(settings.model_dump(mode="json")), "inputs": len(fitted.spec.inputs), **origin})
 
     def say(report: dict[str, Any]) -> None:
+        if report.get("kind") == "hardware":
+            run_log.log_document("rank_0", report)
+            return
         if report.get("kind") == "epoch":
             run_log.log_metrics(measures(report), step=int(report["epoch"]))
         if on_report is not None:
@@ -128,10 +148,10 @@ def train(
         run_log.log_metrics(measures(asdict(epoch)), step=epoch.epoch)
     run_log.log_metrics(metrics, step=0)
     with TemporaryDirectory() as scratch:
-        for name, path in draw(Path(scratch), history, kept, evaluated).items():
+        for name, path in draw(Path(scratch), history, kept, evaluated, UNITS[fitted.spec.target.task]).items():
             run_log.log_figure(name, path)
     job.checkpoints.remove()
-    return Trained(metrics, folder, history)
+    return Trained(metrics, folder, job.digest(folder), history)
 
 
 @dataclass(frozen=True)
@@ -145,6 +165,7 @@ class Job:
     settings: TrainingSection
     folder: str
     warm_start: WarmStart | None = None
+    module: MakeModule | None = None
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -153,12 +174,19 @@ class Job:
 
     def fit(self) -> Fitted:
         """Preprocessing, fitted once; a run that was begun with other settings or rows is refused."""
-        mine = _fingerprint(self.settings, self.training_set, self.warm_start)
+        mine = _fingerprint(self.settings, self.training_set, self.warm_start, self.module)
 
         def make() -> dict[str, Any]:
-            fitted = fit(self.frame(), self.settings, self.warm_start)
+            self._scan()  # what ranks cannot read is refused before the first job
+            fitted = fit(self.frame(), self.settings, self.warm_start, own=self.module is not None)
             splits = {name: asdict(counts) for name, counts in fitted.splits.items()}
-            return {"fingerprint": mine, "model": fitted.spec.to_json(), "splits": splits, "weights": fitted.weights}
+            return {
+                "fingerprint": mine,
+                "model": fitted.spec.to_json(),
+                "splits": splits,
+                "weights": fitted.weights,
+                "conditions": conditions(self.settings, self.spark.version),
+            }
 
         document = self._once("spec", make)
         if document["fingerprint"] != mine:
@@ -167,16 +195,28 @@ class Job:
                 expected="the same ones",
                 mend="use --generation next for a new training",
             )
-        splits, weights = {name: SplitCounts(**counts) for name, counts in document["splits"].items()}, document.get("weights")
-        return Fitted(ModelSpec.from_json(document["model"]), splits, None if weights is None else (weights[0], weights[1]))
+        weights = document.get("weights")
+        splits = {name: SplitCounts(**{**counts, "classes": tuple(counts.get("classes", ()))}) for name, counts in document["splits"].items()}
+        return Fitted(ModelSpec.from_json(document["model"]), splits, None if weights is None else tuple(weights))
+
+    def conditions(self) -> dict[str, Any]:
+        """Settings and environment with which the run was begun."""
+        return dict(json.loads(self.storage.read(f"{self.folder}/spec.json")).get("conditions", {}))
+
+    def digest(self, artifact_folder: str) -> str:
+        """Of the files of a published artifact."""
+        return str(json.loads(self.storage.read(f"{artifact_folder}.json"))["digest"])
 
     def train(self, fitted: Fitted, run: str, say: Callable[[dict[str, Any]], None]) -> tuple[Epoch, ...]:
         """All epochs, on all ranks."""
 
         def make() -> dict[str, Any]:
-            checkpoints, plans = f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
-            task = TrainingTask(fitted.spec, plans, self.settings, self.storage, checkpoints, self._start(fitted), self._weights(fitted))
-            results = launch(self.spark, task, launch_settings(self.spark, self.settings), self.storage, run, on_report=say)
+            spec, settings, checkpoints, plans = fitted.spec, self.settings, f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
+            if spec.kind == "module":
+                refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate)
+            start, weights = self._start(fitted), self._weights(fitted)
+            task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module)
+            results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
         return Progress.from_json(json.dumps(self._once("trained", make)).encode()).history
@@ -186,13 +226,15 @@ class Job:
         return self._publish_artifact("artifact", lambda: (spec, self.checkpoints.weights(Progress(kept.epoch + 1))))
 
     def evaluate(self, fitted: Fitted) -> dict[str, Any]:
-        """`metrics` on the evaluation split, the logistic regression's beside the model's, `confusion` and `reliability`."""
+        """`metrics` on the evaluation split, a baseline's beside the model's, and of a binary model `confusion` and `reliability`."""
+        if fitted.spec.target.task != "binary":
+            return self._once("evaluation", lambda: {"metrics": self._assess(fitted)})
         settings, frame, rate = self.settings, self.frame(), fitted.splits["train"].rate
         logistic = self.logistic(fitted)
         inputs = tuple(name for name, _ in fitted.spec.inputs)
         contest = Contest(
             self.storage,
-            (Contestant(MODEL, f"{self.folder}/artifact", inputs), Contestant(LOGISTIC, logistic, inputs)),
+            (Contestant(MODEL, f"{self.folder}/artifact", inputs, module=self.module), Contestant(LOGISTIC, logistic, inputs)),
             settings.label,
             replicates=settings.replicates,
             confidence=settings.confidence,
@@ -208,13 +250,29 @@ class Job:
 
     def logistic(self, fitted: Fitted) -> str:
         """A logistic regression on the train split as an artifact; returns its folder."""
-        train = self.frame().where((F.col(SPLIT) == "train") & F.col(quote(self.settings.label)).isNotNull())
-        rows = TrainRows(train, self.groups["train"], self.settings.label, self._weights(fitted))
-        return self._publish_artifact("baseline", lambda: fit_logistic(rows, fitted.spec))
+        return self._publish_artifact("baseline", lambda: fit_logistic(self._train_rows(fitted), fitted.spec))
+
+    def _assess(self, fitted: Fitted) -> dict[str, float]:
+        """Figures of a model that is not binary, beside its baselines'."""
+        spec, frame = fitted.spec, self.frame()
+        inputs = tuple(name for name, _ in spec.inputs)
+        contestants = [Contestant(MODEL, f"{self.folder}/artifact", inputs, module=self.module)]
+        if linear_fits(spec):
+            folder = self._publish_artifact("baseline", lambda: fit_linear(self._train_rows(fitted), spec))
+            contestants.append(Contestant(LINEAR, folder, inputs))
+        constants = {CONSTANT: best_constant(self._train_rows(fitted), spec.target, fitted.splits["train"])}
+        assessment = Assessment(self.storage, tuple(contestants), spec.target, self.settings.label, constants)
+        return evaluate_task(frame.where(F.col(SPLIT) == "evaluation"), assessment)
+
+    def _train_rows(self, fitted: Fitted) -> TrainRows:
+        label = self.settings.label
+        train = self.frame().where((F.col(SPLIT) == "train") & F.col(quote(label)).isNotNull())
+        return TrainRows(train, self.groups["train"], label, self._weights(fitted))
 
     def _weights(self, fitted: Fitted) -> RowWeights | None:
-        rows = fitted.splits["train"]
-        return row_weights(self.settings.class_weights, (rows.rows - rows.positives, rows.positives), fitted.weights)
+        rows, task = fitted.splits["train"], fitted.spec.target.task
+        of_class = {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}
+        return row_weights(self.settings.class_weights, of_class.get(task, (rows.rows,)), fitted.weights)
 
     def _start(self, fitted: Fitted) -> str | None:
         """Where the ranks find the first weights, wherever they run; None where they draw them."""
@@ -227,7 +285,8 @@ class Job:
 
         def publish() -> dict[str, Any]:
             with TemporaryDirectory() as scratch:
-                artifact.save(Path(scratch), *make())
+                spec, state = make()
+                artifact.save(Path(scratch), spec, state, self.module if spec.kind == "module" else None)
                 for path in sorted(Path(scratch).iterdir()):
                     self.storage.publish_file(f"{folder}/{path.name}", path, kind=f"{name}_file")
                 return {"digest": artifact.digest(Path(scratch))}
@@ -248,14 +307,17 @@ class Job:
     @cached_property
     def groups(self) -> dict[str, tuple[Group, ...]]:
         """Row groups with rows to train on and to validate on."""
+        return plan_groups(self._scan(), label=self.settings.label, splits=("train", "validation"))
+
+    def _scan(self) -> Scan:
         scan = plan_scan(self.tables, self.training_set.snapshot)
         if scan is None:
             raise ContractError(
-                f"training set `{self.training_set.snapshot.table}` with deletion vectors or column mapping",
-                expected="plain Parquet files",
-                mend="build it anew",
+                f"training set `{self.training_set.snapshot.table}` with deletion vectors, column mapping or another feature that Spark alone reads",
+                expected="plain Parquet files, as a training set is written",
+                mend="build it anew (its sources may have any of these)",
             )
-        return plan_groups(scan, label=self.settings.label, splits=("train", "validation"))
+        return scan
 
     def frame(self) -> DataFrame:
         """All rows of the training set."""
@@ -281,13 +343,22 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
         hang_timeout=settings.hang_timeout,
         attempts=settings.attempts,
         threads=settings.threads or slot,
+        collectives=Collectives(**settings.collectives.model_dump(exclude={"local_steps"})),
     )
 
 
-def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None) -> str:
-    document = {"settings": settings.model_dump(mode="json", exclude=_FREE), "training_set": training_set.id, "rows": training_set.content_hash}
+def _fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None = None) -> str:
+    document: dict[str, Any] = {
+        "settings": settings.model_dump(mode="json", exclude=_FREE),
+        "training_set": training_set.id,
+        "rows": training_set.content_hash,
+    }
+    if settings.collectives.local_steps > 1:
+        document["workers"] = 1 if settings.backend == "local" else settings.workers
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
+    if module is not None:
+        document["module"] = source_of(module)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ torch is imported where weights are read: executors that count rows import this 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,7 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
     spec, model = start.spec, settings.model
     wanted = {
         **{column.name: ("numeric", column.type) for column in spec.numeric},
+        **{column.name: ("numeric", column.type) for column in spec.arrays},
         **{column.name: ("category", column.type) for column in spec.categorical},
     }
     found = {**{name: ("numeric", kind) for name, kind in numeric.items()}, **{name: ("category", kind) for name, kind in categorical.items()}}
@@ -79,11 +80,17 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
             mend="train from scratch, without warm_start",
         )
     hidden = tuple(model.hidden) if model.kind == "mlp" else ()
-    if (model.kind, hidden) != (spec.kind, spec.hidden):
+    if (model.kind, hidden, model.module) != (spec.kind, spec.hidden, spec.module):
         raise ContractError(
-            f"training.model of kind {model.kind} with hidden {list(hidden)}",
-            expected=f"kind {spec.kind} with hidden {list(spec.hidden)}, as {start.origin} has",
+            f"training.model of kind {model.kind} with {model.module or f'hidden {list(hidden)}'}",
+            expected=f"kind {spec.kind} with {spec.module or f'hidden {list(spec.hidden)}'}, as {start.origin} has",
             mend="change training.model back, or train from scratch",
+        )
+    if (settings.task, settings.quantiles if settings.task == "quantile" else ()) != (spec.target.task, spec.target.quantiles):
+        raise ContractError(
+            f"training.task {settings.task}{f' of levels {list(settings.quantiles)}' if settings.task == 'quantile' else ''}",
+            expected=f"{spec.target.task}{f' of levels {list(spec.target.quantiles)}' if spec.target.quantiles else ''}, as {start.origin} has",
+            mend="change it back, or train from scratch",
         )
     widths = {column.dimension for column in spec.categorical}
     if model.kind == "mlp" and model.embedding is not None and widths - {model.embedding}:
@@ -92,7 +99,7 @@ def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping
             expected=f"{sorted(widths)}, as {start.origin} has",
             mend="take it out, or train from scratch",
         )
-    return ModelSpec(spec.kind, spec.numeric, spec.categorical, spec.hidden, model.dropout if spec.kind == "mlp" else 0.0, spec.output)
+    return replace(spec, dropout=model.dropout if spec.kind == "mlp" else 0.0)
 
 
 def _told(role: tuple[str, str] | None) -> str:

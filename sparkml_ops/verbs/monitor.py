@@ -89,6 +89,10 @@ def plan(work: Work, *, window: str, slot: str = "champion", generation: Generat
 
 
 def _task(work: Work, window: Window, slot: str, wanted: Generation, now: datetime) -> Task[MonitorReport]:
+    if (task := work.sections.training.task) != "binary":
+        raise ContractError(
+            f"monitoring of a model of the task {task}", expected="training.task binary", mend="compare its predictions with `sparkml-ops drift`"
+        )
     key = _key(work, RunKey("monitor", work.config.project, work.sections.scoring.target, window.label, slot), wanted, now)
 
     def body(run_id: str, now: datetime) -> MonitorReport:

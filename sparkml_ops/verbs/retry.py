@@ -15,7 +15,7 @@ from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.retraining.lease import leases
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.verbs import drift, monitor, register, retrain, score, train, training_set, tune
+from sparkml_ops.verbs import drift, monitor, register, reproduce, retrain, score, train, training_set, tune
 from sparkml_ops.verbs.outcome import Outcome, Plan, generation
 from sparkml_ops.verbs.work import Work
 
@@ -132,7 +132,8 @@ def _decision(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str
 
 def _rows(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
     since, _, until = key.window.rpartition("..")
-    return {"until": until, "since": since or None, "generation": key.generation}
+    replay = float(key.slot.removeprefix("replay-")) if key.slot else 0.0
+    return {"until": until, "since": since or None, "replay": replay, "generation": key.generation}
 
 
 def _training(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
@@ -154,6 +155,10 @@ def _version(work: Work, slot: str) -> ModelVersion | None:
     return work.tracking.resolve(model, int(version)).record
 
 
+def _reproduction(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
+    return {"run": key.target, "generation": key.generation}
+
+
 def _registration(work: Work, key: RunKey, previous: FinishedRun | None) -> dict[str, Any]:
     result = TypeAdapter(TrainingResult).validate_python(_record(work, "train", "run_id", key.window))
     return {"result": result, "generation": key.generation}
@@ -172,6 +177,7 @@ _Options = Callable[[Work, RunKey, FinishedRun | None], dict[str, Any]]
 _VERBS: dict[str, tuple[Callable[..., Outcome[Any]], Callable[..., Plan], _Options]] = {
     "training-set": (training_set.perform, training_set.plan, _rows),
     "train": (train.perform, train.plan, _training),
+    "reproduce": (reproduce.perform, reproduce.plan, _reproduction),
     "tune": (tune.perform, tune.plan, _search),
     "register": (register.perform, register.plan, _registration),
     "score": (score.perform, score.plan, _window),

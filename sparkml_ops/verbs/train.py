@@ -21,9 +21,10 @@ from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
 
 if TYPE_CHECKING:
+    from sparkml_ops.model.module import MakeModule
     from sparkml_ops.training.warm import WarmStart
 
-__all__ = ["perform", "plan", "run"]
+__all__ = ["begun_from", "perform", "plan", "run"]
 
 
 def run(
@@ -32,6 +33,7 @@ def run(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    model: MakeModule | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> TrainingResult:
@@ -39,11 +41,14 @@ def run(
 
     Args:
         warm_start: A registered version whose weights and preprocessing the training goes on from; None: from scratch.
+        model: What makes a network of one's own from a `FeatureDescription`; None: what `training.model` says.
 
     Raises:
-        ContractError: The version does not fit the training set or the settings, or its files are not what was registered.
+        ContractError: The version does not fit the training set or the settings, or its files are not what was registered; both a version and a
+            network of one's own.
     """
-    return perform(Work(config, spark), training_set=training_set, warm_start=warm_start, as_of=as_of, generation=generation).record
+    work = Work(config, spark)
+    return perform(work, training_set=training_set, warm_start=warm_start, model=model, as_of=as_of, generation=generation).record
 
 
 def perform(
@@ -51,11 +56,12 @@ def perform(
     *,
     training_set: TrainingSet | None = None,
     warm_start: ModelVersion | None = None,
+    model: MakeModule | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> Outcome[TrainingResult]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, training_set, warm_start, generation), as_of=as_of)
+    return outcome(work, _task(work, training_set, warm_start, generation, model), as_of=as_of)
 
 
 def plan(
@@ -77,15 +83,21 @@ def plan(
     return make_plan(work, _task(work, chosen, warm_start, generation), reads=reads, writes=writes, notes=notes)
 
 
-def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation) -> Task[TrainingResult]:
+def _task(
+    work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation, model: MakeModule | None = None
+) -> Task[TrainingResult]:
+    if start is not None and model is not None:
+        raise ContractError("a version to go on from and a network of one's own", expected="one of the two", mend="leave one out")
     chosen = given or newest(work, "training-set", TrainingSet)
     slot = "" if start is None else f"warm-{start.name}-{start.version}"
+    if model is not None:
+        slot = f"object-{getattr(model, '__name__', type(model).__name__)}"
     key = generation(work, RunKey("train", work.config.project, chosen.id, slot=slot), wanted)
 
     def body(run_id: str, now: datetime) -> TrainingResult:
         from sparkml_ops.training.run import train  # torch: seconds that no plan and no finished run waits for
 
-        settings, warm = work.sections.training, None if start is None else _fetched(work, start)
+        settings, warm = work.sections.training, begun_from(work, start)
         run_log = work.tracking.run(key.text, name=f"{work.config.project} {chosen.id}", tags={"training_set": chosen.id, "verb": "train"})
         with track("train", settings.epochs) as advance:
             trained = train(
@@ -97,6 +109,7 @@ def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wan
                 run_log,
                 run=work.config.hash("training") + "-" + key.text.replace("/", "-"),
                 warm_start=warm,
+                module=model,
                 on_report=lambda report: advance(int(report.get("epoch", 0)), _state(report)),
             )
         run_log.finish("FINISHED")
@@ -105,10 +118,16 @@ def _task(work: Work, given: TrainingSet | None, start: ModelVersion | None, wan
     return Task(key, TrainingResult, ("training",), body)
 
 
-def _fetched(work: Work, version: ModelVersion) -> WarmStart:
-    """The files of a registered version, verified."""
+def begun_from(work: Work, version: ModelVersion | None) -> WarmStart | None:
+    """The files of the registered version that a training goes on from, verified; None where it begins anew.
+
+    Raises:
+        ContractError: They are not what was registered, or no model that `train` made.
+    """
     from sparkml_ops.training.warm import WarmStart
 
+    if version is None:
+        return None
     origin, registered = f"{version.name} version {version.version}", work.tracking.resolve(version.name, version.version)
     if registered.digest != version.digest:
         raise ContractError(f"{origin} with digest {registered.digest}", expected=version.digest, mend="register it again")

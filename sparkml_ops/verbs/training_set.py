@@ -28,6 +28,7 @@ def run(
     *,
     until: datetime | str,
     since: datetime | str | None = None,
+    replay: float = 0.0,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> TrainingSet:
@@ -36,12 +37,13 @@ def run(
     Args:
         until: Exclusive end of the training rows' spine time, UTC.
         since: Inclusive start of the training rows' spine time, UTC; None: the first row.
+        replay: Share (0 to 1) of the keys before `since` whose rows are trained on as well.
         as_of: Only labels known then enter.
 
     Raises:
         ContractError: `since` is not before `until`.
     """
-    return perform(Work(config, spark), until=until, since=since, as_of=as_of, generation=generation).record
+    return perform(Work(config, spark), until=until, since=since, replay=replay, as_of=as_of, generation=generation).record
 
 
 def perform(
@@ -49,11 +51,12 @@ def perform(
     *,
     until: datetime | str,
     since: datetime | str | None = None,
+    replay: float = 0.0,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> Outcome[TrainingSet]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, until, since, generation), as_of=as_of)
+    return outcome(work, _task(work, until, since, replay, generation), as_of=as_of)
 
 
 def plan(
@@ -61,6 +64,7 @@ def plan(
     *,
     until: datetime | str,
     since: datetime | str | None = None,
+    replay: float = 0.0,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> Plan:
@@ -68,7 +72,7 @@ def plan(
     declared = declaration(work)
     reads = [f"spine {declared.spine}", *(f"features {lookup.table}" for lookup in declared.lookups)]
     writes = [f"table training_set_{work.config.project}_<hash>"]
-    return make_plan(work, _task(work, until, since, generation), reads=reads, writes=writes, as_of=as_of)
+    return make_plan(work, _task(work, until, since, replay, generation), reads=reads, writes=writes, as_of=as_of)
 
 
 def declaration(work: Work) -> TrainingSetDeclaration:
@@ -82,10 +86,10 @@ def declaration(work: Work) -> TrainingSetDeclaration:
     return work.sections.training_set
 
 
-def _task(work: Work, until: datetime | str, since: datetime | str | None, wanted: Generation) -> Task[TrainingSet]:
+def _task(work: Work, until: datetime | str, since: datetime | str | None, replay: float, wanted: Generation) -> Task[TrainingSet]:
     declared, end = declaration(work), instant(until)
     start = None if since is None else instant(since)
-    options = declared.options(end, start)  # refuses what cannot be meant before Spark starts
+    options = declared.options(end, start, replay)  # refuses what cannot be meant before Spark starts
     name = work.config.project
 
     def body(run_id: str, now: datetime) -> TrainingSet:
@@ -98,5 +102,6 @@ def _task(work: Work, until: datetime | str, since: datetime | str | None, wante
         return made
 
     window = end.isoformat() if start is None else f"{start.isoformat()}..{end.isoformat()}"
-    key = generation(work, RunKey("training-set", work.config.project, name, window=window), wanted)
+    slot = f"replay-{replay:g}" if replay else ""
+    key = generation(work, RunKey("training-set", work.config.project, name, window=window, slot=slot), wanted)
     return Task(key, TrainingSet, ("training_set", "features"), body, check=lambda _: check_spine(work, declared, label=True))

@@ -129,6 +129,9 @@ class _Log:
     def log_figure(self, name: str, path: Path | str) -> None:
         self.run.log_figure(name, path)
 
+    def log_document(self, name: str, document: Any) -> None:
+        self.run.log_document(name, document)
+
 
 def _result(run_id: str, training_set: TrainingSet, tuned: Tuned, metric: str, direction: str) -> TuningResult:
     from sparkml_ops.training.tuning.trial import ranked

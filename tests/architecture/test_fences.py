@@ -30,6 +30,7 @@ COLLECTORS = {
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",
+    "sparkml_ops/performance/assessment.py:assess": "a merged state for each model, whose scores by class are limited",
     "sparkml_ops/performance/contest.py:hold": "a merged state for each contestant and slice",
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",
@@ -100,7 +101,20 @@ def test_a_job_is_short_and_calls_one_function(path: Path) -> None:
 
 def test_every_verb_has_its_job() -> None:
     """One file a verb, named as the verb's module."""
-    verbs = {"build_features", "training_set", "train", "tune", "register", "promote", "rollback", "score", "drift", "monitor", "retrain"}
+    verbs = {
+        "build_features",
+        "training_set",
+        "train",
+        "tune",
+        "reproduce",
+        "register",
+        "promote",
+        "rollback",
+        "score",
+        "drift",
+        "monitor",
+        "retrain",
+    }
 
     assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == verbs
 

@@ -21,7 +21,7 @@ from sparkml_ops.training.launch import Communicator, LaunchSettings, RankContex
 
 SIZES = {"local": 1, "horovod": 3, "ddp": 3}
 DTYPES = ("float32", "float64", "int64")
-STEPS = 8
+STEPS = 50
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -42,10 +42,13 @@ def examination(folder: str) -> Callable[[RankContext], bytes]:
             "size": one.size,
             "sums": sums(one),
             "broadcasts": broadcasts(one),
+            "gathers": gathers(one),
             "seen after barrier": barrier(one, Path(folder)),
             "unwrapped": unwrapped(one),
             **{f"weights {name}": train(name, one) for name in OPTIMIZERS},
             "skipped": skipped_step(one),
+            "sparse": sparse(one),
+            "in parts": in_parts(one),
             "gradients": synchronized_gradients(one),
         }
         return json.dumps(answer).encode()
@@ -70,6 +73,51 @@ def broadcasts(one: Communicator) -> list[Any]:
     return [one.broadcast(mine, root=root).tolist() for root in range(one.size)] + [mine.tolist()]
 
 
+def gathers(one: Communicator) -> dict[str, Any]:
+    """Rank r brings r rows, in the second of two calls one more; the last call has no rows at all."""
+    found: dict[str, Any] = {}
+    for name in DTYPES:
+        for more in (0, 1):
+            mine = torch.full((one.rank + more, 2), one.rank + 1, dtype=getattr(torch, name))
+            found[f"{name} {more}"] = [one.all_gather(mine).tolist(), str(one.all_gather(mine).dtype)]
+    found["nothing"] = list(one.all_gather(torch.empty(0, 3)).shape)
+    return found
+
+
+def sparse(one: Communicator | None) -> list[float]:
+    """Weights after fifty steps whose embedding has sparse gradients; without a communicator, dense ones."""
+    model = Network(sparse=one is not None)
+    optimizer = bare(torch.optim.SGD)(model.parameters(), lr=0.05, momentum=0.9)
+    if one is not None:
+        optimizer = one.wrap(model, optimizer)
+    for step in range(STEPS):
+        optimizer.zero_grad(set_to_none=step % 3 != 1)
+        backward(model, step, slice(0, 11) if one is None else own_rows(step, one.rank, one.size))
+        optimizer.step()
+    return weights_of(model)
+
+
+def in_parts(one: Communicator | None) -> list[float]:
+    """Weights after fifty steps whose batches come in parts, as the loop has them: all but the last without `backward`."""
+    model = Network()
+    optimizer = bare(torch.optim.SGD)(model.parameters(), lr=0.05, momentum=0.9)
+    if one is not None:
+        optimizer = one.wrap(model, optimizer)
+    weights = list(model.parameters())
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        rows = slice(0, 11) if one is None else own_rows(step, one.rank, one.size)
+        middle = rows.start + (rows.stop - rows.start) // 3 if one is not None else rows.start
+        if middle > rows.start:
+            for weight, gradient in zip(
+                weights, torch.autograd.grad(loss_of(model, step, slice(rows.start, middle)), weights, allow_unused=True), strict=True
+            ):
+                weight.grad = gradient
+        backward(model, step, slice(middle, rows.stop))
+        optimizer.step()
+    return weights_of(model)
+
+
 def barrier(one: Communicator, folder: Path) -> list[str]:
     (folder / f"before-{one.size}-{one.rank}").touch()
     one.barrier()
@@ -88,10 +136,10 @@ def unwrapped(one: Communicator) -> str:
 class Network(nn.Module):
     """An embedding, a hidden layer, and a parameter that never gets a gradient."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sparse: bool = False) -> None:
         super().__init__()
         torch.manual_seed(11)
-        self.embedding = nn.Embedding(5, 3)
+        self.embedding = nn.Embedding(5, 3, sparse=sparse)
         self.hidden = nn.Linear(7, 6)
         self.output = nn.Linear(6, 1)
         self.unused = nn.Parameter(torch.ones(2))
@@ -138,10 +186,14 @@ def own_rows(step: int, rank: int, size: int) -> slice:
 
 def backward(model: Network, step: int, rows: slice, *, loss_of_nothing: bool = False) -> None:
     """Sum of the rows' losses over the weight of the global batch; a rank without rows leaves it out, or runs it on a zero loss."""
+    if rows.stop > rows.start or loss_of_nothing:
+        loss_of(model, step, rows).backward()
+
+
+def loss_of(model: Network, step: int, rows: slice) -> torch.Tensor:
     numbers, categories, labels, weights = (column[rows] for column in global_batch(step))
-    if len(labels) or loss_of_nothing:
-        losses = nn.functional.binary_cross_entropy_with_logits(model(numbers, categories), labels, reduction="none")
-        ((losses * weights).sum() / global_batch(step)[3].sum()).backward()
+    losses = nn.functional.binary_cross_entropy_with_logits(model(numbers, categories), labels, reduction="none")
+    return (losses * weights).sum() / global_batch(step)[3].sum()
 
 
 def weights_of(model: nn.Module) -> list[float]:
@@ -234,6 +286,21 @@ def test_broadcast_gives_the_roots_tensor_to_all(answers: list[dict[str, Any]]) 
     assert all(answer["broadcasts"] == [*([root, 7] for root in range(size)), [rank, 7]] for rank, answer in enumerate(answers))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_all_gather_takes_a_different_number_of_rows_from_each_rank(answers: list[dict[str, Any]], dtype: str) -> None:
+    """Every rank gets the rows of all, one rank after the other; a rank may have none."""
+    for more in (0, 1):
+        expected = [[rank + 1] * 2 for rank in range(len(answers)) for _ in range(rank + more)]
+
+        assert all(answer["gathers"][f"{dtype} {more}"] == [expected, f"torch.{dtype}"] for answer in answers)
+    assert all(answer["gathers"]["nothing"] == [0, 3] for answer in answers)
+
+
+def test_sparse_gradients_train_as_dense_ones_in_one_process(answers: list[dict[str, Any]]) -> None:
+    """Of an embedding; the rest of the model stays dense, and uneven and empty ranks change nothing."""
+    assert_equal_to_one_process(answers, "sparse", sparse(None))
+
+
 def test_no_rank_leaves_a_barrier_before_the_last_has_come(answers: list[dict[str, Any]]) -> None:
     """What any rank did before the barrier is there for all after it."""
     size = len(answers)
@@ -245,6 +312,11 @@ def test_no_rank_leaves_a_barrier_before_the_last_has_come(answers: list[dict[st
 def test_uneven_and_empty_ranks_train_as_one_process_does(answers: list[dict[str, Any]], name: str) -> None:
     """Gradients are summed, never averaged by the number of ranks; the reference is plain torch on the whole batch."""
     assert_equal_to_one_process(answers, f"weights {name}", train(name, None))
+
+
+def test_batches_in_parts_train_as_whole_ones_in_one_process(answers: list[dict[str, Any]]) -> None:
+    """The sum over ranks begins with the last part; a rank may have nothing to split."""
+    assert_equal_to_one_process(answers, "in parts", in_parts(None))
 
 
 def test_after_synchronize_each_gradient_is_the_sum(answers: list[dict[str, Any]]) -> None:

@@ -314,6 +314,21 @@ class TestComputed:
         assert rows_of(fed.read("changing", second.version)) == rows_of(fed.read("changing")) == rows_of(spark.createDataFrame(ROWS, SCHEMA))
         assert fed.refresh("changing") == rebuilt
 
+    def test_a_source_may_have_renamed_columns_and_deletion_vectors(self, fed: fs.FeatureStore, spark: SparkSession) -> None:
+        """Column mapping by name and deleted rows are Delta's affair: features are those of the rows as they read."""
+        fed.tables.overwrite("raw_mapped", spark.createDataFrame(ROWS, SCHEMA).withColumnRenamed("flights", "count").coalesce(1))
+        name = fed.tables.warehouse.qualified("raw_mapped")
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name', 'delta.enableDeletionVectors' = 'true')")
+        spark.sql(f"ALTER TABLE {name} RENAME COLUMN count TO flights")
+        spark.sql(f"DELETE FROM {name} WHERE origin = 'LGA'")
+        fed.register(self._table("mapped", source="raw_mapped"))
+        fed.refresh("mapped")
+
+        assert rows_of(fed.read("mapped")) == rows_of(spark.createDataFrame(ROWS[:2], SCHEMA))
+        fed.tables.append("raw_mapped", spark.createDataFrame(ROWS[2:], SCHEMA))
+        fed.refresh("mapped")
+        assert rows_of(fed.read("mapped")) == rows_of(spark.createDataFrame(ROWS, SCHEMA))
+
     def test_a_backfill_changes_its_range_only(self, fed: fs.FeatureStore, spark: SparkSession) -> None:
         """The other rows stay, a repeat writes nothing, and the next refresh looks again."""
         fed.tables.overwrite("raw_filled", spark.createDataFrame(ROWS, SCHEMA))

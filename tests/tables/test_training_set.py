@@ -160,6 +160,24 @@ class TestContent:
         assert set(found[early[~early].index]) == {"evaluation"}
         assert 0.1 < (found[early[early].index] == "validation").mean() < 0.4
 
+    def test_a_share_of_earlier_keys_is_replayed(self, spark: SparkSession) -> None:
+        """Beside all new rows, never a key that an earlier set held out, and with another `since` other ones."""
+        ids = spark.range(4000, numPartitions=1).withColumn("at", F.timestamp_seconds(F.lit(1_356_998_400) + F.col("id")))
+        instants = [datetime(2013, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds) for seconds in (2000, 2500, 3000)]
+        splits = [fs.Split({"train": instants[2]}, ("validation", 0.3), 5, since, replay=0.2) for since in instants[:2]]
+        whole = fs.Split({"train": instants[2]}, ("validation", 0.3), 5)
+        found = ids.select("id", *(split.column(F.col("at"), F.xxhash64("id")) for split in (whole, *splits))).toPandas()
+        found.columns = ["id", "whole", "first", "second"]
+
+        for name, since in (("first", 2000), ("second", 2500)):
+            new, old = found[found.id >= since], found[found.id < since]
+            assert (new[name].fillna("") == new.whole.fillna("")).all()
+            replayed = old[old[name].notna()]
+            assert set(replayed[name]) == set(replayed.whole) == {"train"}
+            assert abs(len(replayed) / since - 0.2) < 0.03
+        assert set(found[(found.id < 2000) & found["first"].notna()].id) != set(found[(found.id < 2000) & found.second.notna()].id)
+        assert fs.Split.from_document(splits[0].document()) == splits[0]
+
     def test_positions_are_dense_and_scattered(self, flights: Flights) -> None:
         """0 to n - 1, in another order than the spine's, and written in that order."""
         scan = plan_scan(flights.store.tables, flights.made.snapshot, row_groups=True)

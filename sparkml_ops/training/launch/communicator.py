@@ -38,6 +38,13 @@ class Communicator(Protocol):
     def broadcast(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
         """The root's tensor, as a new tensor on every rank."""
 
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The rows of all ranks, one rank after the other, as a new tensor.
+
+        Args:
+            tensor: [rows, as many more dimensions as wanted]; ranks may bring different numbers of rows, or none.
+        """
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
 
@@ -46,6 +53,7 @@ class Communicator(Protocol):
 
         One backward pass a step. A rank without rows skips backward, or runs it on a zero loss: its gradients count as zero.
         Initial weights are not sent: every rank makes the same ones from the seed, or broadcasts them.
+        The gradient of a sparse embedding stays sparse, coalesced: for optimisers that take one (SGD, SparseAdam, Adagrad; AdamW does not).
         """
 
     def synchronize(self, optimizer: Optimizer) -> None:

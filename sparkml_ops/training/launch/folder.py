@@ -43,6 +43,11 @@ class AttemptFolder:
         """One report; names sort by number, so each rank's reports keep their order."""
         return f"{self.prefix}/reports/{number:08d}-rank-{rank}.json"
 
+    @property
+    def timeline(self) -> str:
+        """Horovod's timeline of the attempt, where one was asked for."""
+        return f"{self.prefix}/timeline.json"
+
     def is_started(self, name: str) -> bool:
         """Whether the object says that a rank has met the others."""
         return name.startswith(f"{self.prefix}/started/")

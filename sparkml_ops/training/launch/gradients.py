@@ -3,6 +3,7 @@
 Gradients are gathered into buckets in the reverse order of the model's parameters, about the order in which backward makes them; a full bucket
 goes out at once. Beside its values a bucket carries one flag per parameter that says whether the rank had a gradient: so a rank without rows
 counts as zero, and a parameter that no rank used keeps what it had, as in one process (plain `hvd.join` divides by all ranks instead).
+Sparse gradients of embeddings go apart, once backward is done: see `sparse.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparkml_ops.errors import ContractError
+from sparkml_ops.training.launch.compression import CompressedSum
+from sparkml_ops.training.launch.exchange import Exchange
+from sparkml_ops.training.launch.settings import Collectives
+from sparkml_ops.training.launch.sparse import SparseSum, sparse_weights
 
-__all__ = ["CAPACITY", "GradientSum", "StartSum"]
+__all__ = ["GradientSum"]
 
-CAPACITY = 4 << 20  # bytes of a bucket: large enough to hide the latency of a collective, small enough to begin before backward ends
-
-StartSum = Callable[[str, torch.Tensor], Callable[[], None]]
-"""Start summing a buffer over ranks in place, under a name; what it returns waits for the end."""
+_Start = Callable[[str, torch.Tensor, int], Callable[[], Callable[[], None] | None]]
+# Start summing a buffer in place, that many flags at its end. What it returns waits for the end, or for the middle, and returns what waits for it.
 
 
 class GradientSum:
@@ -31,22 +34,26 @@ class GradientSum:
     Args:
         model: Gives the order of the parameters.
         optimizer: Gets hooks before and after `step()`; its class, state and methods stay what they are.
-        start: The backend's asynchronous sum.
-        capacity: Bytes of a bucket.
+        exchange: The backend's collectives.
+        collectives: Bytes of a bucket, and compression.
 
     Raises:
-        ContractError: Two backward passes before a step, a closure, sparse gradients, or parameters added later.
+        ContractError: Two backward passes before a step, a closure, a sparse gradient of no embedding, or parameters added later.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, start: StartSum, *, capacity: int = CAPACITY) -> None:
-        self._optimizer, self._start = optimizer, start
-        self._buckets = _fill(_ordered(model, optimizer), capacity)
+    def __init__(self, model: nn.Module, optimizer: Optimizer, exchange: Exchange, collectives: Collectives) -> None:
+        self._optimizer, self._exchange, self._start = optimizer, exchange, _start(exchange, collectives)
+        owned, sparse = _ordered(model, optimizer), sparse_weights(model)
+        self._sparse = [SparseSum(parameter) for parameter in owned if parameter in sparse]
+        self._buckets = _fill([parameter for parameter in owned if parameter not in sparse], collectives.capacity)
         self._known = sum(len(group["params"]) for group in optimizer.param_groups)
         self._sent = 0
         self._synchronized = False
         for bucket in self._buckets:
             for index, parameter in enumerate(bucket.parameters):
                 parameter.register_post_accumulate_grad_hook(partial(self._arrived, bucket, index))  # type: ignore[no-untyped-call]
+        for embedding in self._sparse:
+            embedding.weight.register_post_accumulate_grad_hook(partial(self._arrived_sparse, embedding))  # type: ignore[no-untyped-call]
         optimizer.register_step_pre_hook(self._before_step)
         optimizer.register_step_post_hook(self._after_step)
 
@@ -57,6 +64,10 @@ class GradientSum:
                 "parameters added to the optimiser after wrap()", expected="the parameters it had", mend="add all parameters before wrap()"
             )
         self._send(complete_only=False)
+        for number, embedding in enumerate(self._sparse):
+            embedding.receive(f"sparse.{number}", self._exchange.gather_rows)
+        for bucket in self._buckets:
+            bucket.advance()
         for bucket in self._buckets:
             bucket.receive()
         self._sent = 0
@@ -67,13 +78,17 @@ class GradientSum:
         bucket.put(index, parameter)
         self._send(complete_only=True)
 
+    def _arrived_sparse(self, embedding: SparseSum, weight: torch.Tensor) -> None:
+        self._synchronized = False
+        embedding.put(weight)
+
     def _send(self, *, complete_only: bool) -> None:
         # Always in the order of the buckets: collectives match by order, and a rank without rows sends all of them at the end.
         for number in range(self._sent, len(self._buckets)):
             bucket = self._buckets[number]
             if complete_only and not bucket.complete:
                 return
-            bucket.wait = self._start(f"gradients.{number}", bucket.buffer)
+            bucket.wait = self._start(f"gradients.{number}", bucket.buffer, len(bucket.parameters))
             self._sent = number + 1
 
     def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -99,7 +114,7 @@ class _Bucket:
         *values, self._flags = torch.split(self.buffer, [*sizes, len(sizes)])
         self._values = [value.view_as(parameter) for value, parameter in zip(values, parameters, strict=True)]
         self._arrived: set[int] = set()
-        self.wait: Callable[[], None] | None = None
+        self.wait: Callable[[], Callable[[], None] | None] | None = None
 
     @property
     def complete(self) -> bool:
@@ -116,11 +131,20 @@ class _Bucket:
             )
         gradient = parameter.grad
         if gradient is None or gradient.is_sparse:
-            raise ContractError("a sparse gradient", expected="dense gradients", mend="build the embedding with sparse=False")
+            raise ContractError(
+                "a sparse gradient of no embedding",
+                expected="sparse ones of nn.Embedding and nn.EmbeddingBag only",
+                mend="build it with sparse=False",
+            )
         with torch.no_grad():
             self._values[index].copy_(gradient)
             self._flags[index] = 1
         self._arrived.add(index)
+
+    def advance(self) -> None:
+        """Wait for the first half of a sum that has two, and start the second."""
+        if self.wait is not None:
+            self.wait = self.wait()
 
     def receive(self) -> None:
         """Wait for the sums, hand them to the parameters, and be empty for the next pass."""
@@ -137,6 +161,12 @@ class _Bucket:
             self.buffer.zero_()
         self._arrived.clear()
         self.wait = None
+
+
+def _start(exchange: Exchange, collectives: Collectives) -> _Start:
+    if collectives.compression == "none" or exchange.size == 1:
+        return lambda name, buffer, _flags: exchange.sum(name, buffer)
+    return CompressedSum(exchange, collectives.compression).start
 
 
 def _ordered(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from sparkml_ops.errors import ConfigurationError, ContractError
 from sparkml_ops.training.launch.errors import PeerLost
 from sparkml_ops.training.launch.gradients import GradientSum
+from sparkml_ops.training.launch.settings import Collectives
 
 __all__ = ["HorovodCommunicator", "load"]
 
@@ -38,21 +39,25 @@ class HorovodCommunicator:
     """A group that meets at the rendezvous server named by the environment (`HOROVOD_GLOO_RENDEZVOUS_ADDR`).
 
     A process makes one and no other: a second `hvd.init` aborts it in most long runs.
+
+    Args:
+        collectives: How gradients travel; what Horovod itself must know of it, it reads from the environment.
     """
 
-    def __init__(self) -> None:
-        self._hvd = load()
+    def __init__(self, collectives: Collectives = Collectives()) -> None:  # noqa: B008 - frozen
+        self._hvd, self._collectives = load(), collectives
         with _peers():
             self._hvd.init()
         self.rank: int = self._hvd.rank()
         self.size: int = self._hvd.size()
+        self._exchange = _Exchange(self._hvd, "")
         self._sums: dict[Optimizer, GradientSum] = {}
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks, as a new tensor of the same dtype and shape."""
         # One name for all: calls follow each other, and a known name spares Horovod's negotiation.
         result = tensor.detach().clone(memory_format=torch.contiguous_format)
-        self._start("all_reduce", result)()
+        self._exchange.sum("all_reduce", result)()
         return result
 
     def broadcast(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
@@ -62,6 +67,10 @@ class HorovodCommunicator:
             self._hvd.synchronize(self._hvd.broadcast_async_(result, root, name="broadcast"))
         return result
 
+    def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The rows of all ranks, one rank after the other, as a new tensor."""
+        return self._exchange.gather_rows("all_gather", tensor)
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         with _peers():
@@ -69,8 +78,8 @@ class HorovodCommunicator:
 
     def wrap(self, model: nn.Module, optimizer: Optimizer) -> Optimizer:
         """The same optimiser, whose `step()` now uses gradients summed over ranks."""
-        prefix = f"optimizer.{len(self._sums)}"
-        self._sums[optimizer] = GradientSum(model, optimizer, lambda name, buffer: self._start(f"{prefix}.{name}", buffer))
+        exchange = _Exchange(self._hvd, f"optimizer.{len(self._sums)}.")
+        self._sums[optimizer] = GradientSum(model, optimizer, exchange, self._collectives)
         return optimizer
 
     def synchronize(self, optimizer: Optimizer) -> None:
@@ -83,15 +92,42 @@ class HorovodCommunicator:
         """Leave the group; no call follows."""
         self._hvd.shutdown()
 
-    def _start(self, name: str, buffer: torch.Tensor) -> Callable[[], None]:
+
+class _Exchange:
+    """Collectives under names that begin in the same way."""
+
+    def __init__(self, hvd: Any, prefix: str) -> None:
+        self.size: int = hvd.size()
+        self._hvd, self._prefix = hvd, prefix
+
+    def sum(self, name: str, buffer: torch.Tensor) -> Callable[[], None]:
         with _peers():
-            handle = self._hvd.allreduce_async_(buffer, name=name, op=self._hvd.Sum)
+            handle = self._hvd.allreduce_async_(buffer, name=self._prefix + name, op=self._hvd.Sum)
 
         def wait() -> None:
-            with _peers():
-                self._hvd.synchronize(handle)
+            self._wait(handle)
 
         return wait
+
+    def swap(self, name: str, shares: torch.Tensor) -> Callable[[], torch.Tensor]:
+        with _peers():
+            handle = self._hvd.alltoall_async(shares, name=self._prefix + name)
+        return lambda: self._wait(handle)[0]
+
+    def gather(self, name: str, share: torch.Tensor) -> Callable[[], torch.Tensor]:
+        with _peers():
+            handle = self._hvd.allgather_async(share[None], name=self._prefix + name)
+        return lambda: self._wait(handle)
+
+    def gather_rows(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        with _peers():
+            handle = self._hvd.allgather_async(rows.detach().contiguous(), name=self._prefix + name)
+        gathered: torch.Tensor = self._wait(handle)
+        return gathered
+
+    def _wait(self, handle: int) -> Any:
+        with _peers():
+            return self._hvd.synchronize(handle)
 
 
 @contextmanager

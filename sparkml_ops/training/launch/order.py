@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from sparkml_ops.training.launch.settings import Backend
+from sparkml_ops.training.launch.settings import Backend, Collectives
 
 __all__ = ["Order"]
 
@@ -21,6 +21,7 @@ class Order:
         port: Port of rank 0's store (`ddp`).
         listener: File descriptor on which rank 0 already listens there; -1 elsewhere.
         timeout: Seconds that a collective may take; longer than the hang timeout, which speaks first.
+        collectives: How gradients travel.
     """
 
     backend: Backend
@@ -34,6 +35,7 @@ class Order:
     port: int
     listener: int
     timeout: float
+    collectives: Collectives = field(default_factory=Collectives)
 
     def to_json(self) -> bytes:
         """As one JSON object."""
@@ -42,4 +44,5 @@ class Order:
     @classmethod
     def from_json(cls, data: bytes) -> Order:
         """Read what `to_json` wrote."""
-        return cls(**json.loads(data))
+        found = json.loads(data)
+        return cls(**{**found, "collectives": Collectives(**found["collectives"])})

@@ -11,15 +11,19 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.communicator import Communicator
-from sparkml_ops.training.launch.context import RankContext, call
+from sparkml_ops.training.launch.context import RankContext, Task, call
 from sparkml_ops.training.launch.errors import PeerLost
 from sparkml_ops.training.launch.folder import AttemptFolder
 from sparkml_ops.training.launch.order import Order
@@ -78,8 +82,15 @@ def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
 
     torch.set_num_threads(order.threads)
     task = cloudpickle.loads(payload)  # what it imports is part of the start, not of the time without a sign of life
-    communicator = _connect(order)
     storage, folder = Storage(order.storage), AttemptFolder(order.run, order.attempt)
+    with _timeline(order, storage, folder):
+        communicator = _connect(order)
+        result = _work(task, order, communicator, storage, folder, link)
+        communicator.close()
+    return result
+
+
+def _work(task: Task, order: Order, communicator: Communicator, storage: Storage, folder: AttemptFolder, link: _Link) -> bytes | None:
     writer = ReportWriter(storage, folder, order.rank)
     storage.publish(folder.started(order.rank), json.dumps({"pid": os.getpid()}).encode(), kind="started")
     link.say("sign")
@@ -88,19 +99,38 @@ def _run(order: Order, payload: bytes, link: _Link) -> bytes | None:
         writer.publish(report)
         link.say("sign")
 
-    result = call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
-    communicator.close()
-    return result
+    return call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
+
+
+@contextmanager
+def _timeline(order: Order, storage: Storage, folder: AttemptFolder) -> Iterator[None]:
+    """Publish what Horovod writes about its collectives: rank 0 does, but all must be told, or they wait for each other for ever."""
+    if not order.collectives.timeline:
+        yield
+        return
+    with tempfile.TemporaryFile() as file:  # without a name: however the rank ends, nothing is left
+        os.environ["HOROVOD_TIMELINE"] = f"/proc/self/fd/{file.fileno()}"
+        yield
+        if order.rank == 0:
+            storage.publish_file(folder.timeline, Path(os.environ["HOROVOD_TIMELINE"]), kind="timeline")
 
 
 def _connect(order: Order) -> Communicator:
     if order.backend == "horovod":
         from sparkml_ops.training.launch.horovod import HorovodCommunicator
 
-        return HorovodCommunicator()
+        return HorovodCommunicator(order.collectives)
     from sparkml_ops.training.launch.ddp import DdpCommunicator
 
-    return DdpCommunicator(rank=order.rank, size=order.size, host=order.host, port=order.port, listener=order.listener, timeout=order.timeout)
+    return DdpCommunicator(
+        rank=order.rank,
+        size=order.size,
+        host=order.host,
+        port=order.port,
+        listener=order.listener,
+        timeout=order.timeout,
+        collectives=order.collectives,
+    )
 
 
 def _lost(error: BaseException) -> bool:

@@ -7,9 +7,43 @@ from typing import Literal, get_args
 
 from sparkml_ops.errors import ConfigurationError
 
-__all__ = ["Backend", "LaunchSettings"]
+__all__ = ["Backend", "Collectives", "Compression", "LaunchSettings"]
 
 Backend = Literal["horovod", "ddp", "local"]
+Compression = Literal["none", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collectives:
+    """What travels between ranks, in which pieces.
+
+    Args:
+        fusion_mib: MiB of gradients that go out together; also Horovod's fusion threshold.
+        cycle_ms: Milliseconds of Horovod's cycle.
+        compression: Of gradients on their way: 16 bits a value instead of 32 or 64.
+        timeline: Publish Horovod's timeline of the attempt.
+
+    >>> Collectives(fusion_mib=0.5).capacity
+    524288
+    """
+
+    fusion_mib: float = 4.0
+    cycle_ms: float = 1.0
+    compression: Compression = "none"
+    timeline: bool = False
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of gradients that go out together."""
+        return round(self.fusion_mib * 2**20)
+
+    def __post_init__(self) -> None:
+        """Refuse what no collective can mean."""
+        if self.compression not in get_args(Compression):
+            raise ConfigurationError(f"training.collectives.compression={self.compression!r}", expected="one of " + ", ".join(get_args(Compression)))
+        for name in ("fusion_mib", "cycle_ms"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"training.collectives.{name}={getattr(self, name)!r}", expected="more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +58,7 @@ class LaunchSettings:
         attempts: Launches in total; a rank that dies (signal, lost executor, hang) costs one, an exception ends the training at once.
         threads: Compute threads of a rank; more threads in all ranks than a host has cores slow each other down.
         interface: Network interface that the ranks listen on; empty: loopback where all share a host, else that of Spark's own address.
+        collectives: How gradients travel.
         environment: Further environment variables of each rank.
 
     >>> LaunchSettings(workers=3, backend="local")
@@ -39,6 +74,7 @@ class LaunchSettings:
     attempts: int = 3
     threads: int = 1
     interface: str = ""
+    collectives: Collectives = Collectives()
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,4 +89,10 @@ class LaunchSettings:
                 f"training.workers={self.workers} with training.backend=local",
                 expected="1 worker",
                 mend="set training.workers=1, or the backend horovod or ddp",
+            )
+        if self.collectives.timeline and self.backend != "horovod":
+            raise ConfigurationError(
+                f"training.collectives.timeline with training.backend={self.backend}",
+                expected="the backend horovod, whose timeline it is",
+                mend="leave it out",
             )

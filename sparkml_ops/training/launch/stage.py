@@ -149,6 +149,7 @@ def _run_rank(plan: Plan, where: Place, meeting: _Meeting, opened: _Opened) -> O
         port=meeting.store_port,
         listener=next(iter(inherited), -1),
         timeout=_collective_timeout(plan.settings),
+        collectives=plan.settings.collectives,
     )
     process, state = None, "failed"
     try:
@@ -216,6 +217,9 @@ def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str)
         "HOROVOD_GLOO_RENDEZVOUS_ADDR": f"{host}:{port}/{token}",
         "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(round(_collective_timeout(plan.settings))),
+        # A whole bucket of gradients is no smaller, and goes out without a copy into Horovod's own buffer.
+        "HOROVOD_FUSION_THRESHOLD": str(plan.settings.collectives.capacity),
+        "HOROVOD_CYCLE_TIME": str(plan.settings.collectives.cycle_ms),
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
         **plan.hooks,

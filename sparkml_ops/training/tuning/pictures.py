@@ -72,7 +72,7 @@ def _draw_slice(axes: Axes, key: str, domain: Domain, trials: Sequence[Trial], t
         return trial.params[key] if domain.choices is None else encode(trial.params[key])
 
     if domain.choices is not None:
-        axes.xaxis.update_units([encode(choice) for choice in domain.choices])  # in their order, and all of them
+        axes.xaxis.update_units([encode(choice) for choice in domain.choices])  # type: ignore[no-untyped-call]  # in their order, and all of them
     axes.scatter([place(trial) for trial in complete], [trial.value or 0.0 for trial in complete], c=[trial.number for trial in complete])
     axes.scatter([place(best)], [best.value or 0.0], facecolors="none", edgecolors="tab:red", s=120)
     if domain.log:

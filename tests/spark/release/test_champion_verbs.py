@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from challenge_rows import SPEC, day, frame
+from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from typer.testing import CliRunner
 
 from feature_store.delta import Tables
+from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
@@ -166,3 +172,48 @@ def test_a_model_that_does_not_fit_is_refused_before_any_rank(shop: Shop, overri
     """By the settings, or by the features."""
     with pytest.raises(ContractError, match=named):
         shop.project(override).train(shop.rows, warm_start=shop.first, as_of=AS_OF, generation=1)
+
+
+def _logged(shop: Shop, name: str) -> dict[str, Any]:
+    client = MlflowClient(tracking_uri=shop.work.tracking.uri)
+    return dict(json.loads(Path(client.download_artifacts(shop.warm.run_id, f"{name}.json")).read_text()))
+
+
+def test_a_training_is_reproduced_from_its_record(shop: Shop) -> None:
+    """Rows, weights and metrics come out again, of a warm training too, whatever the configuration says by now."""
+    project = shop.project("training.epochs=7", "training.optimizer.lr=0.5")
+    done = project.reproduce(shop.warm)
+
+    assert done.equal
+    assert (done.digest_again, done.metrics, done.environment) == (done.digest, {}, {})
+    assert done.rows == "rebuilt from their inputs"
+    assert project.reproduce(shop.warm.run_id[:12]) == done
+    (entered,) = [run for run in project.runs() if run.key.verb == "reproduce"]
+    assert (entered.key.target, entered.record["run_id"]) == (shop.warm.run_id, done.run_id)
+    kept = _logged(shop, "conditions")
+    assert kept["settings"]["epochs"] == 2
+    assert kept["environment"]["packages"]["torch"] == metadata.version("torch")
+    rank = _logged(shop, "rank_0")
+    assert rank["cores"] == os.cpu_count()
+
+
+def test_what_does_not_come_out_again_is_told(shop: Shop) -> None:
+    """Exit code 3, with the metrics and the packages that differ; a run that nobody knows is refused."""
+    (cold,) = [run for run in shop.project().runs() if run.key.verb == "train" and run.key.slot == ""]
+    spec, stored = f"{cold.record['checkpoint'].removesuffix('/artifact')}/spec.json", shop.work.storage
+    document = json.loads(stored.read(spec))
+    for settings in (document["conditions"]["settings"], document["conditions"]["declared"]):
+        settings["optimizer"]["lr"] = 0.06
+    document["conditions"]["environment"]["packages"]["numpy"] = "1.0"
+    stored.publish(spec, json.dumps(document).encode(), kind="spec")
+
+    called = CliRunner().invoke(app, ["reproduce", cold.run_id[:10], "--project", "shop", "--conf", str(shop.conf), "--json"])
+
+    assert called.exit_code == 3, called.output
+    found = json.loads(called.stdout)
+    assert not found["equal"]
+    assert found["digest"] != found["digest_again"]
+    assert "evaluation_log_loss" in found["metrics"]
+    assert found["environment"] == {"packages.numpy": ["1.0", metadata.version("numpy")]}
+    with pytest.raises(ContractError, match="0 trainings whose id begins with 'nobody'"):
+        shop.project().reproduce("nobody")

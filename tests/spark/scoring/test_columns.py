@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from scoring_rows import SCHEMA, SETTINGS, WINDOW, good_rows, run, store_rows
+from scoring_rows import SCHEMA, SETTINGS, WINDOW, good_rows, ready, run, store_rows
 
 from feature_store.delta import Tables
 from feature_store.records import Snapshot
+from feature_store.scan import plan_scan
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
-from sparkml_ops.scoring import predictions
+from sparkml_ops.model import ModelSpec, NumericInput, artifact, load
+from sparkml_ops.model.network import build
+from sparkml_ops.model.spec import ArrayInput
+from sparkml_ops.scoring import predictions, quarantine
 from sparkml_ops.scoring.model import ScoringModel
+from sparkml_ops.scoring.signature import Signature
+from sparkml_ops.storage import Storage
+from sparkml_ops.tracking import OWN_LOADER
 
 ROWS = 8
 
@@ -83,3 +94,31 @@ def test_order_narrower_types_and_further_columns_do_not_matter(warehouse: Table
     other = rewritten(warehouse, lambda frame: frame.withColumn("flight_id", F.col("flight_id").cast("string")))
     with pytest.raises(ContractError, match="`flight_id` is bigint there and string here"):
         run(warehouse, model, other, slot="other")
+
+
+def test_dates_and_arrays_score_as_they_were_trained(spark: SparkSession, warehouse: Tables, storage: Storage, tmp_path: Path) -> None:
+    """Both engines give, to the last bit, what the model says of the rows that training reads; an array of another length is put apart."""
+    array = ArrayInput("embedding", "array<float>", (0.5, 1.0, 2.0), (1.0, 2.0, 0.5), indicator=True)
+    spec = ModelSpec("mlp", (NumericInput("day", "date", 15800.0, 15900.0, 30.0, True),), (), (8,), arrays=(array,))
+    artifact.save(tmp_path / "model", spec, build(spec, seed=3).state_dict())
+    trained = ready(tmp_path / "model", storage, OWN_LOADER, Signature.of_artifact(tmp_path / "model"))
+
+    def listed(frame: DataFrame) -> DataFrame:
+        number = F.col("flight_id")
+        third = F.when(number == 4, None).when(number == 5, float("nan")).otherwise(0.5).cast("float")
+        values = F.array((number * 0.3).cast("float"), F.sqrt(number).cast("float"), third)
+        day = F.when(number == 1, None).otherwise(F.date_add(F.lit("2013-07-01"), number.cast("int")))
+        return frame.withColumn("embedding", F.when(number == 2, None).when(number == 3, F.slice(values, 1, 2)).otherwise(values)).withColumn(
+            "day", day
+        )
+
+    snapshot = rewritten(warehouse, listed)
+    files = [file.path for file in (plan_scan(warehouse, snapshot) or pytest.fail("unreadable")).files]
+    rows = pa.concat_tables(pq.ParquetFile(path).read() for path in files).sort_by("flight_id")
+    expected = load(tmp_path / "model").predict(rows.filter(pc.not_equal(rows["flight_id"], 3)))
+    for engine in ("arrow", "pandas"):
+        run(warehouse, trained, snapshot, slot=f"arrays_{engine}", engine=engine)
+        found = predictions(warehouse, SETTINGS.target, window=WINDOW, slot=f"arrays_{engine}").orderBy("flight_id").collect()
+        assert [row["prediction"]["probability"] for row in found] == expected.tolist()
+        apart = quarantine(warehouse, SETTINGS.target, window=WINDOW, slot=f"arrays_{engine}").select("flight_id", "reason").collect()
+        assert [tuple(row) for row in apart] == [(3, "uncastable value: embedding as 3 elements")]

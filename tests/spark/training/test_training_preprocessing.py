@@ -143,3 +143,54 @@ def test_nan_is_missing_and_not_a_number(spark: SparkSession) -> None:
     assert fit(frame, SETTINGS).spec.numeric[-1] == next(
         column for column in fit(spark_rows(spark, data), SETTINGS).spec.numeric if column.name == "x03"
     )
+
+
+ARRAYS = (
+    "* except (x00)",
+    "date_add(date'2013-01-01', cast(row_position % 97 as int)) as day",
+    "if(row_position % 11 = 0, null, array(float(x01), if(row_position % 7 = 0, null, float(x02)), float('1.5'))) as embedding",
+    "array(x01, x02) as pair",
+)
+
+
+def test_dates_and_arrays_are_standardised_where_they_are_listed(spark: SparkSession, trained: pd.DataFrame) -> None:
+    """Mean and deviation of each element are numpy's, for any cut into tasks; a column that is not listed is no feature."""
+    frame = spark_rows(spark, rows()).selectExpr(*ARRAYS)
+    settings = SETTINGS.model_copy(update={"numeric": ("day", "embedding", "x04")})
+    spec = fit(frame, settings).spec
+
+    assert (spec.inputs[:2], spec.inputs[-1]) == ((("day", "date"), ("x04", "double")), ("embedding", "array<float>"))
+    day, embedding = spec.numeric[0], spec.arrays[0]
+    days = (pd.Timestamp("2013-01-01") - pd.Timestamp(0)).days + trained["row_position"] % 97
+    assert (day.mean, day.scale) == pytest.approx((days.mean(), days.std(ddof=0)), rel=1e-8)
+    there = trained[trained["row_position"] % 11 != 0]
+    second = there.loc[there["row_position"] % 7 != 0, "x02"].astype(np.float32).astype(float)
+    first = there["x01"].astype(np.float32).astype(float)
+    assert embedding.mean == pytest.approx((first.mean(), second.mean(), 1.5), rel=1e-8)
+    assert embedding.scale == pytest.approx((first.std(ddof=0), second.std(ddof=0), 1.0), rel=1e-8)
+    assert embedding.indicator
+    assert fit(frame.repartition(5, "x01"), settings).spec.to_json() == spec.to_json()
+    assert not {"day", "embedding", "pair"} & set(features(frame, SETTINGS)[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        ("array_repeat(1.5d, if(row_position = 7, 3, 2))", r"arrays of different lengths in `e`: 2 elements in 199 rows, 3 elements in 1 rows"),
+        ("cast(null as array<double>)", "no value at all in `e`"),
+        ("array(if(row_position = 7, double('Infinity'), 1.0d))", r"infinite values in \['`e` \(1 rows\)'\]"),
+        ("array(1, 2)", r"`e` \(array<int>\).*CAST\(`e` AS ARRAY<DOUBLE>\)"),
+        ("cast(1 as decimal(10,2))", r"`e` \(decimal\(10,2\)\).*CAST\(`e` AS DOUBLE\)"),
+        ("timestamp'2013-01-01'", r"`e` \(timestamp\).*CAST\(`e` AS DATE\)"),
+        ("timestamp_ntz'2013-01-01'", r"`e` \(timestamp_ntz\).*after to_utc_timestamp"),
+        ("map('a', 1)", r"`e` \(map<string,int>\).*`e`\['key'\]"),
+        ("struct(1 as a)", r"`e` \(struct<a:int>\).*`e`.field"),
+        ("binary('a')", r"`e` \(binary\).*sha2"),
+    ],
+)
+def test_a_listed_column_that_no_tensor_holds_is_refused(spark: SparkSession, column: str, found: str) -> None:
+    """With the column, its type or lengths, and what to change; types before any job runs."""
+    frame = spark_rows(spark, rows(200)).selectExpr("*", f"{column} as e")
+
+    with pytest.raises(ContractError, match=found):
+        fit(frame, SETTINGS.model_copy(update={"numeric": ("x01", "e")}))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Notes:
     params: dict[str, Any] = field(default_factory=dict)
     metrics: dict[tuple[str, int], float] = field(default_factory=dict)
     figures: dict[str, bytes] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         self.params |= params
@@ -61,6 +62,9 @@ class Notes:
 
     def log_figure(self, name: str, path: Path | str) -> None:
         self.figures[name] = Path(path).read_bytes()
+
+    def log_document(self, name: str, document: Any) -> None:
+        self.documents[name] = json.loads(json.dumps(document))
 
 
 class Killed(Exception):
@@ -139,6 +143,26 @@ def notes() -> Notes:
 @pytest.fixture(scope="module")
 def trained(room: Room, notes: Notes) -> Trained:
     return room.train("unbroken", notes)
+
+
+@pytest.mark.parametrize(
+    ("odd", "feature", "statement"),
+    [
+        ("vectors", "'delta.enableDeletionVectors' = 'true'", "DELETE FROM {} WHERE row_position = 3"),
+        ("renamed", "'delta.columnMapping.mode' = 'name'", "ALTER TABLE {} RENAME COLUMN x TO y"),
+    ],
+)
+def test_a_training_set_that_spark_alone_reads_is_refused(room: Room, odd: str, feature: str, statement: str) -> None:
+    """A vector of deleted rows, a renamed column: before the first job, with nothing written."""
+    room.tables.overwrite(f"training_set_{odd}", room.tables.read("training_set_t").coalesce(1))
+    name = room.tables.warehouse.qualified(f"training_set_{odd}")
+    room.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({feature})")
+    room.spark.sql(statement.format(name))
+    there = replace(room, training_set=replace(room.training_set, snapshot=room.tables.newest(f"training_set_{odd}")))
+
+    with pytest.raises(ContractError, match=f"`training_set_{odd}` with deletion vectors, column mapping"):
+        there.train(odd)
+    assert not (Path(room.root) / "training" / odd).exists()
 
 
 def part(split: str) -> pd.DataFrame:

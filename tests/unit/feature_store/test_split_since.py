@@ -49,3 +49,19 @@ def test_a_declaration_passes_it_on() -> None:
     assert declared.options(UNTIL)["split"].since is None
     with pytest.raises(ContractError, match="without a declared split"):
         TrainingSetDeclaration(**DECLARED).options(UNTIL, SINCE)
+
+
+@pytest.mark.parametrize(("since", "replay"), [(None, 0.1), (SINCE, 0.8), (SINCE, -0.1)], ids=["without since", "more than is free", "negative"])
+def test_a_replay_that_cannot_be_meant(since: datetime | None, replay: float) -> None:
+    """Of rows before `since`, and of keys that no share holds out."""
+    with pytest.raises(ContractError, match="replay"):
+        Split({"train": UNTIL}, ("validation", 0.3), 0, since, replay=replay)
+
+
+def test_a_declaration_passes_the_replay_on() -> None:
+    """With its split only."""
+    declared = TrainingSetDeclaration(**DECLARED, split={"evaluation": "31d"})
+
+    assert declared.options(UNTIL, SINCE, 0.25)["split"].replay == 0.25
+    with pytest.raises(ContractError, match=r"replay 0\.25 without a declared split"):
+        TrainingSetDeclaration(**DECLARED).options(UNTIL, None, 0.25)

@@ -132,7 +132,9 @@ class TestLoad:
         """The result does not depend on the number of workers, so neither does its identity."""
         before = load(conf, "shop").hash("training")
 
-        assert load(conf, "shop", overrides=("training.workers=3",)).hash("training") == before
+        run = ("training.workers=3", "training.collectives.fusion_mib=8", "training.collectives.cycle_ms=5", "training.collectives.timeline=true")
+        assert load(conf, "shop", overrides=run).hash("training") == before
+        assert load(conf, "shop", overrides=("training.collectives.compression=bf16",)).hash("training") != before
         assert load(conf, "shop", overrides=("training.seed=8",)).hash("training") != before
 
     def test_a_promise_of_freshness_does_not_change_the_hash_of_finished_work(self) -> None:

@@ -11,19 +11,23 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import date
 from pathlib import Path
 
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from feature_store import hooks
 from feature_store.records import TrainingSet
 from sparkml_ops.errors import ContractError
-from sparkml_ops.model.artifact import digest, load
+from sparkml_ops.model.artifact import digest, load, save
+from sparkml_ops.model.network import build
+from sparkml_ops.model.spec import ArrayInput, ModelSpec, NumericInput
 from sparkml_ops.tracking import Tracking
 
 INPUTS = (("distance", "double"), ("seats", "int"), ("carrier", "string"))
@@ -167,6 +171,22 @@ def test_the_signature_takes_rows_with_gaps_and_whole_numbers(tracking: Tracking
 
     assert model.predict(FRAME)["probability"].notna().all()
     assert np.array_equal(model.predict(whole)["probability"], model.predict(FRAME.loc[whole.index])["probability"])
+
+
+def test_the_signature_takes_arrays_and_dates_that_may_be_missing(tracking: Tracking, training_set: TrainingSet, tmp_path: Path) -> None:
+    """Plain MLflow gives what our own model gives, and knows that an array is one."""
+    array = ArrayInput("e", "array<float>", (0.5, 1.0), (1.0, 2.0), indicator=True)
+    spec = ModelSpec("linear", (NumericInput("day", "date", 0.0, 15800.0, 30.0),), (), arrays=(array,))
+    state = build(spec, 3).state_dict()
+    save(tmp_path / "listed", spec, {name: torch.randn(value.shape, generator=torch.Generator().manual_seed(1)) for name, value in state.items()})
+    run = tracking.run("train/flights/1", "a")
+    tracking.register(run.run_id, tmp_path / "listed", name="flights", training_set=training_set, inputs=spec.inputs, outputs=OUTPUTS)
+    model = mlflow.pyfunc.load_model(f"{tracking.resolve('flights', 1).source}")
+    frame = pd.DataFrame({"e": [[0.5, 1.5], None, [None, 2.0]], "day": [date(2013, 7, 1), None, date(2013, 7, 2)]})
+
+    assert np.array_equal(model.predict(frame)["probability"], load(tmp_path / "listed").predict(frame))
+    with pytest.raises(MlflowException, match="e"):
+        model.predict(frame.assign(e=0.5))
 
 
 def test_a_missing_column_is_refused_by_the_signature(tracking: Tracking, artifact: Path, training_set: TrainingSet) -> None:

@@ -1,22 +1,33 @@
 from __future__ import annotations
 
+from contextlib import closing
+from datetime import date
 from pathlib import Path
 
+import deltalake
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 from training_rows import SPEC, table, usable, write
 
-from feature_store.scan import Scan
+from feature_store.delta import Tables
+from feature_store.names import Warehouse
+from feature_store.records import Snapshot
+from feature_store.scan import Scan, plan_scan
+from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.model.encoder import Encoder
+from sparkml_ops.training import group_reader
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.loader import Batch, Loader
 from sparkml_ops.training.plan import Plan, plan_groups
+from sparkml_ops.training.weighting import RowWeights
 
 
 def loader(scan: Scan, split: str = "train", *, rank: int = 0, size: int = 1, budget: int = 1 << 20, shuffle: bool = True) -> Loader:
     groups = plan_groups(scan, label="label", splits=(split,))[split]
-    reader = GroupReader(SPEC, label="label", split=split, dtype="float64", budget=budget)
-    return Loader(Plan(groups, 5, 64, 9, shuffle=shuffle, block_rows=70), reader, rank=rank, size=size)
+    reader = GroupReader(SPEC, label="label", split=split, dtype="float64")
+    return Loader(Plan(groups, 5, 64, 9, shuffle=shuffle, block_rows=70), reader, rank=rank, size=size, budget=budget)
 
 
 def ids(batches: list[Batch]) -> list[list[int]]:
@@ -63,11 +74,34 @@ def test_an_epoch_goes_on_from_any_step(scan: Scan) -> None:
     assert all(ids(list(loader(scan).batches(3, first))) == whole[first:] for first in (0, 1, 7, len(whole) - 1, len(whole)))
 
 
-def test_memory_for_row_groups_changes_nothing(scan: Scan) -> None:
-    """With nothing kept, row groups are read again and give the same batches."""
-    poor = loader(scan, budget=0)
+@pytest.mark.parametrize(("rank", "size"), [(0, 1), (1, 3)])
+def test_memory_for_rows_changes_nothing(scan: Scan, monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:
+    """With nothing kept, row groups are read again, some pages at a time, and give the same batches; also from inside an epoch on."""
+    monkeypatch.setattr(group_reader, "_PAGES_ROWS", 37)
+    poor, rich = (loader(scan, rank=rank, size=size, budget=budget) for budget in (0, 1 << 20))
 
-    assert [ids(list(poor.batches(epoch))) for epoch in range(2)] == [ids(list(loader(scan).batches(epoch))) for epoch in range(2)]
+    for epoch, first in ((0, 0), (1, 0), (2, 5), (0, 1)):
+        found, expected = (list(each.batches(epoch, first)) for each in (poor, rich))
+        assert ids(found) == ids(expected)
+        assert all(torch.equal(mine.numeric, other.numeric) for mine, other in zip(found, expected, strict=True))
+
+
+def test_rows_that_fit_are_decoded_once(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the first epoch was left in its midst. Of more rows only the places where shards begin are decoded twice."""
+    decoded: list[int] = []
+    for name in ("read", "pages"):
+        plain = getattr(GroupReader, name)
+        monkeypatch.setattr(GroupReader, name, lambda self, group, plain=plain: decoded.append(group.index) or plain(self, group))
+    rich, poor = loader(scan), loader(scan, budget=0)
+    with closing(rich.batches(0)) as batches:
+        next(batches)
+    for epoch in range(3):
+        assert len(list(rich.batches(epoch))) == rich.plan.steps
+    assert len(decoded) == len(rich.plan.groups)
+    decoded.clear()
+    list(poor.batches(0))
+    # Each of the 5 shards begins inside a row group, and its epoch inside another one.
+    assert len(decoded) <= len(poor.plan.groups) + 2 * 5
 
 
 def test_the_cut_into_files_changes_nothing(scan: Scan, tmp_path: Path) -> None:
@@ -103,3 +137,50 @@ def test_a_fault_of_the_reading_thread_reaches_the_caller(scan: Scan, tmp_path: 
 
     with pytest.raises(FileNotFoundError):
         list(reading.batches(0))
+
+
+STORED = ModelSpec(
+    "linear",
+    (
+        NumericInput("x", "double", 0.0, 0.0, 1.0, indicator=True),
+        NumericInput("day", "date", 1.0, 15000.0, 9.0, indicator=True),
+        NumericInput("part_double", "double", 0.5, 0.0, 3.0, indicator=True),
+        NumericInput("part_bool", "boolean", 0.5, 0.0, 3.0, indicator=True),
+    ),
+    (CategoricalInput("part_text", "string", ("b", "c d")), CategoricalInput("part_int", "int", ("3", "12"))),
+)
+PARTS: dict[str, list[object]] = {
+    "day": [date(2013, 7, 1), None, date(2013, 7, 1), date(2013, 8, 2)],
+    "part_double": [0.1, 1e-30, None, -5.0],
+    "part_bool": [True, False, None, False],
+    "part_text": ["b", None, "c d", "e=%2F/ü"],
+    "part_int": [3, 12, None, 4],
+    "split": ["train", "train", "validation", "train"],
+    "label": [1, 0, 1, None],
+    "sample_weight": [0.5, 2.0, 1.0, 1.0],
+}
+
+
+def test_partition_columns_come_from_the_log(tmp_path: Path) -> None:
+    """Features, split, label and weight that no file holds have the values and types of the table, null included."""
+    plain = table(800).drop_columns(["split", "label", "c", "n"])
+    types = {"day": pa.date32(), "part_int": pa.int32(), "label": pa.int32()}
+    parts = {name: pa.array([value for value in values for _ in range(200)], types.get(name)) for name, values in PARTS.items()}
+    data = pa.table({**{name: plain.column(name) for name in plain.column_names}, **parts})
+    deltalake.write_deltalake(str(tmp_path / "rows"), data, partition_by=list(PARTS))
+    scan = plan_scan(Tables(lambda: None, Warehouse(root=str(tmp_path))), Snapshot("rows", 0))  # type: ignore[arg-type]
+    assert scan is not None
+    groups = plan_groups(scan, label="label", splits=("train", "validation"))
+    reader = GroupReader(STORED, label="label", split="train", dtype="float64", weights=RowWeights(True, (1.0, 3.0)))
+
+    found = list(Loader(Plan(groups["train"], 3, 64, 9, block_rows=50), reader, rank=0, size=1, budget=0).batches(0))
+
+    assert [group.rows for group in groups["validation"]] == [200]
+    expected = Encoder(STORED).encode(data)
+    assert sorted(row for batch in ids(found) for row in batch) == list(range(400))
+    for batch in found:
+        rows = batch.position.numpy()
+        np.testing.assert_array_equal(batch.numeric.numpy(), expected.numeric[rows])
+        np.testing.assert_array_equal(batch.categories.numpy(), expected.categories[rows])
+        np.testing.assert_array_equal(batch.label.numpy(), (rows < 200).astype(float))
+        np.testing.assert_array_equal(batch.weight.numpy(), np.where(rows < 200, 1.5, 2.0))

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 from sparkml_ops.model.encoder import Encoded
+from sparkml_ops.model.target import Target
 from sparkml_ops.training.newton import Slopes, minimise
 
 SIZES, RIDGE = (4, 3), 1e-5
@@ -92,6 +93,36 @@ def test_the_least_loss_is_that_of_scikit_learn(rows: Known, counted: tuple[Call
     assert len(asked) <= 12
     assert weights[1] == 0
     assert weights[6] == 0
+
+
+def test_least_squares_are_those_of_numpy(rows: Known) -> None:
+    """One pass to the solution and none to look at it: a parabola's least value is where the first step ends."""
+    encoded, _, weights = rows
+    labels, asked = encoded.numeric @ np.array([1.0, 0.0, -0.02]) + (encoded.categories[:, 0] == 1) + np.random.default_rng(4).normal(size=3000), []
+
+    def measure(point: Vector) -> Slopes:
+        asked.append(point)
+        return Slopes.of(encoded, labels, weights, point, SIZES, Target("regression"))
+
+    found = minimise(measure, WIDTH, 1e-9, 1.0)
+    root = np.sqrt(weights)[:, None]
+    expected, *_ = np.linalg.lstsq(design(encoded) * root, labels * root[:, 0], rcond=None)
+
+    np.testing.assert_allclose(design(encoded) @ found, design(encoded) @ expected, atol=1e-5)
+    assert len(asked) <= 2
+
+
+def test_counts_are_those_of_scikit_learn(rows: Known) -> None:
+    """A Poisson regression on the same scaled columns gives the same rates."""
+    encoded, _, weights = rows
+    labels = np.random.default_rng(4).poisson(np.exp(0.6 * encoded.numeric[:, 0] + 0.4 * (encoded.categories[:, 1] == 1))).astype(np.float64)
+    target = Target("count", mean=float(labels.mean()))
+    found = minimise(lambda point: Slopes.of(encoded, labels, weights, point, SIZES, target), WIDTH, 1e-7, target.mean)
+    columns = design(encoded)
+    scaled = columns[:, :-1] / np.where(columns[:, :-1].std(axis=0) > 1e-9, columns[:, :-1].std(axis=0), 1.0)
+    oracle = PoissonRegressor(alpha=1e-7, solver="newton-cholesky", max_iter=200, tol=1e-10).fit(scaled, labels, weights)
+
+    np.testing.assert_allclose(target.mean * np.exp(columns @ found), oracle.predict(scaled), rtol=1e-4)
 
 
 def test_a_step_too_far_is_shortened(counted: tuple[Callable[[Vector], Slopes], list[Vector]]) -> None:

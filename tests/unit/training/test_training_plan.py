@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from training_rows import table, usable, write
 
 from sparkml_ops.errors import ContractError
-from sparkml_ops.training.plan import Group, Plan, plan_groups
+from sparkml_ops.training.plan import Block, Group, Plan, plan_groups
 
 plans = st.builds(
     lambda groups, shards, batch, block: Plan(
@@ -74,6 +74,15 @@ def test_epochs_differ_and_come_again() -> None:
     assert order(plan, 1, 0) != order(plan, 1, 1)
     assert order(plan, 1, 0) == order(plan, 1, 0)
     assert order(still, 1, 0) == order(still, 1, 5) == list(range(125, 250))
+
+
+def test_shards_need_their_next_blocks_in_turn() -> None:
+    """So that a few blocks read ahead are enough: no tenth of a block's rows has more than a few shards ask, where blocks of one size would have all."""
+    plan = Plan((Group("file", 0, 240_000),), 24, 240, seed=3, block_rows=2000)
+    asked = [offset for shard in range(24) for offset in np.cumsum([block.stop - block.start for block in plan.blocks(shard, 1)])[:-1]]
+
+    assert max(np.bincount(np.array(asked) // 200)) <= 8
+    assert Plan((Group("file", 0, 240_000),), 24, 240, seed=3, block_rows=10_000).blocks(5, 1) == (Block(50_000, 60_000),)
 
 
 def test_groups_follow_row_position_and_not_file_names(tmp_path: Path) -> None:
