@@ -22,7 +22,7 @@ _PREFIX = "training."
 # So many corners are tried all; of a larger space each pair of keys.
 _CORNERS = 1024
 # These say on which rows or how a training is run and judged: two trials that differ in them cannot be compared.
-_FIXED = {"label", "seed", "shards", "replicates", "confidence", "keep", "exclude", "numeric", "categorical"}
+_FIXED = {"label", "task", "quantiles", "seed", "shards", "replicates", "confidence", "keep", "exclude", "numeric", "categorical"}
 _OPERATIONAL = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 

@@ -90,6 +90,8 @@ def test_a_project_says_where_the_fault_stands(tmp_path: Path) -> None:
     assert load(conf, "tiny", overrides=overrides).sections.tuning.space["training.optimizer.lr"].high == 0.1
     with pytest.raises(ConfigurationError, match=r"unknown key --set tuning.trails: tuning.trails \(did you mean `trials`"):
         load(conf, "tiny", overrides=["tuning.trails=3"])
+    with pytest.raises(ConfigurationError, match=r"automl with training\.task regression"):
+        load(conf, "tiny", overrides=["tuning.automl=true", "training.task=regression"])
     with pytest.raises(ConfigurationError, match=r"tuning.*training.epochs=0.0 is no valid training"):
         load(conf, "tiny", overrides=["tuning.space.training.epochs.low=0", "tuning.space.training.epochs.high=3"])
     with pytest.raises(ConfigurationError, match=r"sampler grid with a range of training\.optimizer\.lr"):
