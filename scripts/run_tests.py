@@ -1,6 +1,6 @@
 """All test lanes, each in a process of its own: one Spark session a process, and no lane can break another.
 
-Three lanes run at a time: on two cores two of them leave some time unused. What a lane prints comes when it
+Four lanes run at a time: on two cores fewer of them leave some time unused. What a lane prints comes when it
 has ended. The lanes without a JVM come first, so that a simple mistake shows within a minute; then the longest.
 """
 
@@ -50,7 +50,7 @@ def main() -> int:
     """Run the lanes and print one closing line with all counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lanes", nargs="*", default=LANES, help=f"which lanes, of {', '.join(LANES)}")
-    parser.add_argument("--jobs", type=int, default=3, help="lanes at a time")
+    parser.add_argument("--jobs", type=int, default=4, help="lanes at a time")
     arguments = parser.parse_args()
     started, worst, totals = time.monotonic(), 0, Counter[str]()
     with ThreadPoolExecutor(arguments.jobs) as pool:
