@@ -96,6 +96,9 @@ class TrainingSection(Section):
     exclude: tuple[str, ...] = Field(default=(), description="columns that are no features although their type would fit (identifiers)")
     vocabulary: int = Field(default=1000, ge=1, description="most values of a category that are kept; the rest share the unknown bucket")
     minimum_count: int = Field(default=20, ge=1, description="rows of the train split that a value needs to be kept")
+    grow_vocabulary: bool = Field(
+        default=True, description="whether a training that goes on from a model adds values that are frequent now and were not known then"
+    )
     rare_bucket: bool = Field(default=False, description="whether values outside a vocabulary, rare or new, have a bucket apart from null's")
     hashed: dict[str, Annotated[int, Field(ge=1, lt=2**31 - 1)]] = Field(
         default={}, description="categories with too many values for a vocabulary: column to the number of buckets that its values are hashed into"

@@ -27,6 +27,7 @@ from sparkml_ops.model.encoder import numbers, texts
 from sparkml_ops.model.spec import DEEP, SUPPORTED_TYPES, ArrayInput, CategoricalInput, Cross, ModelSpec, NumericInput
 from sparkml_ops.model.target import MOST_CLASSES
 from sparkml_ops.training.array_columns import ArrayMoments, array_length
+from sparkml_ops.training.growth import grow
 from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
 from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
 from sparkml_ops.training.unfit import mends
@@ -86,7 +87,8 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
     weights = _mean_weights(found, target.classes if target.task == "multiclass" else ("0", "1") if target.task == "binary" else ("",))
     if warm is not None:
         _refuse_infinite(found["infinite"])
-        return Fitted(warm, splits, weights)
+        frequent = {name: [row["value"] for row in found["category"] if row["name"] == name] for name in categorical}
+        return Fitted(grow(warm, frequent, settings.vocabulary) if settings.grow_vocabulary else warm, splits, weights)
     kind = "module" if own else settings.model.kind
     spec = ModelSpec(
         kind,

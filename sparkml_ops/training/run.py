@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+import safetensors.torch
 import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -37,6 +38,7 @@ from sparkml_ops.training.baseline import TrainRows, best_constant, fit_linear, 
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch
 from sparkml_ops.training.conditions import conditions
 from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
+from sparkml_ops.training.growth import grown_moments, grown_weights
 from sparkml_ops.training.labels import SplitCounts
 from sparkml_ops.training.launch import Collectives, LaunchSettings, launch
 from sparkml_ops.training.loop import TrainingTask
@@ -216,8 +218,7 @@ class Job:
             spec, settings, checkpoints, plans = fitted.spec, self.settings, f"{self.folder}/checkpoints", plans_of(self.groups, self.settings)
             if spec.kind == "module":
                 refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate, optimizer=settings.optimizer)
-            start, weights = self._start(fitted), self._weights(fitted)
-            moments = None if self.warm_start is None else self.warm_start.moments
+            (start, moments), weights = self._start(fitted), self._weights(fitted)
             task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module, moments=moments)
             results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
@@ -284,10 +285,19 @@ class Job:
         of_class = {"binary": (rows.rows - rows.positives, rows.positives), "multiclass": rows.classes}
         return row_weights(self.settings.class_weights, of_class.get(task, (rows.rows,)), fitted.weights)
 
-    def _start(self, fitted: Fitted) -> str | None:
-        """Where the ranks find the first weights, wherever they run; None where they draw them."""
-        start = self.warm_start
-        return None if start is None else self._publish_artifact("start", lambda: (fitted.spec, dict(start.weights)))
+    def _start(self, fitted: Fitted) -> tuple[str | None, str | None]:
+        """Where the ranks find the first weights and the optimiser's state, wherever they run; None where they begin with none."""
+        start, spec, moments = self.warm_start, fitted.spec, f"{self.folder}/start_{MOMENTS}"
+        if start is None:
+            return None, None
+
+        def make() -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+            if start.moments is not None:
+                kept = grown_moments(start.spec, spec, safetensors.torch.load(self.storage.read(start.moments)))
+                self.storage.publish(moments, safetensors.torch.save(kept), kind="start_file")
+            return spec, grown_weights(start.spec, spec, start.weights)
+
+        return self._publish_artifact("start", make), None if start.moments is None else moments
 
     def _publish_artifact(self, name: str, make: Callable[[], tuple[ModelSpec, dict[str, torch.Tensor]]]) -> str:
         """Files first, then the document that says that they are whole; it lies beside the folder, which holds the model and nothing else."""
