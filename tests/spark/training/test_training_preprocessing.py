@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.training.preprocessing import Fitted, SplitCounts, features, fit
+from sparkml_ops.training.warm import WarmStart
 
 SETTINGS = TrainingSection(exclude=("key",), minimum_count=5, vocabulary=3)
 
@@ -65,6 +67,19 @@ def test_a_vocabulary_is_ordered_by_count_and_value(fitted: Fitted, trained: pd.
     expected = sorted(counts.index, key=lambda value: (-counts[value], value))[:3]
 
     assert {column.name: column.vocabulary for column in fitted.spec.categorical} == {"flag": ("false", "true"), "c": tuple(expected)}
+
+
+def test_a_vocabulary_grows_where_a_training_goes_on(spark: SparkSession, fitted: Fitted, trained: pd.DataFrame) -> None:
+    """Known values stay in their places, frequent new ones follow; all else of the description is the model's."""
+    start, counts = WarmStart("shop version 1", "d", fitted.spec, {}), trained["c"].value_counts()
+    wider = SETTINGS.model_copy(update={"vocabulary": 4})
+    grown, kept = (fit(spark_rows(spark, rows()), wider.model_copy(update={"grow_vocabulary": on}), start).spec for on in (True, False))
+    known = fitted.spec.categorical[1].vocabulary
+    new = counts.drop(list(known)).idxmax()
+
+    assert kept == replace(fitted.spec, dropout=kept.dropout)
+    assert grown.categorical[1].vocabulary == (*known, new)
+    assert replace(grown, categorical=kept.categorical) == kept
 
 
 def test_an_identifier_is_hashed_and_rare_values_have_a_bucket(spark: SparkSession) -> None:
