@@ -56,7 +56,8 @@ ELSEWHERE = {
         "of ranks in processes of their own, which tests/distributed ends in every way; what is left of them belongs to one attempt",
     ),
     **dict.fromkeys(
-        ["storage.publish.start", "storage.publish.start_file"], "of a warm training, killed in tests/spark/training/test_training_run.py"
+        ["storage.publish.start", "storage.publish.start_file", "storage.publish.forgetting"],
+        "of a warm training, killed in tests/spark/training/test_training_run.py",
     ),
     **dict.fromkeys(
         [

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_store.records import TrainingSet
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
@@ -31,6 +32,7 @@ class WarmStart:
         spec: Its description: preprocessing and layers.
         weights: By name.
         moments: Storage name of the optimiser's state after its last step, to go on with; None: the optimiser begins anew.
+        training_set: What it was trained on, to tell what is forgotten of it; None: it is not there any more.
     """
 
     origin: str
@@ -38,9 +40,10 @@ class WarmStart:
     spec: ModelSpec
     weights: Mapping[str, torch.Tensor]
     moments: str | None = None
+    training_set: TrainingSet | None = None
 
     @classmethod
-    def read(cls, origin: str, digest: str, folder: Path, moments: str | None = None) -> WarmStart:
+    def read(cls, origin: str, digest: str, folder: Path, moments: str | None = None, training_set: TrainingSet | None = None) -> WarmStart:
         """Read a fetched artifact.
 
         Raises:
@@ -50,7 +53,7 @@ class WarmStart:
 
         if (found := artifact.digest(folder)) != digest:
             raise ContractError(f"files of {origin} with digest {found}", expected=digest, mend="do not use it; register the model again")
-        return cls(origin, digest, artifact.load(folder).spec, safetensors.torch.load_file(folder / artifact.WEIGHTS), moments)
+        return cls(origin, digest, artifact.load(folder).spec, safetensors.torch.load_file(folder / artifact.WEIGHTS), moments, training_set)
 
 
 def continued(start: WarmStart, numeric: Mapping[str, str], categorical: Mapping[str, str], settings: TrainingSection) -> ModelSpec:

@@ -144,13 +144,16 @@ def begun_from(work: Work, version: ModelVersion | None, *, stateful: bool = Fal
     if registered.loader != OWN_LOADER:
         raise ContractError(f"{origin}, which {registered.loader} loads", expected="a model that `train` made", mend="train from scratch")
     moments = _moments(work, registered.run_id, origin) if stateful else None
+    rows = next(
+        (found.training_set for found in work.store.training_sets() if found.training_set.id == version.training_set.id and found.readable), None
+    )
     with TemporaryDirectory() as scratch:
-        return WarmStart.read(origin, version.digest, work.tracking.fetch(registered, Path(scratch) / "model"), moments)
+        return WarmStart.read(origin, version.digest, work.tracking.fetch(registered, Path(scratch) / "model"), moments, rows)
 
 
 def _moments(work: Work, run_id: str, origin: str) -> str:
     """Where the training of a version left its optimiser's state."""
-    from sparkml_ops.training.run import MOMENTS
+    from sparkml_ops.training.job import MOMENTS
 
     made = next((run.record for run in work.ledger.runs({"verb": "train"}) if run.record["run_id"] == run_id), None)
     name = None if made is None else f"{str(made['checkpoint']).rpartition('/')[0]}/{MOMENTS}"

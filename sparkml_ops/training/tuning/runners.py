@@ -13,9 +13,9 @@ from pyspark.sql import SparkSession
 
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Epoch, Progress
+from sparkml_ops.training.job import launch_settings
 from sparkml_ops.training.launch import RankContext, RankFailed, launch
 from sparkml_ops.training.loop import TrainingTask
-from sparkml_ops.training.run import launch_settings
 
 __all__ = ["InTask", "Launched", "Runner"]
 

@@ -19,10 +19,11 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.storage import Storage
+from sparkml_ops.training.job import Job, plans_of
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.plan import SPLIT
 from sparkml_ops.training.preprocessing import Fitted, shaped
-from sparkml_ops.training.run import Job, RunLog, flat, plans_of
+from sparkml_ops.training.run import RunLog, flat
 from sparkml_ops.training.tuning.families import LOGISTIC, Candidate, best_of_families, candidates, choose
 from sparkml_ops.training.tuning.pictures import draw_search
 from sparkml_ops.training.tuning.runners import InTask, Launched, Runner
@@ -175,7 +176,7 @@ class _Rows:
         """The best trial of each family and a logistic regression on the same rows, on the validation split."""
         job = self._fit_job(self.training)
         validation, groups = job.frame().where(F.col(SPLIT) == "validation"), self._groups["validation"]
-        return candidates(validation, groups, study, trials, job.logistic(job.fit()), self.training, metric)
+        return candidates(validation, groups, study, trials, job.baseline(job.fit()), self.training, metric)
 
     def _fitted(self, settings: TrainingSection) -> Fitted:
         job = self._fit_job(settings)

@@ -16,12 +16,14 @@ from challenge_rows import SPEC, day, frame
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from sklearn.metrics import log_loss, roc_auc_score
 from typer.testing import CliRunner
 
 from feature_store.delta import Tables
 from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.records import GateResult, ModelVersion, TrainingResult, TrainingSet
@@ -51,6 +53,7 @@ FILES: dict[str, dict[str, Any]] = {
             "shards": 4,
             "minimum_count": 1,
             "replicates": 200,
+            "slices": ["origin"],
             "model": {"kind": "linear"},
             "optimizer": {"lr": 0.05},
         },
@@ -172,6 +175,24 @@ def test_a_model_that_does_not_fit_is_refused_before_any_rank(shop: Shop, overri
     """By the settings, or by the features."""
     with pytest.raises(ContractError, match=named):
         shop.project(override).train(shop.rows, warm_start=shop.first, as_of=AS_OF, generation=1)
+
+
+def test_a_warm_training_says_what_it_forgot(shop: Shop) -> None:
+    """Both models on the earlier set's held-out rows, as scikit-learn measures them; origin by origin, the most forgotten first."""
+    (cold,) = [run for run in shop.project().runs() if run.key.verb == "train" and run.key.slot == ""]
+    rows = shop.work.store.load(shop.first.training_set).where("split = 'validation' and label is not null").toPandas()
+    root = Path(shop.project().config.sections.storage.root)
+    new, old = (artifact.load(root / folder).predict(rows) for folder in (shop.warm.checkpoint, cold.record["checkpoint"]))
+    found = shop.warm.metrics
+
+    assert found["forgetting_rows"] == len(rows) > 50
+    assert found["forgetting_auc_change"] == pytest.approx(roc_auc_score(rows.label, new) - roc_auc_score(rows.label, old), abs=1e-12)
+    assert found["forgetting_log_loss_change"] == pytest.approx(log_loss(rows.label, new) - log_loss(rows.label, old), abs=1e-12)
+    assert found["forgetting_auc_change_lower"] < found["forgetting_auc_change"] < found["forgetting_auc_change_upper"]
+    cuts = _logged(shop, "forgetting")["slices"]
+    assert {cut["slice"]: cut["rows"] for cut in cuts} == {f"origin={name}": len(part) for name, part in rows.groupby("origin")}
+    assert [cut["log_loss_change"] for cut in cuts] == sorted((cut["log_loss_change"] for cut in cuts), reverse=True)
+    assert not [name for name in cold.record["metrics"] if name.startswith("forgetting")]
 
 
 def _logged(shop: Shop, name: str) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from sparkml_ops.model.encoder import Encoder
 from sparkml_ops.model.predictor import Predictor
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.baseline import TrainRows, fit_logistic
+from sparkml_ops.training.job import MOMENTS
 from sparkml_ops.training.plan import plan_groups
-from sparkml_ops.training.run import MOMENTS, Trained, train
+from sparkml_ops.training.run import Trained, train
 from sparkml_ops.training.warm import WarmStart
 from sparkml_ops.training.weighting import row_weights
 
@@ -276,10 +277,10 @@ def test_a_run_is_not_continued_with_other_settings(room: Room, trained: Trained
 def test_a_killed_warm_training_ends_as_the_unbroken_one(room: Room, trained: Trained) -> None:
     """From model and optimiser of another run: killed before its first weights are whole, inside an epoch and after the last one."""
     folder = Path(room.root) / trained.artifact
-    start = WarmStart.read("flights version 3", artifact.digest(folder), folder, f"training/unbroken/{MOMENTS}")
+    start = WarmStart.read("flights version 3", artifact.digest(folder), folder, f"training/unbroken/{MOMENTS}", room.training_set)
     notes = Notes()
     unbroken = room.train("warm", notes, warm_start=start)
-    for kind, count in (("start_file", 2), ("checkpoint_manifest", 3), ("trained", 1)):
+    for kind, count in (("start_file", 2), ("checkpoint_manifest", 3), ("trained", 1), ("forgetting", 1)):
         with pytest.raises(Exception, match=kind):
             room.train("warm_broken", storage=Mortal(room.root, kind, count), warm_start=start)
     finished = room.train("warm_broken", warm_start=start)

@@ -16,10 +16,10 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.model.network import build
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Progress
+from sparkml_ops.training.job import fingerprint
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loop import Trainer, TrainingTask
 from sparkml_ops.training.optimizer import SGD, AdamW
-from sparkml_ops.training.run import _fingerprint
 
 PLAIN = replace(SPEC, dropout=0.0)
 EPOCHS, RANKS = 2, 3
@@ -133,7 +133,7 @@ def test_a_run_goes_on_with_as_many_workers_as_it_was_begun_with() -> None:
 
     def mark(**changes: Any) -> str:
         collectives = {"local_steps": 4, **changes.pop("collectives", {})}
-        return _fingerprint(TrainingSection(**changes, collectives=collectives), rows, None)
+        return fingerprint(TrainingSection(**changes, collectives=collectives), rows, None)
 
     assert mark(workers=3) != mark(workers=2) == mark(workers=2, collectives={"fusion_mib": 9.0}) != mark(workers=2, collectives={"local_steps": 5})
     assert mark(workers=3, collectives={"local_steps": 1}) == mark(workers=2, collectives={"local_steps": 1})
