@@ -107,7 +107,7 @@ class TrainingSection(Section):
     optimizer: OptimizerSection = OptimizerSection()
     collectives: CollectivesSection = CollectivesSection()
     slices: tuple[str, ...] = Field(
-        default=(), description="columns by whose values a training that goes on from a model tells what of its old rows is forgotten"
+        default=(), description="columns by whose values the evaluation is cut too, and what a training that goes on from a model has forgotten"
     )
     replicates: int = Field(default=400, ge=200, multiple_of=4, description="replicates of the paired bootstrap on the evaluation split")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the bootstrap's intervals")

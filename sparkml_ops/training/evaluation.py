@@ -7,7 +7,9 @@ a linear regression.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from pyspark.sql import DataFrame
 
@@ -36,12 +38,14 @@ class Evaluation:
         logistic: Scores of the logistic regression.
         auc_gain: Interval of the model's AUC minus the logistic regression's.
         loss_gain: Interval of the logistic regression's log loss minus the model's.
+        slices: `column=value` to the model's scores there.
     """
 
     model: Measured
     logistic: Measured
     auc_gain: Interval
     loss_gain: Interval
+    slices: Mapping[str, Measured] = field(default_factory=dict)
 
     @property
     def confusion(self) -> Confusion:
@@ -52,25 +56,21 @@ class Evaluation:
         """What the scores of both mean."""
         return {name: reliability(found.counts, BINS) for name, found in ((MODEL, self.model), (LOGISTIC, self.logistic))}
 
+    def by_slice(self) -> list[dict[str, Any]]:
+        """The model's figures of each slice, the highest log loss first."""
+        found = [{"slice": name, **_figures(measured)} for name, measured in self.slices.items()]
+        return sorted(found, key=lambda cut: (-cut["log_loss"], cut["slice"]))
+
     def metrics(self, rate: float) -> dict[str, float]:
         """Flat names to values; an area that does not exist (one label only) has no entry.
 
         Args:
             rate: The constant prediction to compare with.
         """
-        model, logistic, decided = self.model, self.logistic, self.confusion
+        model, logistic = self.model, self.logistic
         base = -model.rate * math.log(rate) - (1 - model.rate) * math.log(1 - rate)
         found = {
-            "evaluation_rows": model.rows,
-            "evaluation_rate": model.rate,
-            "evaluation_auc": model.counts.auc,
-            "evaluation_auc_error": model.counts.auc_error,
-            "evaluation_log_loss": model.loss / model.rows,
-            "evaluation_brier": model.squared / model.rows,
-            "evaluation_average_precision": average_precision(model.counts),
-            "evaluation_calibration_error": calibration_error(model.counts, BINS),
-            "evaluation_accuracy": decided.accuracy,
-            "evaluation_f1": decided.f1,
+            **{f"evaluation_{name}": value for name, value in _figures(model).items()},
             "baseline_logistic_auc": logistic.counts.auc,
             "baseline_logistic_log_loss": logistic.loss / model.rows,
             "baseline_logistic_brier": logistic.squared / model.rows,
@@ -102,7 +102,26 @@ def evaluate(frame: DataFrame, contest: Contest) -> Evaluation:
         raise ContractError(f"{standing.unscored} evaluation rows without a prediction", expected="finite features", mend="make infinite values null")
     if standing.auc_gain is None or standing.loss_gain is None:
         raise ContractError(f"a contest of {contest.names}", expected=f"{MODEL} and {LOGISTIC}", mend="name both")
-    return Evaluation(standing.measured[MODEL], standing.measured[LOGISTIC], standing.auc_gain, standing.loss_gain)
+    slices = {name: cut[MODEL] for name, cut in standing.slices.items()}
+    return Evaluation(standing.measured[MODEL], standing.measured[LOGISTIC], standing.auc_gain, standing.loss_gain, slices)
+
+
+def _figures(found: Measured) -> dict[str, float]:
+    """Of one model on some rows; an area that does not exist (one label only) is left out."""
+    decided = confusion(found.counts)
+    figures = {
+        "rows": found.rows,
+        "rate": found.rate,
+        "auc": found.counts.auc,
+        "auc_error": found.counts.auc_error,
+        "log_loss": found.loss / found.rows,
+        "brier": found.squared / found.rows,
+        "average_precision": average_precision(found.counts),
+        "calibration_error": calibration_error(found.counts, BINS),
+        "accuracy": decided.accuracy,
+        "f1": decided.f1,
+    }
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def evaluate_task(frame: DataFrame, assessment: Assessment) -> dict[str, float]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_store.records import TrainingSet
@@ -29,10 +30,15 @@ def evaluated(job: Job, fitted: Fitted) -> dict[str, Any]:
     """Figures on the evaluation split, as `Job.evaluate` says."""
     if fitted.spec.target.task != "binary":
         return {"metrics": _assessed(job, fitted)}
-    contest = _contest(job, fitted, LOGISTIC, job.baseline(fitted))
-    found = evaluate(job.frame().where(F.col(SPLIT) == "evaluation"), contest)
+    rows = job.frame().where(F.col(SPLIT) == "evaluation")
+    found = evaluate(rows, _contest(job, fitted, LOGISTIC, job.baseline(fitted), _present(job, rows)))
     bins = {name: [asdict(part) for part in parts] for name, parts in found.reliability().items()}
-    return {"metrics": found.metrics(fitted.splits["train"].rate), "confusion": asdict(found.confusion), "reliability": bins}
+    return {
+        "metrics": found.metrics(fitted.splits["train"].rate),
+        "confusion": asdict(found.confusion),
+        "reliability": bins,
+        "slices": found.by_slice(),
+    }
 
 
 def forgetting(job: Job, fitted: Fitted, old: TrainingSet) -> dict[str, Any]:
@@ -50,8 +56,7 @@ def forgetting(job: Job, fitted: Fitted, old: TrainingSet) -> dict[str, Any]:
     rows = job.tables.read(old.snapshot.table, old.snapshot.version).where(F.col(SPLIT) == "validation")
     if rows.isEmpty():
         return {"metrics": {}, "slices": []}
-    slices = tuple(name for name in job.settings.slices if name in rows.columns)
-    standing = hold(rows, _contest(job, fitted, _BEFORE, f"{job.folder}/start", slices))
+    standing = hold(rows, _contest(job, fitted, _BEFORE, f"{job.folder}/start", _present(job, rows)))
     assert standing.auc_gain is not None
     assert standing.loss_gain is not None
     found = {
@@ -81,6 +86,10 @@ def _contest(job: Job, fitted: Fitted, other: str, folder: str, slices: tuple[st
         seed=settings.seed,
         slices=slices,
     )
+
+
+def _present(job: Job, rows: DataFrame) -> tuple[str, ...]:
+    return tuple(name for name in job.settings.slices if name in rows.columns)
 
 
 def _changes(new: Measured, old: Measured) -> dict[str, float]:

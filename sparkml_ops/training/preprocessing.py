@@ -114,11 +114,11 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
     """
     types = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
     wanted = [SPLIT, POSITION, settings.label, *(settings.numeric or ()), *(settings.categorical or ())]
-    if missing := [name for name in wanted if name not in types]:
+    if missing := [name for name in (*wanted, *settings.slices) if name not in types]:
         raise ContractError(
             f"a training set without {missing[:5]}",
             expected=f"these columns beside {sorted(types)[:20]}",
-            mend="correct training.numeric, .categorical or .label",
+            mend="correct training.numeric, .categorical, .slices or .label",
         )
     if (kind := types.get(WEIGHT, "double")) not in SUPPORTED_TYPES["numeric"] - {"boolean", "date"}:
         raise ContractError(f"`{WEIGHT}` of type {kind}", expected="a number, how much a row counts", mend="cast it to double, or rename the column")

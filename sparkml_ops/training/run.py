@@ -116,6 +116,8 @@ def train(
     with TemporaryDirectory() as scratch:
         for name, path in draw(Path(scratch), history, kept, evaluated, UNITS[fitted.spec.target.task]).items():
             run_log.log_figure(name, path)
+    if evaluated.get("slices"):
+        run_log.log_document("slices", evaluated["slices"])
     if forgotten["metrics"]:
         run_log.log_document("forgetting", forgotten)
     job.checkpoints.remove()

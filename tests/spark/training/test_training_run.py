@@ -42,6 +42,7 @@ SETTINGS = TrainingSection(
     replicates=200,
     optimizer={"lr": 0.02},
     model={"hidden": (16,)},
+    slices=("c",),
 )
 CHECKPOINTS = 3 * 5  # of an unbroken run: nine steps an epoch, one after every second and after the last
 
@@ -171,8 +172,8 @@ def part(split: str) -> pd.DataFrame:
     return data[(data["split"] == split) & data["label"].notna()]
 
 
-def test_metrics_are_those_of_scikit_learn(room: Room, trained: Trained) -> None:
-    """AUC to 1e-9, log loss and Brier score of model and logistic regression on the labelled evaluation rows."""
+def test_metrics_are_those_of_scikit_learn(room: Room, trained: Trained, notes: Notes) -> None:
+    """AUC to 1e-9, log loss and Brier score of model and logistic regression on the labelled evaluation rows, and on each slice of them."""
     rows, rate = part("evaluation"), part("train")["label"].mean()
     label = rows["label"].to_numpy()
     for name, prefix in (("artifact", "evaluation"), ("baseline", "baseline_logistic")):
@@ -188,6 +189,14 @@ def test_metrics_are_those_of_scikit_learn(room: Room, trained: Trained) -> None
     assert 0 < trained.metrics["evaluation_calibration_error"] < 0.2
     assert trained.metrics["evaluation_rows"] == len(rows)
     assert trained.metrics["pending_rows"] == table(2400).column("label").null_count
+    cuts = {cut["slice"]: cut for cut in notes.documents["slices"]}
+    assert set(cuts) == {"c=a", "c=b", "c=d", "c=z", "c=null"}
+    for name, cut in rows.groupby(rows["c"].fillna("null")):
+        found, score, truth = cuts[f"c={name}"], scores[rows["c"].fillna("null") == name], cut["label"]
+        assert found["rows"] == len(cut)
+        assert found["auc"] == pytest.approx(roc_auc_score(truth, score), abs=1e-9)
+        assert found["log_loss"] == pytest.approx(log_loss(truth, score), abs=1e-12)
+        assert found["f1"] == pytest.approx(f1_score(truth, score >= 0.5), abs=1e-12)
 
 
 def test_gains_are_differences_with_an_interval_around_them(trained: Trained) -> None:
