@@ -1,11 +1,14 @@
 """Where a run stands, published so that any number of workers can go on from there.
 
-`<run>/checkpoints/<epoch>-<step>/state.safetensors`, then `manifest.json`: the checkpoint counts when the manifest is there.
+`<run>/checkpoints/<epoch>-<step>/state.safetensors`, then `manifest.json`: the checkpoint counts when the manifest is there and the state is the
+one that it names. A run goes on from the newest that counts.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +24,7 @@ from sparkml_ops.storage import Storage
 __all__ = ["Checkpoints", "Epoch", "Progress", "best_epoch", "load_moments"]
 
 FORMAT = 1
+_log = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _STATE = "state.safetensors"
 
@@ -85,6 +89,7 @@ class Progress:
             ContractError: It is of another format.
         """
         document: dict[str, Any] = json.loads(data)
+        document.pop("state", None)
         if (found := document.pop("format")) != FORMAT:
             raise ContractError(f"progress of format {found}", expected=f"format {FORMAT}", mend="finish the run with the version that began it")
         return cls(**{**document, "history": tuple(Epoch(**epoch) for epoch in document["history"])})
@@ -113,9 +118,15 @@ class Checkpoints:
         self._storage, self._folder = storage, folder
 
     def newest(self) -> Progress | None:
-        """The place of the newest valid checkpoint, or None."""
-        names = self._names()
-        return self._at(names[-1]) if names else None
+        """The place of the newest checkpoint whose state is whole, or None."""
+        for name in reversed(self._names()):
+            try:
+                self._read(name)
+            except (ContractError, FileNotFoundError) as error:
+                _log.warning("checkpoint %s is left out: %s", name, error)
+            else:
+                return self._at(name)
+        return None
 
     def at(self, epoch: int, step: int) -> Progress:
         """A place whose checkpoint is known to be there."""
@@ -128,8 +139,10 @@ class Checkpoints:
             keep: Names of older checkpoints that stay, beside the one before this.
         """
         base = f"{self._folder}/{progress.name}"
-        self._storage.publish(f"{base}/{_STATE}", safetensors.torch.save(dict(_tensors(model, optimizer))), kind="checkpoint")
-        self._storage.publish(f"{base}/{_MANIFEST}", progress.to_json(), kind="checkpoint_manifest")
+        state = safetensors.torch.save(dict(_tensors(model, optimizer)))
+        manifest = {**json.loads(progress.to_json()), "state": _mark(state)}
+        self._storage.publish(f"{base}/{_STATE}", state, kind="checkpoint")
+        self._storage.publish(f"{base}/{_MANIFEST}", json.dumps(manifest, sort_keys=True).encode(), kind="checkpoint_manifest")
         for name in self._names()[:-2]:
             if name not in keep:
                 # The manifest first: what is left in between is no checkpoint.
@@ -163,7 +176,18 @@ class Checkpoints:
         return Progress.from_json(self._storage.read(f"{self._folder}/{name}/{_MANIFEST}"))
 
     def _read(self, name: str) -> dict[str, torch.Tensor]:
-        return dict(safetensors.torch.load(self._storage.read(f"{self._folder}/{name}/{_STATE}")))
+        state, manifest = (self._storage.read(f"{self._folder}/{name}/{part}") for part in (_STATE, _MANIFEST))
+        if (wanted := json.loads(manifest).get("state")) not in (None, found := _mark(state)):
+            raise ContractError(
+                f"the state of checkpoint {self._folder}/{name} with {found['bytes']} bytes and digest {found['sha256'][:16]}",
+                expected=f"{wanted['bytes']} bytes with {wanted['sha256'][:16]}, as it was published",
+                mend="an object was cut off or changed: remove the checkpoint to go on from the one before, or use --generation next",
+            )
+        return dict(safetensors.torch.load(state))
+
+
+def _mark(state: bytes) -> dict[str, Any]:
+    return {"bytes": len(state), "sha256": hashlib.sha256(state).hexdigest()}
 
 
 def load_moments(optimizer: Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:

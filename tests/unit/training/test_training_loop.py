@@ -12,6 +12,7 @@ from training_rows import SPEC, Killed, Mortal, ThreadGroup, table, task, usable
 
 from feature_store.scan import Scan
 from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import Encoder
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ModelSpec
@@ -98,6 +99,29 @@ def test_a_killed_run_ends_where_the_unbroken_run_ends(scan: Scan, tmp_path: Pat
     assert losses(resumed) == losses(unbroken)
     expected, found = state(tmp_path / "unbroken", unbroken), state(tmp_path / "broken", resumed)
     assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("cut", [0, 100, None], ids=["nothing left", "cut off", "a bit flipped"])
+def test_a_run_with_a_torn_checkpoint_goes_on_from_the_one_before(scan: Scan, tmp_path: Path, cut: int | None) -> None:
+    """And ends where the unbroken one ends; who asks for the torn one itself is told."""
+    unbroken = run(scan, tmp_path / "unbroken", checkpoint_every=2)
+    broken = task(scan, Storage(str(tmp_path / "broken")), settings(checkpoint_every=2))
+    with pytest.raises(Killed):
+        Trainer(broken, context(Mortal(8))).fit()
+    checkpoints = Checkpoints(broken.storage, broken.folder)
+    newest = checkpoints.newest()
+    assert newest is not None
+    shard = tmp_path / "broken" / broken.folder / newest.name / "state.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if cut is None else whole[:cut])
+
+    with pytest.raises(ContractError, match="as it was published"):
+        checkpoints.weights(newest)
+    resumed = Trainer(broken, context(again := Mortal())).fit()
+    assert again.steps > 3 * STEPS - 8  # the steps since the torn one once more
+    assert losses(resumed) == losses(unbroken)
+    expected, found = state(tmp_path / "unbroken", unbroken), state(tmp_path / "broken", resumed)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
