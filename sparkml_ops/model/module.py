@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["GROUP", "FeatureDescription", "MakeModule", "build_module", "check_module", "draws", "find", "seeded", "source_of"]
+__all__ = ["DRAWING", "GROUP", "FeatureDescription", "MakeModule", "build_module", "check_module", "draws", "find", "seeded", "source_of"]
 
 #: Entry points of this group make modules.
 GROUP = "sparkml_ops.models"
 _ROWS = 3
-_DRAWING = threading.Lock()
+#: Held by who draws from torch's random numbers or sets them: the trainings of a process, in threads, share them.
+DRAWING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def seeded(seed: int) -> Iterator[None]:
     """Random numbers of torch from a seed; afterwards they are as before. One at a time: trainings in threads share them."""
     import torch
 
-    with _DRAWING, torch.random.fork_rng(devices=[]):
+    with DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 

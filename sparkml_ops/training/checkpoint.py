@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.module import DRAWING
 from sparkml_ops.storage import Storage
 
 __all__ = ["Checkpoints", "Epoch", "Progress", "best_epoch", "load_moments"]
@@ -154,7 +155,8 @@ class Checkpoints:
         tensors = self._read(progress.name)
         model.load_state_dict(_under(tensors, "model."))
         load_moments(optimizer, _under(tensors, "optimizer."))
-        torch.set_rng_state(tensors["rng"])
+        with DRAWING:
+            torch.set_rng_state(tensors["rng"])
 
     def weights(self, progress: Progress) -> dict[str, torch.Tensor]:
         """The model's weights at a place."""

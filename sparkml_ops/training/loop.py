@@ -21,7 +21,7 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.environment import hardware
 from sparkml_ops.errors import OpsError
 from sparkml_ops.model.artifact import WEIGHTS
-from sparkml_ops.model.module import MakeModule
+from sparkml_ops.model.module import DRAWING, MakeModule
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch, load_moments
@@ -98,7 +98,8 @@ class Trainer:
     def __init__(self, task: TrainingTask, context: RankContext) -> None:
         self._task, self._context, self._settings = task, context, task.settings
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
-        torch.manual_seed(task.settings.seed)
+        with DRAWING:
+            torch.manual_seed(task.settings.seed)
         self.model = network(task.spec, task.settings.seed, self._dtype, task.module)
         self._weights = list(self.model.parameters())
         self._optimizer = build_optimizer(task.settings.optimizer, self._weights)
