@@ -55,7 +55,7 @@ def due_runs(
 
 def show_run(common: Common, run: RunArgument) -> None:
     """One run with its record."""
-    from sparkml_ops.verbs.retry import find_run
+    from sparkml_ops.verbs.newest import find_run
 
     found = find_run(common.work(), run)
     print(to_json(_row(found))) if common.json else Console(soft_wrap=True).print_json(to_json(_row(found)))

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 
 from sparkml_ops.environment import differences, environment
 from sparkml_ops.errors import ContractError, TableNotFound
-from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.progress import track
 from sparkml_ops.records import Reproduction, TrainingResult, TrainingSet
 from sparkml_ops.runkey import RunKey
+from sparkml_ops.verbs.newest import find_run
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.train import begun_from
@@ -114,21 +114,9 @@ def _changed(then: Mapping[str, float], now: Mapping[str, float]) -> dict[str, t
 
 
 def _trained(work: Work, text: str) -> TrainingResult:
-    runs = work.ledger.runs({"verb": "train", "project": work.config.project})
-    found = [run for run in runs if _is(run, text)]
-    if len(found) != 1:
-        near = ", ".join(str(run.record["run_id"])[:8] for run in runs[-5:])
+    found = find_run(work, text, verb="train")
+    if found.key.slot.startswith("object-"):
         raise ContractError(
-            f"{len(found)} trainings whose id begins with {text!r}",
-            expected="one",
-            mend=f"the newest are {near or 'none'}: see `sparkml-ops runs list`",
+            f"a training of a notebook's object ({found.key.slot})", expected="a network that the record names", mend="give it an entry point"
         )
-    if found[0].key.slot.startswith("object-"):
-        raise ContractError(
-            f"a training of a notebook's object ({found[0].key.slot})", expected="a network that the record names", mend="give it an entry point"
-        )
-    return TypeAdapter(TrainingResult).validate_python(found[0].record)
-
-
-def _is(run: FinishedRun, text: str) -> bool:
-    return bool(text) and (run.run_id.startswith(text) or str(run.record["run_id"]).startswith(text) or run.key.text == text)
+    return TypeAdapter(TrainingResult).validate_python(found.record)

@@ -16,10 +16,11 @@ from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.retraining.lease import leases
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import drift, monitor, register, reproduce, retrain, score, train, training_set, tune
+from sparkml_ops.verbs.newest import find_run
 from sparkml_ops.verbs.outcome import Outcome, Plan, generation
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["Retry", "find_run", "find_work"]
+__all__ = ["Retry", "find_work"]
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,6 @@ class Retry:
         """What the verb would read and write."""
         call: Callable[..., Plan] = _VERBS[self.key.verb][1]
         return call(work, as_of=self.as_of, **self._options)
-
-
-def find_run(work: Work, text: str) -> FinishedRun:
-    """A finished run of the project, by its id, the beginning of its id, or its key.
-
-    Raises:
-        ContractError: None, or several.
-    """
-    runs = work.ledger.runs({"project": work.config.project})
-    found = [run for run in runs if run.run_id.startswith(text) or run.key.text == text]
-    if len(found) != 1:
-        near = ", ".join(run.run_id[:8] for run in runs[-5:])
-        raise ContractError(
-            f"{len(found)} runs whose id begins with {text!r}", expected="one", mend=f"the newest are {near or 'none'}: see `sparkml-ops runs list`"
-        )
-    return found[0]
 
 
 def find_work(work: Work, text: str, *, as_of: datetime | str | None = None) -> Retry:

@@ -236,5 +236,5 @@ def test_what_does_not_come_out_again_is_told(shop: Shop) -> None:
     assert found["digest"] != found["digest_again"]
     assert "evaluation_log_loss" in found["metrics"]
     assert found["environment"] == {"packages.numpy": ["1.0", metadata.version("numpy")]}
-    with pytest.raises(ContractError, match="0 trainings whose id begins with 'nobody'"):
+    with pytest.raises(ContractError, match="0 runs of train whose id begins with 'nobody'"):
         shop.project().reproduce("nobody")

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from sparkml_ops.cli.app import app
 from sparkml_ops.errors import ContractError
 from sparkml_ops.retraining.lease import Lease
-from sparkml_ops.verbs.retry import find_run, find_work
+from sparkml_ops.verbs.newest import find_run
+from sparkml_ops.verbs.retry import find_work
 
 MARCH = datetime(2020, 3, 1, tzinfo=UTC)
 RESULT = {"run_id": "abc", "training_set": TRAINING_SET, "metrics": {}, "checkpoint": "training/x", "warm_start": None}
