@@ -23,7 +23,7 @@ _PREFIX = "training."
 _CORNERS = 1024
 # These say on which rows or how a training is run and judged: two trials that differ in them cannot be compared.
 _FIXED = {"label", "task", "quantiles", "seed", "shards", "replicates", "confidence", "keep", "exclude", "numeric", "categorical"}
-_OPERATIONAL = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_OPERATIONAL = {"workers", "backend", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
 class Domain(Section):

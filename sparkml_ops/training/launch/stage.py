@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sparkml_ops.errors import OpsError
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.folder import AttemptFolder
 from sparkml_ops.training.launch.order import Order
@@ -76,6 +77,10 @@ def _run(plan: Plan, where: Place, context: Any, spare: Spare | None) -> Outcome
     try:
         message = _prepare(plan, where, opened)
         gathered = [json.loads(text) for text in context.allGather(json.dumps(message))]
+        if "raised" in message:
+            return Outcome(where.rank, "raised", *message["raised"])
+        if any("raised" in found for found in gathered):
+            return Outcome(where.rank, "stopped", "RuntimeError", "another rank failed")
         if refusal := next((found for found in gathered if "refused" in found), None):
             return Outcome(where.rank, "refused", "RuntimeError", refusal["refused"], refusal.get("traceback", ""))
         meeting = next(_Meeting(**found["meeting"]) for found in gathered if "meeting" in found)
@@ -121,6 +126,8 @@ def _prepare(plan: Plan, where: Place, opened: _Opened) -> dict[str, Any]:
             return {"refused": "Spark ran the stage again after it lost a task; only the launcher starts attempts"}
         plan.storage.publish(claim, json.dumps({"host": where.host}).encode(), kind="claimed")
         return {"meeting": _open(plan, where, opened).__dict__} if where.rank == 0 else {}
+    except OpsError as error:  # a setting, or a full disk: another attempt would meet it again
+        return {"raised": [type(error).__name__, str(error), traceback.format_exc()]}
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
