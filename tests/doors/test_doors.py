@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -213,12 +212,7 @@ def test_a_catalog_is_a_warehouse_like_a_folder(
 ) -> None:
     """The prepared tables under names of `spark_catalog`: scores, scoring set and drift as by path, in tables that the catalog keeps."""
     assert scored["module"].record
-    spark.sql("CREATE SCHEMA spark_catalog.tiny")
-    source = place.copy(tmp_path / "tables").folder / "data" / "warehouse"
-    for table in sorted(source.iterdir()):
-        spark.sql(f"CREATE TABLE spark_catalog.tiny.`{table.name}` USING delta LOCATION '{table}'")
-    by_name = Place(place.copy(tmp_path / "named").folder, base={"warehouse": {"catalog": "spark_catalog.tiny"}})
-    shutil.rmtree(by_name.folder / "data" / "warehouse")
+    by_name = place.in_catalog(spark, tmp_path / "named", "tiny")
     by_path = copies["module"]
 
     record = by_name.project(spark).score(WINDOW, as_of=AS_OF)
