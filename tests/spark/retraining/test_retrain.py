@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 import deltalake
 import pytest
 import yaml
+from drivers import Drivers
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tiny_plans import INTERPRETED, JAVA
 from tiny_project import FILES, Place, events
 
 from sparkml_ops import clock
@@ -32,14 +33,12 @@ CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-03-01"
 JANUARY, FEBRUARY = "2020-01", "2020-02"
 OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host"}
 POLICY = {"labels": 300, "minimum_labels": 200, "cooldown": "10d", "schedule": "90d"}
-# Of the session of a verb in a process of its own.
-QUICK = {"driver_memory": "2g", "conf": {**INTERPRETED, "spark.driver.extraJavaOptions": JAVA}}
 
 
 @pytest.fixture(scope="module")
 def prepared(spark: SparkSession, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A champion of January, judged on its last ten days; January and February scored and measured."""
-    place = Place(tmp_path_factory.mktemp("retrain") / "tiny", spark=QUICK)
+    place = Place(tmp_path_factory.mktemp("retrain") / "tiny")
     (place.folder / "data").mkdir()
     shutil.copyfile(mlflow_template, place.folder / "data" / "mlflow.db")
     training = FILES["training.yaml"]
@@ -177,7 +176,8 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     """The champion has moved already when it starts again: the decision is the one that was taken. A rolling range leaves old rows out."""
     write(place, "retraining.yaml", {"retraining": {"policy": POLICY, "range": {"kind": "rolling", "length": "25d"}}})
     hooking = {"kill": "delta.commit.model_events:after", "once": str(place.folder / "killed")}
-    status = place.start("retrain", FEBRUARY, hooking=hooking, as_of=NOW)
+    with closing(Drivers(spark)) as drivers:
+        status = drivers.start(conf=str(place.folder / "conf"), verb="retrain", window=[FEBRUARY], as_of=NOW, hooking=hooking)
     project = place.project(spark)
     decision = project.retrain(FEBRUARY, as_of=NOW)
 
