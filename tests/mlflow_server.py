@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback, which can go away and come back."""
+"""A real MLflow server on loopback, which can fall silent and answer again; a start of it costs many seconds, so that it is not ended in between."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ class MlflowServer:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        """Start it, on the store and the port that it had before, and wait until it answers."""
         store = ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}", "--default-artifact-root", str(self._folder / "artifacts")]
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", *store]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -134,7 +134,7 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
 def test_an_mlflow_that_goes_away_costs_no_epoch(
     spark: SparkSession, tables: Tables, server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Silent for an epoch, gone at the end: the ranks train on, the error is one that may pass, and the same call logs what is missing, once."""
+    """Silent for an epoch and again at the end: the ranks train on, the error is one that may pass, and the same call logs what is missing, once."""
     storage, known = Storage(str(tmp_path / "storage")), _training_set(spark, tables)
     settings = TrainingSection(backend="local", epochs=4, batch_size=200, shards=2, minimum_count=5, replicates=200, model={"hidden": (4,)})
 
@@ -144,7 +144,7 @@ def test_an_mlflow_that_goes_away_costs_no_epoch(
             monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
 
     def listen(report: dict[str, Any]) -> None:
-        happens: dict[int, Callable[[], None]] = {0: server.freeze, 1: server.thaw, 3: server.stop}
+        happens: dict[int, Callable[[], None]] = {0: server.freeze, 1: server.thaw, 3: server.freeze}
         if report["kind"] == "epoch" and report["epoch"] in happens:
             happens[report["epoch"]]()
             patient(patient=report["epoch"] == 1)
@@ -158,7 +158,7 @@ def test_an_mlflow_that_goes_away_costs_no_epoch(
 
     assert caught.value.exit_code == 4
     assert "training goes on without its log" in caplog.text
-    server.start()
+    server.thaw()
     patient(patient=True)
     trained = start()
     client = MlflowClient(tracking_uri=server.uri)

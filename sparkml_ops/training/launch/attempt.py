@@ -33,7 +33,7 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
         ConfigurationError: Spark runs no barrier stage in this session.
     """
     slots, ranks = Slots.of(spark), plan.settings.workers
-    slots.refuse_unfit(ranks)
+    slots.refuse_unfit(plan.settings.tasks)
     reader = ReportReader(plan.storage, plan.folder, say)
     job = _Job(spark, plan, slots)
     job.start()
@@ -118,8 +118,8 @@ class _Job:
         try:
             if not self._classic:
                 self._spark.addTag(self._tag)
-            ranks = self._plan.settings.workers
-            rows = self._spark.range(0, ranks, 1, ranks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
+            tasks = self._plan.settings.tasks
+            rows = self._spark.range(0, tasks, 1, tasks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
             self._outcomes = [Outcome.from_row(row.asDict()) for row in rows]
         except Exception as error:
             self._error = error
