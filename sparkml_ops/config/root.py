@@ -60,8 +60,6 @@ class Sections(Section):
     def _searchable(cls, tuning: TuningSection, info: ValidationInfo) -> TuningSection:
         if "training" in info.data:  # else its own faults are told
             check_space(info.data["training"], tuning.searched)
-            if info.data["training"].task == "retrieval" and tuning.model_fields_set:
-                raise ValueError("tuning with training.task retrieval, which is not searched yet: leave the section out")
             if tuning.automl and (task := info.data["training"].task) != "binary":
                 raise ValueError(f"automl with training.task {task}: its candidates are binary models; search training.model.kind in the space")
         return tuning

@@ -238,7 +238,7 @@ class Trainer:
             loss, area = found.merged(self._context.communicator)
         return loss / loader.plan.rows, area
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode, of whose tensors Horovod makes no gather
     def _measure(self) -> Validation | Placement:
         if self._items is None:
             return Validation(self._task.spec.target)

@@ -367,9 +367,15 @@ def shaped(spec: ModelSpec, settings: TrainingSection) -> ModelSpec:
     network = settings.model.kind in DEEP
     categorical = tuple(replace(column, dimension=_dimension(column.buckets or len(column.vocabulary), settings)) for column in spec.categorical)
     hidden, dropout = (settings.model.hidden, settings.model.dropout) if network else ((), 0.0)
+    towers, target = spec.towers, spec.target
+    if towers is not None:
+        towers = replace(towers, temperature=settings.model.temperature, normalised=settings.model.normalised)
+        target = replace(target, dimension=settings.model.dimension, top=settings.model.top)
     return replace(
         spec,
         kind=settings.model.kind,
+        towers=towers,
+        target=target,
         categorical=categorical,
         hidden=hidden,
         dropout=dropout,

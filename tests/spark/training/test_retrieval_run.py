@@ -19,6 +19,7 @@ from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.records import TrainingSet
 from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.model.retriever import Retriever
@@ -31,6 +32,7 @@ from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import OWN_LOADER
 from sparkml_ops.tracking.inspection import file_hashes
 from sparkml_ops.training.run import Trained, train
+from sparkml_ops.training.tuning.tune import tune
 
 SETTINGS: dict[str, Any] = {
     "backend": "local",
@@ -64,6 +66,16 @@ class Notes:
         self.documents[name] = document
 
     def log_figure(self, name: str, path: Path | str) -> None:
+        pass
+
+
+class Trials(Notes):
+    """A study's log, whose trials keep theirs."""
+
+    def trial(self, number: int) -> Any:
+        return Trials()
+
+    def finish(self, status: str) -> None:
         pass
 
 
@@ -186,6 +198,19 @@ def test_newer_items_are_recommended_from_an_index(spark: SparkSession, shop: Sh
     publish(other.published, Path(shop.storage.path(shop.trained.artifact)))
     with pytest.raises(ContractError, match="vectors of two models do not compare"):
         recommend(shop.tables, other, queries, index, keep=())
+
+
+def test_a_search_is_judged_by_recall(spark: SparkSession, shop: Shop) -> None:
+    """Vectors of two lengths and sizes; the one that never learns loses, and the items are written once for both."""
+    space = {"training.optimizer.lr": {"choices": [1e-9, 0.03]}, "training.model.dimension": {"choices": [4]}}
+    options: dict[str, Any] = {"metric": "validation_recall_at_10", "direction": "maximize", "sampler": "grid", "trials": 2}
+    training = TrainingSection(**{**SETTINGS, "epochs": 3})
+    found = tune(spark, shop.tables, shop.storage, shop.training_set, training, TuningSection(space=space, **options), Trials())
+
+    assert found.best.params["training.optimizer.lr"] == 0.03
+    assert [trial.value in trial.epochs for trial in found.trials] == [True, True]
+    assert max(trial.value or 0.0 for trial in found.trials) == found.best.value
+    assert sum(name.endswith("catalogue.json") for name in shop.storage.list(found.folder)) == 1
 
 
 def test_what_cannot_be_recommended_ends_before_training(spark: SparkSession, shop: Shop) -> None:
