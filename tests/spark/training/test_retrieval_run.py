@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from retrieval_rows import pairs
 from scipy.special import logsumexp
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
+from test_training_run import Mortal
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
@@ -198,6 +199,16 @@ def test_newer_items_are_recommended_from_an_index(spark: SparkSession, shop: Sh
     publish(other.published, Path(shop.storage.path(shop.trained.artifact)))
     with pytest.raises(ContractError, match="vectors of two models do not compare"):
         recommend(shop.tables, other, queries, index, keep=())
+
+
+def test_a_killed_retrieval_ends_as_the_unbroken_one(spark: SparkSession, shop: Shop) -> None:
+    """After its items are written, between two epochs, and between the files of the artifact."""
+    for kind, count in (("catalogue", 1), ("checkpoint_manifest", 3), ("artifact_file", 2)):
+        with pytest.raises(Exception, match=kind):
+            run(spark, shop.tables, Mortal(shop.storage.root, kind, count), shop.training_set, "broken_run")
+    finished, _ = run(spark, shop.tables, shop.storage, shop.training_set, "broken_run")
+
+    assert (finished.digest, finished.metrics) == (shop.trained.digest, shop.trained.metrics)
 
 
 def test_a_search_is_judged_by_recall(spark: SparkSession, shop: Shop) -> None:
