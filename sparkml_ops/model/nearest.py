@@ -56,7 +56,7 @@ class Catalogue:
         for rows, query in self._blocks(queries):
             best = np.empty((rows.stop - rows.start, 0), np.int64), np.empty((rows.stop - rows.start, 0))
             for first, scores in self._scores(query):
-                best = _joined(best, _top(scores[: rows.stop - rows.start].double().numpy(), first, most), most)
+                best = _joined(best, _top(scores[: rows.stop - rows.start], first, most), most)
             places[rows], found[rows] = best
         return places, found
 
@@ -87,9 +87,10 @@ class Catalogue:
         before, whole = torch.zeros(count, dtype=torch.int64), torch.full((count,), -torch.inf, dtype=torch.float64)
         for first, scores in self._scores(query):
             mine = scores[:count]
-            earlier = torch.arange(first, first + mine.shape[1]) < true[:, None]
-            before += ((mine > own[:, None]) | ((mine == own[:, None]) & earlier)).sum(1)
-            whole = torch.logaddexp(whole, torch.logsumexp(mine.double() / temperature, 1))
+            before += (mine > own[:, None]).sum(1)
+            rows, equal = (mine == own[:, None]).nonzero(as_tuple=True)
+            before.index_add_(0, rows, (first + equal < true[rows]).long())
+            whole = torch.logaddexp(whole, torch.logsumexp(mine / temperature, 1).double())
         return before.numpy(), (whole - own.double() / temperature).numpy()
 
     def _blocks(self, queries: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -105,16 +106,14 @@ class Catalogue:
             yield first, (block @ self._vectors[first : first + self._width].T)[:, : self.items - first]
 
 
-def _top(scores: Values, first: int, most: int) -> tuple[Places, Values]:
-    """The best of a block, in the order of their places."""
+def _top(scores: torch.Tensor, first: int, most: int) -> tuple[Places, Values]:
+    """The best of a block, in any order."""
     most = min(most, scores.shape[1])
-    best = np.argpartition(-scores, most - 1, axis=1)[:, :most]
-    least = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
-    # Where more are as good as the last one, a partition takes any of them.
-    for row in np.flatnonzero((scores >= least).sum(axis=1) > most):
-        best[row] = np.argsort(-scores[row], kind="stable")[:most]
-    best.sort(axis=1)
-    return best + first, np.take_along_axis(scores, best, 1)
+    values, best = torch.topk(scores, most, dim=1)
+    # Where more are as good as the last one, torch takes any of them.
+    for row in ((scores >= values[:, -1:]).sum(1) > most).nonzero()[:, 0].tolist():
+        best[row] = torch.argsort(scores[row], descending=True, stable=True)[:most]
+    return best.numpy() + first, scores.gather(1, best).double().numpy()
 
 
 def _joined(before: tuple[Places, Values], more: tuple[Places, Values], most: int) -> tuple[Places, Values]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from sparkml_ops.model.artifact import load
 from sparkml_ops.model.retriever import Applied
@@ -30,7 +31,12 @@ class Classifier:
             The columns of `spec.outputs`, with the frame's index: of a binary model one float64 column of probabilities, of retrieval arrays of items and scores.
         """
         columns = zip(self.predictor.spec.outputs, self.predictor.columns(frame), strict=True)
-        return pd.DataFrame({name: array.to_numpy(zero_copy_only=False) for (name, _), array in columns}, index=frame.index)
+        return pd.DataFrame({name: _plain(array) for (name, _), array in columns}, index=frame.index)
+
+
+def _plain(array: pa.Array) -> Any:
+    """A column for pandas; arrays of items are lists, which a server can send as they are."""
+    return array.to_pylist() if pa.types.is_list(array.type) else array.to_numpy(zero_copy_only=False)
 
 
 def _load_pyfunc(path: str) -> Classifier:

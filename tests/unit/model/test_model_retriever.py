@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -17,6 +18,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.model.encoder import Encoder
 from sparkml_ops.model.network import TwoTower, build
+from sparkml_ops.model.pyfunc import Classifier
 from sparkml_ops.model.retriever import CATALOGUE, Retriever, tower, vectors
 from sparkml_ops.model.spec import ModelSpec, Towers
 from sparkml_ops.model.target import Target
@@ -54,6 +56,17 @@ def test_recommendations_are_those_of_brute_force(model: tuple[ModelSpec, Any], 
     assert (spec.requested, spec.outputs) == ((("hour", "double"), ("customer", "string")), (("items", "array<string>"), ("scores", "array<double>")))
     assert found[0].to_pylist() == np.array(spec.target.items)[order].tolist()
     np.testing.assert_allclose(np.array(found[1].to_pylist()), np.take_along_axis(scores, order, 1), rtol=1e-12)
+
+
+def test_a_server_can_send_what_it_predicts(model: tuple[ModelSpec, Any]) -> None:
+    """As rows of JSON: items and scores are lists, in the order of the frame."""
+    retriever = Retriever(*model)
+    frame = pd.DataFrame({"customer": ["ann", "bob"], "hour": [9.0, None]}, index=[7, 3])
+    found = Classifier(retriever).predict(frame)
+    items, scores = retriever.columns(frame)
+
+    assert json.loads(found.to_json(orient="records", double_precision=15))[1]["items"] == items[1].as_py()
+    assert (found.index.tolist(), found["scores"].tolist()) == ([7, 3], scores.to_pylist())
 
 
 def test_vectors_are_those_of_the_trained_network(model: tuple[ModelSpec, Any]) -> None:
