@@ -21,7 +21,7 @@ from sparkml_ops.model.network import build
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.catalogue import read, with_catalogue
 from sparkml_ops.training.checkpoint import Checkpoints, Progress
-from sparkml_ops.training.in_batch import in_batch
+from sparkml_ops.training.in_batch import InBatchSoftmax, in_batch
 from sparkml_ops.training.labels import LabelRule, judge
 from sparkml_ops.training.loop import Trainer
 from sparkml_ops.training.towers import divided
@@ -91,6 +91,29 @@ def test_the_best_scores_are_the_probabilities_that_rows_were_drawn_from() -> No
     assert slope(popularity, popularity).abs().max() < 1e-12
     assert slope(even, popularity).abs().max() > 0.1
     assert slope(popularity, even).abs().max() > 0.1  # without the correction
+
+
+def test_weights_count_and_ranks_may_hold_any_rows() -> None:
+    """Three ranks, one of them empty: their losses and gradients add up to those of one process, each row times its weight."""
+    generator = torch.Generator().manual_seed(4)
+    spec = spec_of(DATA)
+    outputs = torch.randn(20, 12, generator=generator, dtype=torch.float64, requires_grad=True)
+    label = torch.randint(0, 7, (20,), generator=generator).double()
+    weight = torch.rand(20, generator=generator, dtype=torch.float64)
+    shares = torch.tensor(spec.target.counts, dtype=torch.float64)[label.long()] / sum(spec.target.counts)
+    expected = (weight * by_rows(outputs, label.long(), shares, 0.2)).sum()
+    (slopes,) = torch.autograd.grad(expected, outputs)
+
+    def work(context: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        mine = [slice(0, 13), slice(13, 13), slice(13, 20)][context.rank]
+        own = outputs.detach()[mine].requires_grad_()
+        whole, part = InBatchSoftmax(spec, context.communicator)(own, label[mine], weight[mine])
+        assert torch.allclose(whole.detach(), expected.detach(), rtol=1e-12)
+        return part, torch.autograd.grad(whole, own)[0]
+
+    parts, gradients = zip(*ThreadGroup(3).run(work), strict=True)
+    assert torch.allclose(torch.stack(parts).sum(), expected.detach(), rtol=1e-12)
+    assert torch.allclose(torch.cat(gradients), slopes, rtol=1e-9, atol=1e-12)
 
 
 def test_a_run_is_that_of_plain_torch(tmp_path: Path) -> None:
