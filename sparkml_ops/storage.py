@@ -6,8 +6,11 @@ and a group of objects counts when its last one, a manifest, is there.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,9 +18,15 @@ import fsspec
 
 from feature_store import hooks
 from feature_store.address import for_python, for_spark
-from sparkml_ops.errors import ContractError
+from sparkml_ops.errors import ContractError, OpsError
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "StorageFull"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class StorageFull(OpsError, OSError):
+    """An object that the disk, a quota or a limit on files has no room for; nothing of it is left (exit code 5)."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,15 @@ class Storage:
 
         Args:
             kind: Names the hook `storage.publish.<kind>`; stable, without ids.
+
+        Raises:
+            StorageFull: There is no room for it.
         """
         address = self.path(name)
         with hooks.passing(f"storage.publish.{kind}"):
             if self._local:
-                partial = Path(f"{address}.{uuid.uuid4().hex}.partial")
-                partial.parent.mkdir(parents=True, exist_ok=True)
-                partial.write_bytes(data)
-                partial.replace(address)
+                with _whole(Path(address)) as partial:
+                    partial.write_bytes(data)
             else:
                 with self._open(address, "wb") as target:
                     target.write(data)
@@ -74,10 +84,8 @@ class Storage:
         address = self.path(name)
         with hooks.passing(f"storage.publish.{kind}"):
             if self._local:
-                partial = Path(f"{address}.{uuid.uuid4().hex}.partial")
-                partial.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, partial)
-                partial.replace(address)
+                with _whole(Path(address)) as partial:
+                    shutil.copyfile(source, partial)
             else:
                 with source.open("rb") as data, self._open(address, "wb") as target:
                     shutil.copyfileobj(data, target)
@@ -90,11 +98,8 @@ class Storage:
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy an object to a local file, whole or not at all."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
-        with self._open(self.path(name), "rb") as source, partial.open("wb") as copy:
+        with _whole(target) as partial, self._open(self.path(name), "rb") as source, partial.open("wb") as copy:
             shutil.copyfileobj(source, copy)
-        partial.replace(target)
 
     def exists(self, name: str) -> bool:
         """Whether the object is there."""
@@ -135,3 +140,23 @@ class Storage:
 
     def _open(self, address: str, mode: str) -> fsspec.core.OpenFile:
         return fsspec.open(address, mode) if self._local else fsspec.open(address, mode, use_listings_cache=False)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A file to write, which takes the target's place when it is whole; else nothing of it is left, as it may be what fills the disk."""
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise StorageFull(
+                f"no room for {target} ({error.strerror})",
+                expected="a disk with room",
+                mend="make room, then run the same again: it goes on from what is there",
+            ) from error
+        raise

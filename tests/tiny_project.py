@@ -27,7 +27,17 @@ from sparkml_ops.project import Project
 __all__ = ["AS_OF", "FILES", "ROWS", "UNTIL", "WINDOW", "Place", "content", "events"]
 
 ROWS, WINDOW, UNTIL, AS_OF = 900, "2020-02", "2020-02-01", "2020-04-01"
-TRAINING = {"label": "label", "exclude": ["id"], "backend": "local", "workers": 1, "epochs": 2, "batch_size": 64, "shards": 4, "minimum_count": 1}
+TRAINING = {
+    "label": "label",
+    "exclude": ["id"],
+    "backend": "local",
+    "workers": 1,
+    "epochs": 2,
+    "batch_size": 64,
+    "shards": 4,
+    "minimum_count": 1,
+    "checkpoint_every": 2,  # the kill tests kill inside an epoch too
+}
 FILES: dict[str, dict[str, Any]] = {
     "sources.yaml": {"sources": {"events": {"table": "events", "event_time": "at", "row_id": ["id"]}}},
     "features.yaml": {"features": {"customers": {"keys": ["customer"], "event_time": "at", "source": "events", "features": {"amount": "double"}}}},

@@ -93,6 +93,9 @@ class TrainingSection(Section):
     seed: int = Field(default=7, ge=0, lt=2**63, description="of first weights, row order and dropout")
     shards: int = Field(default=24, ge=1, description="logical parts of the data, whatever the number of workers; part of the result")
     threads: int | None = Field(default=None, ge=1, description="compute threads of a rank; null: spark.task.cpus (local: torch's choice)")
+    interface: str = Field(
+        default="", description="network interface that ranks listen on (eth0); empty: loopback where all share a host, else that of Spark's address"
+    )
     start_timeout: float = Field(default=120.0, gt=0, description="seconds until all ranks have met")
     hang_timeout: float = Field(default=300.0, gt=0, description="seconds without a sign of life after which a rank counts as hanging")
     attempts: int = Field(default=3, ge=1, description="launches in all before a lost rank ends the run")

@@ -37,7 +37,7 @@ _FIXED = {
     "model.item",
     "model.query",
 }
-_OPERATIONAL = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_OPERATIONAL = {"workers", "backend", "device", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
 class Domain(Section):

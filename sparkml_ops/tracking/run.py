@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from sparkml_ops.errors import ContractError
+from sparkml_ops.errors import ContractError, RetryableError
 from sparkml_ops.records import to_document
 from sparkml_ops.tracking.store import calling
 
@@ -63,8 +63,12 @@ class Run:
         now = time.time_ns() // 1_000_000
         fresh = [Metric(key, float(value), now, step) for key, value in metrics.items() if step not in self._known_steps(key)]
         for start in range(0, len(fresh), _METRICS):
-            with calling(self._uri, "mlflow.log_metrics"):
-                self._client.log_batch(self.run_id, metrics=fresh[start : start + _METRICS])
+            try:
+                with calling(self._uri, "mlflow.log_metrics"):
+                    self._client.log_batch(self.run_id, metrics=fresh[start : start + _METRICS])
+            except RetryableError:
+                self._steps.clear()  # they may have arrived, and only the answer has not: what is there is asked again
+                raise
         for metric in fresh:
             self._steps[metric.key].add(step)
 

@@ -40,6 +40,7 @@ from sparkml_ops.training.growth import grown_moments, grown_weights
 from sparkml_ops.training.judgement import evaluated, forgetting
 from sparkml_ops.training.labels import SplitCounts
 from sparkml_ops.training.launch import Collectives, LaunchSettings, gpus_of_a_task, launch
+from sparkml_ops.training.launch.slots import Slots
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.own_module import refuse_unfit
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
@@ -55,7 +56,7 @@ _VALIDATION_BATCH = 4096
 MOMENTS = "moments.safetensors"
 # These change how long a training takes, not what comes out.
 _FREE: dict[str, Any] = {
-    **dict.fromkeys(("workers", "backend", "device", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    **dict.fromkeys(("workers", "backend", "device", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
     "collectives": {"fusion_mib", "cycle_ms", "timeline"},
 }
 
@@ -77,6 +78,11 @@ class Job:
     def checkpoints(self) -> Checkpoints:
         """Where its ranks go on from."""
         return Checkpoints(self.storage, f"{self.folder}/checkpoints")
+
+    def check(self) -> None:
+        """Refuse, before the first job, a session that cannot hold the ranks of a training that is still to be done."""
+        if self.settings.backend != "local" and not self.storage.exists(f"{self.folder}/trained.json"):
+            Slots.of(self.spark).refuse_unfit(self.settings.workers)
 
     def fit(self) -> Fitted:
         """Preprocessing, fitted once; a run that was begun with other settings or rows is refused."""
@@ -254,6 +260,7 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
         hang_timeout=settings.hang_timeout,
         attempts=settings.attempts,
         threads=settings.threads or max(1, slot // max(1, gpus)),
+        interface=settings.interface,
         collectives=Collectives(**settings.collectives.model_dump(exclude={"local_steps"})),
     )
 

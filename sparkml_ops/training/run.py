@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from sparkml_ops.model.module import MakeModule
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Epoch, best_epoch
 from sparkml_ops.training.job import Job
+from sparkml_ops.training.live import Live
 from sparkml_ops.training.objective import UNITS
 from sparkml_ops.training.pictures import draw
 from sparkml_ops.training.preprocessing import Fitted
@@ -89,8 +91,10 @@ def train(
         ContractError: The training set or the settings break a promise, or `run` was begun with others.
         RankFailed: A rank raised, or ranks died more often than `attempts` allows.
         StartTimeout: The ranks did not meet in time.
+        RetryableError: The log was away before or after the training; called again, only what it lacks is left to do.
     """
-    job = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start, module)
+    job, live = Job(spark, tables, storage, training_set, settings, f"training/{run}", warm_start, module), Live()
+    job.check()
     fitted = job.fit()
     origin = {} if warm_start is None else {"warm_start": warm_start.origin}
     run_log.log_document("conditions", job.conditions())
@@ -98,10 +102,10 @@ def train(
 
     def say(report: dict[str, Any]) -> None:
         if report.get("kind") == "hardware":
-            run_log.log_document("rank_0", report)
+            live.send(partial(run_log.log_document, "rank_0", report))
             return
         if report.get("kind") == "epoch":
-            run_log.log_metrics(measures(report), step=int(report["epoch"]))
+            live.send(partial(run_log.log_metrics, measures(report), step=int(report["epoch"])))
         if on_report is not None:
             on_report(report)
 
@@ -110,6 +114,7 @@ def train(
     folder = job.publish_model(fitted.spec, kept)
     evaluated, forgotten = job.evaluate(fitted), job.forgotten(fitted)
     metrics = {**_counts(fitted, history, kept), **evaluated["metrics"], **forgotten["metrics"]}
+    live.settle()
     for epoch in history:
         run_log.log_metrics(measures(asdict(epoch)), step=epoch.epoch)
     run_log.log_metrics(metrics, step=0)

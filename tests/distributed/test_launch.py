@@ -171,7 +171,7 @@ def test_a_rank_that_dies_each_time_ends_the_launch(spark: SparkSession, storage
     with pytest.raises(RankFailed, match=r"1 attempts that failed, the last because rank 1 died \(SIGKILL") as caught:
         launch(spark, task, settings(backend="ddp"), storage, "dies")
 
-    assert caught.value.type == "SIGKILL"
+    assert (caught.value.kind, caught.value.type) == ("died", "SIGKILL")
     assert "memory is getting low" in caught.value.traceback
 
 
@@ -190,7 +190,7 @@ def test_a_hanging_rank_is_noticed_and_its_stacks_say_where(spark: SparkSession,
     with pytest.raises(RankFailed, match="no rank gave a sign of life") as caught:
         launch(spark, task, settings(hang_timeout=5), storage, "hangs", on_report=heard.append)
 
-    assert caught.value.type == "TimeoutError"
+    assert (caught.value.kind, caught.value.type) == ("hung", "TimeoutError")
     waiting, _, stuck = caught.value.traceback.partition("rank 1:")
     assert "fail_together" in waiting
     assert "stuck_for_ever" in stuck
@@ -249,6 +249,37 @@ def test_ranks_that_find_no_free_slots_end_in_time_and_disturb_nobody(spark: Spa
 
     assert caught.value.exit_code == 4
     assert storage.list("training/waits") == ["training/waits/attempt-0/ended.json"]
+
+
+def test_an_interface_that_is_not_there_ends_the_launch_at_once(spark: SparkSession, storage: Storage) -> None:
+    """A setting that no attempt mends costs one, and the error lists the interfaces that there are."""
+    with pytest.raises(RankFailed, match=r"rank 0 raised ConfigurationError: found training\.interface='wlan7'; expected one of .*lo"):
+        launch(spark, lambda _: None, settings(interface="wlan7", attempts=3), storage, "interface")
+
+    assert storage.list("training/interface/attempt-1") == []
+
+
+def test_a_storage_that_takes_nothing_more_leaves_no_rank(spark: SparkSession, tmp_path: Path) -> None:
+    """The mark that an attempt was given up cannot be left: the ranks are ended all the same, and the error is why."""
+    heard: Reports = []
+    storage = Storage(str(tmp_path / "storage"))
+
+    def listen(report: dict[str, Any]) -> None:
+        heard.append(report)
+        (tmp_path / "storage").rename(tmp_path / "away")
+        (tmp_path / "storage").write_text("a file where a folder was")
+        raise ConnectionError("tracking is away")
+
+    def task(context: RankContext) -> None:
+        if context.rank == 0:
+            report_process(context)
+        while True:
+            time.sleep(0.01)
+
+    with pytest.raises(ConnectionError, match="tracking is away"):
+        launch(spark, task, settings(backend="ddp"), storage, "full", on_report=listen)
+
+    assert gone(heard)
 
 
 def test_two_launches_run_side_by_side(spark: SparkSession, storage: Storage, tmp_path: Path) -> None:

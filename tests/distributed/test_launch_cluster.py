@@ -65,10 +65,21 @@ def wait_for_ever(context):
     while True:
         time.sleep(0.01)
 
+def refused(run):
+    try:
+        return ["accepted", str(run())]
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
 conf = {"spark.executor.cores": "1", "spark.executor.memory": "512m", "spark.driver.memory": "512m", "spark.ui.enabled": "false", "spark.log.level": "OFF"}
 conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.local.dir": folder + "/local"}
 conf |= {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "1"}
-spark = SparkSession.builder.master(master).config(map=conf).getOrCreate()
+dynamic = {**conf, "spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.shuffleTracking.enabled": "true"}
+spark = SparkSession.builder.master(master).config(map=dynamic).getOrCreate()
+stage = spark.range(2).mapInArrow(lambda batches: batches, "id long", barrier=True)
+say("dynamic", [refused(lambda: launch(spark, meet, settings, storage, "dynamic")), refused(stage.collect)])
+spark.stop()
+spark = SparkSession.builder.master(master).config(map={**dynamic, **conf, "spark.dynamicAllocation.enabled": "false"}).getOrCreate()
 say("met", [json.loads(answer) for answer in launch(spark, meet, settings, storage, "meet")])
 say("devices", [seen("cpu"), seen("auto")])
 heard = []
@@ -116,6 +127,15 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def test_dynamic_allocation_is_refused_as_spark_would_refuse_it(cluster: Cluster) -> None:
+    """Before the launch, with what to do; a barrier stage of this Spark still ends so, else the refusal were too much."""
+    ours, sparks = cluster.said("dynamic")
+
+    assert ours[0] == "ConfigurationError"
+    assert "spark.dynamicAllocation.enabled=true" in ours[1]
+    assert "does not support dynamic resource allocation" in sparks[1]
 
 
 def test_ranks_on_different_executors_meet(cluster: Cluster) -> None:

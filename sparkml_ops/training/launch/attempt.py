@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_attempt"]
 
+_log = logging.getLogger(__name__)
 _POLL = 0.5  # seconds between two looks at the reports
 _PATIENCE = 30.0  # seconds that an interrupted job gets to end
 
@@ -28,9 +30,10 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
 
     Raises:
         StartTimeout: The ranks did not meet in time; the job is interrupted.
+        ConfigurationError: Spark runs no barrier stage in this session.
     """
     slots, ranks = Slots.of(spark), plan.settings.workers
-    slots.refuse_if_too_few(plan.settings.tasks)
+    slots.refuse_unfit(plan.settings.tasks)
     reader = ReportReader(plan.storage, plan.folder, say)
     job = _Job(spark, plan, slots)
     job.start()
@@ -38,16 +41,29 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
     try:
         met = 0
         while not job.wait(_POLL):
+            late = time.monotonic() > limit  # before the look at what is there: who listens to the reports may take long
             met = max(met, reader.poll())
-            if met < ranks and time.monotonic() > limit:
-                raise slots.too_few(f"{met} of {ranks} ranks together after {plan.settings.start_timeout:g} s", ranks)
+            if met < ranks and late:
+                raise slots.too_few(f"{met} of {ranks} ranks together after {plan.settings.start_timeout:g} s", plan.settings.tasks)
         reader.poll()
     except BaseException:
-        begun = bool(plan.storage.list(plan.folder.prefix))
-        plan.storage.publish(plan.folder.ended, b"{}", kind="ended")
-        job.interrupt(_PATIENCE if begun else _PATIENCE / 10)
+        job.interrupt(_PATIENCE if _give_up(plan) else _PATIENCE / 10)
         raise
     return job.outcomes()
+
+
+def _give_up(plan: Plan) -> bool:
+    """Tell tasks that Spark may still start to do nothing, and say whether some have begun.
+
+    A storage that takes nothing more must not keep the ranks from being ended, nor hide why they are.
+    """
+    try:
+        begun = bool(plan.storage.list(plan.folder.prefix))
+        plan.storage.publish(plan.folder.ended, b"{}", kind="ended")
+    except Exception:
+        _log.warning("no mark that %s was given up", plan.folder.prefix, exc_info=True)
+        return True
+    return begun
 
 
 class _Job:
@@ -94,7 +110,7 @@ class _Job:
         if self._error is None:
             return sorted(self._outcomes, key=lambda outcome: outcome.rank)
         text = str(self._error)
-        if refusal := self._slots.refusal(text, self._plan.settings.workers):
+        if refusal := self._slots.refusal(text, self._plan.settings.tasks):
             raise refusal from self._error
         return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {gist(text)}", text)]
 

@@ -14,15 +14,25 @@ class RankFailed(OpsError):
 
     Args:
         rank: The failing rank; -1 where Spark ended the stage without naming one.
+        kind: How it ended: `raised`, `died`, `hung`, `lost` or `refused`, as in `Outcome`.
         type: Name of the rank's own exception, or of the signal that ended it.
         message: The exception's message.
         traceback: The rank's own traceback; of a hanging rank its stacks, of a dead one the end of its error output.
     """
 
     def __init__(
-        self, found: str, *, expected: str = "", mend: str = "", rank: int = -1, type: str = "", message: str = "", traceback: str = ""
+        self,
+        found: str,
+        *,
+        expected: str = "",
+        mend: str = "",
+        rank: int = -1,
+        kind: str = "raised",
+        type: str = "",
+        message: str = "",
+        traceback: str = "",
     ) -> None:
-        self.rank, self.type, self.message, self.traceback = rank, type, message, traceback
+        self.rank, self.kind, self.type, self.message, self.traceback = rank, kind, type, message, traceback
         super().__init__(found, expected=expected, mend=mend)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -74,7 +74,7 @@ def launch(
         _log.warning("attempt %d of run %s: rank %d %s: %s: %s", number, run, cause.rank, cause.kind, cause.type, cause.message)
         number += 1
         if cause.kind == "raised":
-            raise _failure(cause, f"rank {cause.rank} raised {cause.type}: {cause.message}", "mend the task")
+            raise _failure(cause, f"rank {cause.rank} raised {cause.type}: {cause.message}", "mend its cause, then launch it again")
         if number == first + settings.attempts:
             last = f"the last because rank {cause.rank} {cause.kind} ({cause.type}: {cause.message})"
             raise _failure(cause, f"{settings.attempts} attempts that failed, {last}", "see its last words; training.attempts allows more")
@@ -86,6 +86,7 @@ def _failure(cause: Outcome, found: str, mend: str) -> RankFailed:
         found,
         mend=f"{mend}\n--- rank {cause.rank} ---\n{cause.traceback}".rstrip(),
         rank=cause.rank,
+        kind=cause.kind,
         type=cause.type,
         message=cause.message,
         traceback=cause.traceback,
@@ -108,7 +109,7 @@ def _run_here(task: Task, device: Device, storage: Storage, folder: AttemptFolde
         return call(task, RankContext(communicator=LocalCommunicator(), attempt=folder.attempt, publish=publish, device=here))
     except Exception as error:
         cause = Outcome(0, "raised", type(error).__name__, str(error), traceback.format_exc())
-        raise _failure(cause, f"rank 0 raised {cause.type}: {cause.message}", "mend the task") from error
+        raise _failure(cause, f"rank 0 raised {cause.type}: {cause.message}", "mend its cause, then launch it again") from error
 
 
 def _pickle(task: Task) -> bytes:

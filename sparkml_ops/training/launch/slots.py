@@ -22,33 +22,40 @@ class Slots:
     Args:
         master: Spark's master.
         total: Slots in all, free or not; None where the master does not say.
+        dynamic: Whether executors come and go (`spark.dynamicAllocation.enabled`, which a local master ignores).
 
     >>> Slots.of_master("local[4]", cores_of_a_task=2)
-    Slots(master='local[4]', total=2)
+    Slots(master='local[4]', total=2, dynamic=False)
     >>> Slots.of_master("spark://host:7077").total is None
     True
     """
 
     master: str
     total: int | None
+    dynamic: bool = False
 
     @classmethod
     def of(cls, spark: SparkSession) -> Slots:
         """The slots of a session."""
-        return cls.of_master(spark.conf.get("spark.master", "") or "", int(spark.conf.get("spark.task.cpus", "1") or 1))
+        dynamic = spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true"
+        return cls.of_master(spark.conf.get("spark.master", "") or "", int(spark.conf.get("spark.task.cpus", "1") or 1), dynamic=dynamic)
 
     @classmethod
-    def of_master(cls, master: str, cores_of_a_task: int = 1) -> Slots:
+    def of_master(cls, master: str, cores_of_a_task: int = 1, *, dynamic: bool = False) -> Slots:
         """The slots of a local master, by its name."""
         match = re.fullmatch(r"local(?:\[(\d+)(?:,\s*\d+)?\])?", master)
-        return cls(master, int(match[1] or 1) // cores_of_a_task if match else None)
+        total = int(match[1] or 1) // cores_of_a_task if match else None
+        return cls(master, total, dynamic and master != "local" and not master.startswith("local["))
 
-    def refuse_if_too_few(self, needed: int) -> None:
-        """Say at once what Spark says after looking again forty times, every 15 seconds.
+    def refuse_unfit(self, needed: int) -> None:
+        """Say at once what Spark says later: of too few slots after looking again forty times, every 15 seconds.
 
         Raises:
+            ConfigurationError: Executors come and go: Spark 4.2 runs no barrier stage then (SPARK-24942).
             StartTimeout: The session has fewer slots in all than are needed.
         """
+        if self.dynamic:
+            raise _no_barrier_stage()
         if self.total is not None and self.total < needed:
             raise self.too_few(f"{self.total} slots in total", needed)
 
@@ -67,9 +74,7 @@ class Slots:
         if "SPARK-24819" in text:
             return self.too_few("too few slots in the cluster for a barrier stage", needed)
         if "dynamic resource allocation" in text:  # SPARK-24942
-            return ConfigurationError(
-                "spark.dynamicAllocation.enabled=true", expected="false: Spark runs no barrier stage with it", mend="set it to false for training"
-            )
+            return _no_barrier_stage()
         if "ModuleNotFoundError" in text or "ImportError" in text:
             return RankFailed(
                 "executors that cannot import sparkml_ops or its libraries",
@@ -79,6 +84,14 @@ class Slots:
                 traceback=text,
             )
         return None
+
+
+def _no_barrier_stage() -> ConfigurationError:
+    return ConfigurationError(
+        "spark.dynamicAllocation.enabled=true",
+        expected="false: Spark runs no barrier stage with it, and ranks are one",
+        mend="train in a session of its own with a fixed number of executors (spark.executor.instances), or with training.backend=local",
+    )
 
 
 def gist(text: str) -> str:

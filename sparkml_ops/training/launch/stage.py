@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sparkml_ops.errors import OpsError
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.folder import AttemptFolder
 from sparkml_ops.training.launch.gpu import addresses, assign
@@ -81,6 +82,10 @@ def _run(plan: Plan, places: Sequence[Place], context: Any, spare: Spare | None)
         gpus = addresses(context)
         message = _prepare(plan, places, gpus, opened)
         gathered = [json.loads(text) for text in context.allGather(json.dumps(message))]
+        if "raised" in message:
+            return [Outcome(where.rank, "raised", *message["raised"]) for where in places]
+        if any("raised" in found for found in gathered):
+            return [Outcome(where.rank, "stopped", "RuntimeError", "another rank failed") for where in places]
         if refusal := next((found for found in gathered if "refused" in found), None):
             return [Outcome(where.rank, "refused", "RuntimeError", refusal["refused"], refusal.get("traceback", "")) for where in places]
         meeting = next(_Meeting(**found["meeting"]) for found in gathered if "meeting" in found)
@@ -130,6 +135,8 @@ def _prepare(plan: Plan, places: Sequence[Place], gpus: Sequence[str], opened: _
                 return {"refused": "Spark ran the stage again after it lost a task; only the launcher starts attempts"}
             plan.storage.publish(claim, json.dumps({"host": where.host}).encode(), kind="claimed")
         return {"meeting": _open(plan, places[0], opened).__dict__} if places[0].rank == 0 else {}
+    except OpsError as error:  # a setting, or a full disk: another attempt would meet it again
+        return {"raised": [type(error).__name__, str(error), traceback.format_exc()]}
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from sparkml_ops.errors import OpsError
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Epoch, Progress
 from sparkml_ops.training.job import launch_settings
 from sparkml_ops.training.launch import RankContext, RankFailed, launch
+from sparkml_ops.training.launch.slots import Slots, gist
 from sparkml_ops.training.loop import TrainingTask
 
 __all__ = ["InTask", "Launched", "Runner"]
@@ -75,6 +77,10 @@ class InTask:
         self.spark.addTag(self.tag)
         try:
             rows = self.spark.range(0, 1, 1, 1).mapInArrow(_training(replace(task, settings=settings)), "result string").collect()
+        except Exception as error:
+            if (failure := self._failure(run, str(error))) is None:
+                raise
+            raise failure from error
         finally:
             self.spark.removeTag(self.tag)
         document = json.loads(rows[0]["result"])
@@ -83,6 +89,14 @@ class InTask:
             mend = f"mend the trial\n--- {run} ---\n{fault['traceback']}"
             raise RankFailed(f"{run} raised {fault['type']}: {fault['message']}", mend=mend, rank=0, **fault)
         return Progress.from_json(rows[0]["result"].encode()).history
+
+    def _failure(self, run: str, text: str) -> OpsError | None:
+        """What it means that Spark ended the job; None where somebody else did."""
+        if refusal := Slots.of(self.spark).refusal(text, 1):
+            return refusal
+        if "stage failure" not in text:
+            return None
+        return RankFailed(f"{run}, whose task died ({gist(text)})", rank=0, kind="died", type="SparkException", message=gist(text), traceback=text)
 
     def interrupt(self) -> None:
         """End the jobs of this search."""

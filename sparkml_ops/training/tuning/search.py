@@ -28,6 +28,8 @@ __all__ = ["Search", "TrialLog"]
 
 _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 60.0
+#: A model too large for its memory: the kernel ends its rank, or it does nothing but swap.
+_OF_SIZE = {"died", "hung"}
 
 
 class TrialLog(RunLog, Protocol):
@@ -62,6 +64,7 @@ class Search:
     clock: Callable[[], float] = time.monotonic
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _broken: threading.Event = field(default_factory=threading.Event, init=False)
+    _cut: set[int] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         finished, begun = self.study.read()
@@ -104,8 +107,7 @@ class Search:
     def _begin(self) -> tuple[int, dict[str, Any]] | None:
         """The next trial; one that was cut off comes first."""
         with self._lock:
-            minutes = self.tuning.minutes
-            if self._broken.is_set() or (minutes is not None and self._elapsed() >= 60 * minutes):
+            if self._broken.is_set() or self._is_over():
                 return None
             if self._begun:
                 number, known = self._begun.popleft()
@@ -123,7 +125,7 @@ class Search:
         with self._lock:
             log = self.open_log(number)
             log.log_params(params)
-        asking = Asking(self.study.storage, folder, _PATIENCE_SECONDS) if self.tuning.pruner != "none" else None
+        asking = Asking(self.study.storage, folder, _PATIENCE_SECONDS) if self._asks() else None
         task = self.prepare(settings, f"{folder}/checkpoints", asking)
         reason = ""
         history: tuple[Epoch, ...] = ()
@@ -131,8 +133,9 @@ class Search:
             with nullcontext() if asking is None else answering(asking, lambda history: self._judge(number, history, log)):
                 history = self.runner(task, f"{self.study.folder.replace('/', '-')}-{number:05d}")
         except RankFailed as error:
-            if error.type != NotFiniteError.__name__:
-                raise  # not what was tried, but a fault that the next trial would meet too
+            # Values can break a training by numbers, and ranks by their size; what they raise otherwise, the next trial would meet too.
+            if self._broken.is_set() or (error.type != NotFiniteError.__name__ and error.kind not in _OF_SIZE):
+                raise
             reason = error.message
         with self._lock:
             self._log_epochs(history, log)
@@ -141,15 +144,20 @@ class Search:
         value = None if reason or pruned else figure(best_epoch(history, settings.keep), self.tuning.metric)
         if not reason and not pruned and value is None:
             reason = f"no {self.tuning.metric} in the epoch that would be kept"
+        state: Literal["complete", "pruned", "failed"] = "failed" if reason else "pruned" if pruned else "complete"
+        if pruned and number in self._cut:
+            reason = f"the study's minutes were over after {len(history)} of {settings.epochs} epochs"
         if value is not None and self.tuning.automl:
             weights = Checkpoints(self.study.storage, task.folder).weights(Progress(best_epoch(history, settings.keep).epoch + 1))
             self.study.keep_model(number, task.spec, weights)
-        state: Literal["complete", "pruned", "failed"] = "failed" if reason else "pruned" if pruned else "complete"
         return Trial(number, params, state, value, values, self.clock() - started, self._elapsed(), reason), log
 
     def _judge(self, number: int, history: tuple[Epoch, ...], log: TrialLog) -> bool:
         with self._lock:
             self._log_epochs(history, log)
+            if self._is_over() and any(trial.state == "complete" for trial in self.finished.values()):
+                self._cut.add(number)
+                return True
             return self.sampling.prunes(number, [figure(epoch, self.tuning.metric) for epoch in history])
 
     def _finish(self, ended: tuple[Trial, TrialLog]) -> None:
@@ -166,6 +174,13 @@ class Search:
     def _log_epochs(self, history: tuple[Epoch, ...], log: TrialLog) -> None:
         for epoch in history:
             log.log_metrics(measures(asdict(epoch)), step=epoch.epoch)
+
+    def _asks(self) -> bool:
+        """Whether a trial may be stopped early: by the pruner, or since the minutes are over."""
+        return self.tuning.pruner != "none" or self.tuning.minutes is not None
+
+    def _is_over(self) -> bool:
+        return self.tuning.minutes is not None and self._elapsed() >= 60 * self.tuning.minutes
 
     def _elapsed(self) -> float:
         """Seconds of the study, those of earlier starts included."""

@@ -40,7 +40,7 @@ class Trial:
         epochs: The metric after each epoch that was trained; None where it does not exist.
         seconds: Duration of its training.
         elapsed: Duration of the study when it ended, in seconds, over all its starts.
-        reason: Why it failed.
+        reason: Why it failed, or was stopped where the pruner had not asked for it.
     """
 
     number: int

@@ -38,7 +38,7 @@ __all__ = ["SearchLog", "Tuned", "study_name", "tune"]
 _FITTED = ("vocabulary", "minimum_count")
 # They decide no trial: with others of them a study goes on with what it has.
 _BUDGET = {"trials", "minutes", "parallel", "margin"}
-_FREE = {"workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_FREE = {"workers", "backend", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
 class SearchLog(RunLog, Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec, NumericInput
 from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import Run, Tracking
-from sparkml_ops.training.launch import RankFailed
+from sparkml_ops.training.launch import RankContext, RankFailed
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.tuning.families import LOGISTIC, best_of_families
 from sparkml_ops.training.tuning.runners import InTask
@@ -155,6 +157,22 @@ def test_a_trial_in_a_task_tells_its_own_fault(room: Room) -> None:
 
     assert "Traceback" in failed.value.traceback
     assert "trial 7" in str(failed.value)
+
+
+def test_a_task_that_dies_is_told_from_one_that_raises(room: Room) -> None:
+    """As of a model too large for its memory: that is the trial's own end, not the study's."""
+
+    @dataclass(frozen=True)
+    class Dying(TrainingTask):
+        def __call__(self, context: RankContext) -> bytes | None:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return None
+
+    task = Dying(ModelSpec("linear", (NumericInput("x", "double", 0.0, 0.0, 1.0),), ()), {}, TRAINING, room.storage("dying"), "f")
+    with pytest.raises(RankFailed, match="trial 7, whose task died") as failed:
+        InTask(room.spark, "tag")(task, "trial 7")
+
+    assert failed.value.kind == "died"
 
 
 def test_families_compete_with_a_logistic_regression(room: Room) -> None:

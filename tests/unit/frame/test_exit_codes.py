@@ -20,6 +20,7 @@ from sparkml_ops.cli.app import app
 from sparkml_ops.cli.options import Common, command, refusing
 from sparkml_ops.errors import ConfigurationError, GateRefused, RetryableError
 from sparkml_ops.records import ModelVersion, TrainingSet
+from sparkml_ops.storage import StorageFull
 from sparkml_ops.tracking import Tracking
 from sparkml_ops.tracking.registered import tags_of
 from sparkml_ops.training.launch.errors import PeerLost, RankFailed, StartTimeout
@@ -39,6 +40,7 @@ CODES: dict[type[OpsError], int] = {
     NotFiniteError: 5,
     OpsError: 5,
     RankFailed: 5,
+    StorageFull: 5,
 }
 
 

@@ -59,6 +59,17 @@ class TestRendezvous:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", rendezvous.port), timeout=5)
 
+    def test_a_port_that_is_taken_is_no_fault(self) -> None:
+        """Another server has the port of the launch before: the next one listens on another."""
+        first = Rendezvous("127.0.0.1", Watch(1, limit=60))
+        first.close()
+        with socket.create_server(("127.0.0.1", first.port)):
+            second = Rendezvous("127.0.0.1", Watch(1, limit=60))
+
+            assert second.port != first.port
+            assert note(second.host, second.port, second.token, 0, signs=1) == "go on"
+            second.close()
+
     def test_passes_notes_to_the_watch(self, rendezvous: Rendezvous) -> None:
         """A task hears from the others' tasks by noting its own state."""
         first = note(rendezvous.host, rendezvous.port, rendezvous.token, 0, signs=1)

@@ -47,6 +47,19 @@ def test_dynamic_allocation_is_a_fault_of_the_configuration() -> None:
     assert isinstance(CLUSTER.refusal(text, 2), ConfigurationError)
 
 
+@pytest.mark.parametrize("master", ["spark://host:7077", "local-cluster[2,1,512]"])
+def test_dynamic_allocation_is_refused_before_the_launch(master: str) -> None:
+    """With what to do instead."""
+    with pytest.raises(ConfigurationError, match=r"spark\.dynamicAllocation\.enabled=true.*training\.backend=local"):
+        Slots.of_master(master, dynamic=True).refuse_unfit(1)
+
+
+@pytest.mark.parametrize("master", ["local", "local[2]", "local[*]"])
+def test_a_local_master_takes_no_notice_of_dynamic_allocation(master: str) -> None:
+    """It has no executors to allocate, and Spark runs barrier stages there."""
+    Slots.of_master(master, dynamic=True).refuse_unfit(1)
+
+
 def test_executors_without_our_package_are_told_apart() -> None:
     """Every attempt would end the same."""
     text = "An error occurred.\nTraceback (most recent call last):\nModuleNotFoundError: No module named 'sparkml_ops'"

@@ -223,6 +223,64 @@ def test_the_time_budget_counts_earlier_starts(studies: Studies) -> None:
     assert spent[2] == spent[1]
 
 
+@dataclass
+class Clock:
+    """Seconds set by the test."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Late(Notes):
+    """A log during whose first epoch the time runs out."""
+
+    clock: Clock = field(default_factory=Clock)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        super().log_metrics(metrics, step)
+        self.clock.now = 61.0
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_minutes_end_a_running_trial(studies: Studies, late: int) -> None:
+    """After its epoch, with the reason, and no further one begins; but never the one without which the study would have nothing."""
+    clock = Clock()
+    studies.notes[late] = Late(clock=clock)
+    trials = studies.search(clock=clock, minutes=1.0, trials=9, pruner="none", training=TRAINING.model_copy(update={"epochs": 3})).run()
+
+    assert [(trial.state, len(trial.epochs), trial.reason) for trial in trials] == [
+        ("complete", 3, ""),
+        ("pruned", 1, "the study's minutes were over after 1 of 3 epochs"),
+    ][: late + 1]
+    assert studies.notes[late].status == ("KILLED" if late else "FINISHED")
+    assert best_trial(trials, "minimize").number == 0
+
+
+def test_a_trial_whose_ranks_keep_dying_fails_alone(studies: Studies) -> None:
+    """A model too large for its memory: the launcher's last word is its reason, and the study goes on."""
+    search = studies.search(trials=3)
+    runner = search.runner
+
+    class Smothering:
+        def __call__(self, task: TrainingTask, run: str) -> tuple[Epoch, ...]:
+            if run.endswith("-00001"):
+                raise RankFailed("3 attempts that failed", kind="died", type="SIGKILL", message="the process ended with SIGKILL")
+            return runner(task, run)
+
+        def interrupt(self) -> None:
+            raise AssertionError
+
+    search.runner = Smothering()
+    trials = search.run()
+
+    assert [(trial.state, trial.reason) for trial in trials] == [("complete", ""), ("failed", "the process ended with SIGKILL"), ("complete", "")]
+    assert studies.notes[1].status == "FAILED"
+    assert shown(studies.search(trials=3).run()) == shown(trials)
+
+
 def test_values_that_break_a_training_fail_that_trial_alone(studies: Studies) -> None:
     """A rate without measure ends in no number: the trial is failed with the reason, the others go on; if all fail, the reasons are told."""
     trials = studies.search(space={"training.optimizer.lr": {"choices": [1e36, 0.02]}}, sampler="grid", training=TRAINING).run()
