@@ -34,6 +34,8 @@ HOROVOD_FLAGS = {
     "HOROVOD_WITHOUT_MXNET": "1",
     "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
 }
+# What docs/guides/gpu.md sets to build it for GPUs.
+HOROVOD_WISHES = ("HOROVOD_GPU_", "HOROVOD_NCCL_", "HOROVOD_CUDA_", "HOROVOD_BUILD_CUDA_")
 
 
 class SetupError(Exception):
@@ -104,7 +106,7 @@ def check_java() -> str:
 
 def fingerprint(java: str) -> str:
     """Digest of everything that decides what is installed; `java` too, since its archive of classes is its own."""
-    digest = hashlib.sha256(f"{platform.python_version()} {ROOT} {java}".encode())
+    digest = hashlib.sha256(f"{platform.python_version()} {ROOT} {java} {sorted(horovod_flags().items())}".encode())
     for path in (*sorted(LOCKS.iterdir()), *(project / "pyproject.toml" for project in PROJECTS), Path(__file__), CLASS_ARCHIVE):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -133,9 +135,14 @@ def wheel_key() -> str:
     horovod = re.search(r"^horovod==([\w.]+)", (LOCKS / "horovod.txt").read_text(), re.M)
     if not torch or not horovod:
         raise SetupError("the lock names no torch or no horovod: restore requirements/ from version control")
-    recipe = hashlib.sha256(repr(sorted(HOROVOD_FLAGS.items())).encode()).hexdigest()[:8]
+    recipe = hashlib.sha256(repr(sorted(horovod_flags().items())).encode()).hexdigest()[:8]
     tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-{platform.machine()}-{platform.system().lower()}"
     return f"horovod-{horovod.group(1)}-torch-{torch.group(1)}-{tag}-{recipe}"
+
+
+def horovod_flags() -> dict[str, str]:
+    """How Horovod is built: with Gloo for processors, and as the environment wishes for GPUs."""
+    return {**HOROVOD_FLAGS, **{name: value for name, value in os.environ.items() if name.startswith(HOROVOD_WISHES)}}
 
 
 def build_horovod(venv: Path, folder: Path) -> Path:
@@ -145,7 +152,7 @@ def build_horovod(venv: Path, folder: Path) -> Path:
     python = str(venv / "bin" / "python")
     environment = {
         **os.environ,
-        **HOROVOD_FLAGS,
+        **horovod_flags(),
         "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "MAKEFLAGS": f"-j{os.cpu_count() or 2}",
     }

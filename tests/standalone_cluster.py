@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -26,10 +27,18 @@ class StandaloneCluster:
         cores: Slots of each worker.
         environment: The whole environment of master and workers; executors inherit it. By default this process's.
         spark_home: The Spark that they run; by default the one that is imported here.
+        gpus: GPUs that each worker says it has, whether the machine has them or not.
     """
 
     def __init__(
-        self, folder: Path, *, workers: int, cores: int, environment: Mapping[str, str] | None = None, spark_home: Path | None = None
+        self,
+        folder: Path,
+        *,
+        workers: int,
+        cores: int,
+        environment: Mapping[str, str] | None = None,
+        spark_home: Path | None = None,
+        gpus: int = 0,
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,9 +51,18 @@ class StandaloneCluster:
         spark_class = str((spark_home or Path(pyspark.__file__).parent) / "bin" / "spark-class")
         host = ["--host", "127.0.0.1", "--webui-port", "0"]
         self.start(spark_class, f"{_DEPLOY}.master.Master", *host, "--port", port, environment=environment)
+        if gpus:
+            environment = {**(os.environ if environment is None else environment), "SPARK_WORKER_OPTS": self._announce(gpus)}
         for number in range(workers):
             place = ["--cores", str(cores), "--memory", "1g", "--work-dir", str(folder / f"work-{number}")]
             self.start(spark_class, f"{_DEPLOY}.worker.Worker", *host, *place, self.master, environment=environment)
+
+    def _announce(self, gpus: int) -> str:
+        """Options of a worker whose administrator has given it GPUs."""
+        script = self.folder / "gpus.sh"
+        script.write_text("#!/bin/sh\necho '" + json.dumps({"name": "gpu", "addresses": [str(number) for number in range(gpus)]}) + "'\n")
+        script.chmod(0o755)
+        return f"-Dspark.worker.resource.gpu.amount={gpus} -Dspark.worker.resource.gpu.discoveryScript={script}"
 
     @property
     def log(self) -> str:

@@ -65,9 +65,9 @@ class Place:
     """
 
     def __init__(self, folder: Path, *, base: Mapping[str, Any] | None = None, spark: Mapping[str, Any] | None = None) -> None:
-        self.folder, self._base, self._spark = folder, base, spark
+        self.folder, self._base, self._spark = folder, base or {"warehouse": {"root": "data/warehouse"}}, spark
         for path, values in {
-            folder / "conf" / "base.yaml": dict(base or {"warehouse": {"root": "data/warehouse"}}),
+            folder / "conf" / "base.yaml": dict(self._base),
             folder / "conf" / "env" / "local.yaml": {"spark": {"master": "local[2]", "driver_memory": "1g", **(spark or {})}},
             folder / "conf" / "env" / "cluster.yaml": {},
             **{folder / "conf" / "projects" / "tiny" / name: values for name, values in FILES.items()},
@@ -84,9 +84,13 @@ class Place:
         """Where its tables lie."""
         return load(self.folder / "conf", "tiny").sections.warehouse.warehouse()
 
-    def names(self) -> list[str]:
-        """Its tables, found in its folder."""
-        return sorted(path.parent.name for path in (self.folder / "data" / "warehouse").glob("*/_delta_log"))
+    def locations(self, spark: SparkSession) -> dict[str, str]:
+        """Where each of its tables lies, as its folder or its catalog says."""
+        catalog = self._base.get("warehouse", {}).get("catalog")
+        if catalog is None:
+            return {path.parent.name: str(path.parent) for path in (self.folder / "data" / "warehouse").glob("*/_delta_log")}
+        names = [row["tableName"] for row in spark.sql(f"SHOW TABLES IN {catalog}").collect()]
+        return {name: spark.sql(f"DESCRIBE DETAIL {catalog}.`{name}`").collect()[0]["location"] for name in names}
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table, without a Spark job."""
@@ -97,6 +101,15 @@ class Place:
         """The same tables, objects and runs in another folder; artifacts stay where MLflow's store says."""
         shutil.copytree(self.folder, folder)
         return Place(folder, base=self._base, spark=self._spark)
+
+    def in_catalog(self, spark: SparkSession, folder: Path, schema: str) -> Place:
+        """A copy whose tables have names in a schema of `spark_catalog`; where a path would look for them there is nothing."""
+        copy, catalog = self.copy(folder), f"spark_catalog.{schema}"
+        moved = (copy.folder / "data" / "warehouse").rename(copy.folder / "tables")
+        spark.sql(f"CREATE SCHEMA {catalog}")
+        for table in sorted(moved.iterdir()):
+            spark.sql(f"CREATE TABLE {catalog}.`{table.name}` USING delta LOCATION '{table}'")
+        return Place(folder, base={"warehouse": {"catalog": catalog}}, spark=self._spark)
 
     def project(self, spark: SparkSession | None) -> Project:
         """The notebook's handle."""

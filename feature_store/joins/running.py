@@ -26,6 +26,7 @@ from feature_store.joins.audit import audited
 from feature_store.joins.buckets import CARRIED, Buckets
 from feature_store.joins.source import Source
 from feature_store.joins.stand_in import stand_in
+from feature_store.joins.timeline_order import in_order
 from feature_store.timeline import EVENT, READER, micros
 
 __all__ = ["alive", "join_running"]
@@ -49,7 +50,7 @@ def join_running(
     keys = [f"key_{index}" for index in range(len(names))]
     stacked = _stack(state, group, names, keys, spine, spine_time, buckets)
     audit = group[0].audited
-    place = [*keys, *(["bucket"] if buckets else [])]
+    stacked, place = in_order(stacked, [*keys, *(["bucket"] if buckets else [])])
     timeline = Window.partitionBy(*place).orderBy("time", "side", *_deciders(group, audit=audit))
     wanted = [_running(source, timeline).alias(f"best_{source.hit}") for source in group]
     if audit:

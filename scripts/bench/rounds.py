@@ -32,8 +32,8 @@ class Cost:
 def measure(contestants: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1, *, alternate: bool = False) -> dict[str, Cost]:
     """Run each contestant once a round, in turns, after rounds that do not count.
 
-    CPU seconds are sampled from the processes that are alive before and after: Java is, and Python workers that Spark
-    keeps; a worker that ends in between is not seen.
+    CPU seconds are those of the processes that are alive at the end, Java and the Python workers that Spark keeps, since
+    the beginning; a worker that ends in between is not seen, neither here nor by the next contestant.
 
     Args:
         contestants: Runs by name.
@@ -46,7 +46,7 @@ def measure(contestants: Mapping[str, Callable[[], object]], rounds: int, warm: 
         for name, run in reversed(contestants.items()) if alternate and number % 2 == 0 else contestants.items():
             began, before = time.perf_counter(), _cpu()
             run()
-            cost = Cost(time.perf_counter() - began, _cpu() - before)
+            cost = Cost(time.perf_counter() - began, sum(seconds - before.get(process, 0) for process, seconds in _cpu().items()))
             print(f"round {number} {name}: {cost.seconds:.2f} s, {cost.cpu:.2f} CPU s", file=sys.stderr, flush=True)
             if number >= warm:
                 found[name].append(cost)
@@ -60,13 +60,13 @@ def heading(command: str) -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, `{command}`"
 
 
-def _cpu() -> float:
+def _cpu() -> dict[psutil.Process, float]:
     own = psutil.Process()
-    total = 0.0
+    found: dict[psutil.Process, float] = {}
     for process in (own, *own.children(recursive=True)):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system
-    return total
+        found[process] = times.user + times.system
+    return found

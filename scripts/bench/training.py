@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ModelSpec, NumericInput
 from sparkml_ops.storage import Storage
+from sparkml_ops.training.device import on_device
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.launch.local import LocalCommunicator
 from sparkml_ops.training.loader import Batch
@@ -65,19 +67,22 @@ def compare(name: str, folder: Path, hidden: tuple[int, ...], steps: int, rounds
     print(f"| {name} | {mine:.3f} | {theirs:.3f} | {mine / theirs - 1:.1%} | ≤ {PROMISE:.0%} |", flush=True)
 
 
-def trained(folder: Path, hidden: tuple[int, ...], steps: int) -> Trainer:
+def trained(
+    folder: Path, hidden: tuple[int, ...], steps: int, size: int = BATCH, *, dtype: str = "float32", device: Literal["cpu", "cuda"] = "cpu"
+) -> Trainer:
     """A rank of one, without dropout: a bare loop would draw it in another way."""
-    rows = steps * BATCH
+    folder.mkdir(exist_ok=True)
+    rows = steps * size
     rng = np.random.default_rng(5)
     columns = {name: rng.normal(size=rows).astype(np.float32) for name in COLUMNS}
     label = (rng.random(rows) < 0.3).astype(np.int32)
     table = pa.table({**columns, "label": label, "split": ["train"] * rows, "row_position": np.arange(rows)})
     pq.write_table(table, folder / "rows.parquet", row_group_size=rows)
     spec = ModelSpec("mlp", tuple(NumericInput(column, "float", 0.0, 0.0, 1.0) for column in COLUMNS), (), hidden)
-    settings = TrainingSection(backend="local", batch_size=BATCH, epochs=1)
-    plan = Plan((Group(str(folder / "rows.parquet"), 0, rows),), settings.shards, BATCH, settings.seed)
+    settings = TrainingSection(backend="local", batch_size=size, epochs=1, dtype=dtype)
+    plan = Plan((Group(str(folder / "rows.parquet"), 0, rows),), settings.shards, size, settings.seed)
     task = TrainingTask(spec, {"train": plan}, settings, Storage(str(folder / "storage")), "bench")
-    return Trainer(task, RankContext(communicator=LocalCommunicator(), attempt=0, publish=lambda _: None))
+    return Trainer(task, RankContext(communicator=LocalCommunicator(), attempt=0, publish=lambda _: None, device=device))
 
 
 def ours(trainer: Trainer, batches: list[Batch], epoch: int) -> None:
@@ -86,7 +91,7 @@ def ours(trainer: Trainer, batches: list[Batch], epoch: int) -> None:
     def given() -> Generator[Batch]:
         yield from batches
 
-    for batch in trainer._waiting(given()):
+    for batch in trainer._waiting(on_device(given(), trainer._device)):
         trainer._train_step(epoch, batch)
         trainer._say_alive(epoch, batch.step)
 

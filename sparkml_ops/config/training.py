@@ -78,8 +78,12 @@ class TrainingSection(Section):
 
     workers: int = Field(default=2, ge=1, description="ranks; each takes one Spark task slot")
     backend: Literal["horovod", "ddp", "local"] = Field(default="horovod", description="all-reduce; local is one rank in this process")
-    dtype: Literal["float32", "float64", "bfloat16"] = Field(
-        default="float32", description="of weights and gradients; bfloat16: products only, weights float32"
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="where ranks compute: gpu, cpu, or auto: on GPUs where Spark gives its tasks any, a rank on each"
+    )
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of weights and gradients; bfloat16 and float16: of products only, weights are float32 (float16: losses scaled)",
     )
     epochs: int = Field(default=8, ge=1, description="passes over the train split")
     batch_size: int = Field(default=1024, ge=1, description="rows of a global batch, all workers together")
@@ -153,6 +157,8 @@ class TrainingSection(Section):
             )
         if local > 1 and self.collectives.compression != "none":
             raise ValueError(f"training.collectives.compression with local_steps={local}: it is of gradients, and none are sent")
+        if local > 1 and self.dtype == "float16":
+            raise ValueError(f"training.dtype=float16 with collectives.local_steps={local}: ranks would scale their losses apart; take bfloat16")
         if self.collectives.timeline and self.backend != "horovod":
             raise ValueError(f"training.collectives.timeline with backend {self.backend}: the timeline is Horovod's")
         return self

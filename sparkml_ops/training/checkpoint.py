@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.module import DRAWING
 from sparkml_ops.storage import Storage
+from sparkml_ops.training.scaling import LossScale
 
 __all__ = ["Checkpoints", "Epoch", "Progress", "best_epoch", "load_moments"]
 
@@ -28,6 +29,7 @@ FORMAT = 1
 _log = logging.getLogger(__name__)
 _MANIFEST = "manifest.json"
 _STATE = "state.safetensors"
+_SCALE = "loss_scale"
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,15 @@ class Checkpoints:
         """A place whose checkpoint is known to be there."""
         return self._at(Progress(epoch, step).name)
 
-    def publish(self, progress: Progress, model: nn.Module, optimizer: Optimizer, *, keep: frozenset[str]) -> None:
+    def publish(self, progress: Progress, model: nn.Module, optimizer: Optimizer, scale: LossScale | None = None, *, keep: frozenset[str]) -> None:
         """Publish a checkpoint and drop older ones.
 
         Args:
+            scale: Of a training in half precision.
             keep: Names of older checkpoints that stay, beside the one before this.
         """
         base = f"{self._folder}/{progress.name}"
-        state = safetensors.torch.save(dict(_tensors(model, optimizer)))
+        state = safetensors.torch.save({**dict(_tensors(model, optimizer)), **({} if scale is None else {_SCALE: scale.state()})})
         manifest = {**json.loads(progress.to_json()), "state": _mark(state)}
         self._storage.publish(f"{base}/{_STATE}", state, kind="checkpoint")
         self._storage.publish(f"{base}/{_MANIFEST}", json.dumps(manifest, sort_keys=True).encode(), kind="checkpoint_manifest")
@@ -152,11 +155,13 @@ class Checkpoints:
                 self._storage.remove(f"{self._folder}/{name}/{_MANIFEST}")
                 self._storage.remove(f"{self._folder}/{name}")
 
-    def restore(self, progress: Progress, model: nn.Module, optimizer: Optimizer) -> None:
-        """Put model, optimiser and torch's random state back to a place."""
+    def restore(self, progress: Progress, model: nn.Module, optimizer: Optimizer, scale: LossScale | None = None) -> None:
+        """Put model, optimiser, the factor of half precision and torch's random state back to a place."""
         tensors = self._read(progress.name)
         model.load_state_dict(_under(tensors, "model."))
         load_moments(optimizer, _under(tensors, "optimizer."))
+        if scale is not None and _SCALE in tensors:
+            scale.restore(tensors[_SCALE])
         with DRAWING:
             torch.set_rng_state(tensors["rng"])
 

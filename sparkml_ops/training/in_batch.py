@@ -42,13 +42,13 @@ class InBatchSoftmax:
         # An item without rows of the train split is in no batch of it.
         self._log_shares = torch.log(counts.clamp(min=1) / counts.sum())
 
-    def __call__(self, outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of the whole batch, and what of it is this rank's rows'.
 
         Args:
             outputs: [rows, 2 dimensions] of this rank's rows.
             label: [rows] positions of their items in the catalogue.
-            weight: [rows] how much each counts.
+            weight: [rows] how much each counts; None: all the same.
 
         Returns:
             A sum to differentiate: with respect to this rank's vectors, and through them to all weights, its gradients over ranks add up to
@@ -56,7 +56,8 @@ class InBatchSoftmax:
         """
         width, rows = outputs.shape[1], len(outputs)
         rank = torch.full_like(label, self._communicator.rank)
-        mine = torch.cat([outputs.detach(), torch.stack([label, weight, rank], 1).to(outputs.dtype)], dim=1)
+        counts = torch.ones_like(label) if weight is None else weight
+        mine = torch.cat([outputs.detach(), torch.stack([label, counts, rank], 1).to(outputs.dtype)], dim=1)
         every = self._communicator.all_gather(mine)
         first = int((every[:, -1] < self._communicator.rank).sum())
         vectors = torch.cat([every[:first, :width], outputs, every[first + rows :, :width]])

@@ -39,7 +39,7 @@ from sparkml_ops.training.conditions import conditions
 from sparkml_ops.training.growth import grown_moments, grown_weights
 from sparkml_ops.training.judgement import evaluated, forgetting
 from sparkml_ops.training.labels import SplitCounts
-from sparkml_ops.training.launch import Collectives, LaunchSettings, launch
+from sparkml_ops.training.launch import Collectives, LaunchSettings, gpus_of_a_task, launch
 from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.own_module import refuse_unfit
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
@@ -55,7 +55,7 @@ _VALIDATION_BATCH = 4096
 MOMENTS = "moments.safetensors"
 # These change how long a training takes, not what comes out.
 _FREE: dict[str, Any] = {
-    **dict.fromkeys(("workers", "backend", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    **dict.fromkeys(("workers", "backend", "device", "threads", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
     "collectives": {"fusion_mib", "cycle_ms", "timeline"},
 }
 
@@ -243,13 +243,16 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
     """How the ranks of a training are launched."""
     local = settings.backend == "local"
     slot = 1 if local or spark is None else int(spark.conf.get("spark.task.cpus", "1") or 1)
+    gpus = 0 if local or spark is None or settings.device == "cpu" else gpus_of_a_task(spark)
     return LaunchSettings(
         workers=1 if local else settings.workers,
+        ranks_per_task=max(1, gpus),
+        device=settings.device,
         backend=settings.backend,
         start_timeout=settings.start_timeout,
         hang_timeout=settings.hang_timeout,
         attempts=settings.attempts,
-        threads=settings.threads or slot,
+        threads=settings.threads or max(1, slot // max(1, gpus)),
         collectives=Collectives(**settings.collectives.model_dump(exclude={"local_steps"})),
     )
 

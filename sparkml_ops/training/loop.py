@@ -10,7 +10,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from sparkml_ops.model.module import DRAWING, MakeModule
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch, load_moments
+from sparkml_ops.training.device import on_device
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, Loader
@@ -35,6 +36,7 @@ from sparkml_ops.training.placement import Items, Placement
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.precision import safe_products
 from sparkml_ops.training.rhythm import choose_rhythm
+from sparkml_ops.training.scaling import LossScale
 from sparkml_ops.training.schedule import rate
 from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
@@ -85,6 +87,8 @@ class TrainingTask:
             torch.set_num_threads(self.settings.threads)
         if context.rank == 0:
             context.report({"kind": "hardware", **hardware(), "threads": torch.get_num_threads()})
+        if context.device == "cuda":
+            torch.use_deterministic_algorithms(True)
         with safe_products(self.settings.dtype):
             progress = Trainer(self, context).fit()
         return progress.to_json() if context.rank == 0 else None
@@ -101,9 +105,13 @@ class Trainer:
     def __init__(self, task: TrainingTask, context: RankContext) -> None:
         self._task, self._context, self._settings = task, context, task.settings
         self._dtype = torch.float64 if task.settings.dtype == "float64" else torch.float32
+        self._device = torch.device(context.device)
+        self._scale = LossScale() if task.settings.dtype == "float16" else None
+        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(task.settings.dtype)
+        self._products: AbstractContextManager[None] = nullcontext() if half is None else torch.autocast(self._device.type, half)
         with DRAWING:
             torch.manual_seed(task.settings.seed)
-        self.model = network(task.spec, task.settings.seed, self._dtype, task.module)
+        self.model = network(task.spec, task.settings.seed, self._dtype, task.module).to(self._device)
         self._weights = list(self.model.parameters())
         self._optimizer = build_optimizer(task.settings.optimizer, self._weights)
         self._losses = objective(task.spec, context.communicator)
@@ -112,7 +120,7 @@ class Trainer:
         self._rhythm = choose_rhythm(context.communicator, self.model, self._optimizer, every=every, steps=steps)
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)
-        self._loss = torch.zeros((), dtype=torch.float64)
+        self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
         self._seconds = {"read": 0.0, "compute": 0.0, "communicate": 0.0}
         self._history: tuple[Epoch, ...] = ()
         self._beat = time.monotonic()
@@ -130,7 +138,7 @@ class Trainer:
         self._seconds = dict.fromkeys(self._seconds, 0.0)
         self._history = progress.history
         with closing(self.loaders["train"].batches(progress.epoch, progress.step)) as batches:
-            for batch in self._waiting(batches):
+            for batch in self._waiting(on_device(batches, self._device)):
                 self._train_step(progress.epoch, batch)
                 rows += batch.rows
                 self._say_alive(progress.epoch, batch.step)
@@ -156,10 +164,10 @@ class Trainer:
         with self._timed("communicate"):
             self._rhythm.synchronize()
         with self._timed("compute"):
-            self._check_finite(epoch, batch)
-            if (longest := self._settings.optimizer.clip_norm) is not None:
-                torch.nn.utils.clip_grad_norm_(self._weights, longest)
-            self._rhythm.step(batch)
+            if self._gradients_fit(epoch, batch):
+                if (longest := self._settings.optimizer.clip_norm) is not None:
+                    torch.nn.utils.clip_grad_norm_(self._weights, longest)
+                self._rhythm.step(batch)
             self._loss += loss
         with self._timed("communicate"):
             self._rhythm.end(batch)
@@ -167,20 +175,25 @@ class Trainer:
     def _backward(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Put this rank's part of the gradient into the weights; returns the sum of its rows' losses."""
         *earlier, (last, last_masks) = _parts(batch, masks, self._settings.accumulate)
-        weights, total = self._weights, torch.zeros((), dtype=self._dtype)
+        weights, total = self._weights, torch.zeros((), dtype=self._dtype, device=self._device)
+        divisor = batch.rows if self._scale is None else batch.rows / self._scale.factor
         for part, part_masks in earlier:
-            losses, mine = self._losses(self._logits(part, part_masks), part.label, part.weight)
+            losses, mine = self._summed(part, part_masks)
             # Not by `backward`, with which the reduction over ranks begins.
-            for weight, gradient in zip(weights, torch.autograd.grad(losses / batch.rows, weights, materialize_grads=True), strict=True):
+            for weight, gradient in zip(weights, torch.autograd.grad(losses / divisor, weights, materialize_grads=True), strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
-            total += mine
-        losses, mine = self._losses(self._logits(last, last_masks), last.label, last.weight)
+            total = total + mine
+        losses, mine = self._summed(last, last_masks)
         # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
-        (losses / batch.rows).backward()  # type: ignore[no-untyped-call]
+        (losses / divisor).backward()  # type: ignore[no-untyped-call]
         return total + mine
 
+    def _summed(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = None if self._task.row_weights is None else batch.weight
+        return self._losses(self._logits(batch, masks), batch.label, weight)
+
     def _logits(self, batch: Batch, masks: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
+        with self._products:
             logits = forward(self._task.spec, self.model, batch, masks)
         return logits.to(self._dtype)
 
@@ -197,7 +210,7 @@ class Trainer:
             draw = np.random.default_rng((self._settings.seed, epoch, batch.step, shard, 1))
             draws[first : first + rows] = draw.random((rows, sum(hidden)), np.float32)
             first += rows
-        kept = (torch.from_numpy(draws) >= dropout).to(self._dtype) / (1 - dropout)
+        kept = (torch.from_numpy(draws).to(self._device) >= dropout).to(self._dtype) / (1 - dropout)
         return tuple(torch.split(kept, list(hidden), dim=1))
 
     def _set_rate(self, step: int) -> None:
@@ -206,18 +219,23 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = now
 
-    def _check_finite(self, epoch: int, batch: Batch) -> None:
+    def _gradients_fit(self, epoch: int, batch: Batch) -> bool:
+        """Whether to step: in half precision a step whose scaled gradients overflow is left out."""
         # The reduced gradients are the same on every rank, so all ranks stop here or none does, without asking each other.
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
-        if bool(torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()):
-            return
-        # A sum of finite numbers may be beyond their type; in double precision that of single ones is not.
-        if all(bool(gradient.sum(dtype=torch.float64).isfinite()) for gradient in gradients):
-            return
+        if _finite(gradients):
+            if self._scale is not None:
+                self._scale.unscale(gradients)
+            return True
+        if self._scale is not None and self._scale.overflowed():
+            return False
+        raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}")
+
+    def _not_finite(self, found: str) -> NotFiniteError:
         newest = self._checkpoints.newest()
-        raise NotFiniteError(
-            f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}",
-            expected=f"finite gradients (the last checkpoint is {newest.name if newest else 'none yet'})",
+        return NotFiniteError(
+            found,
+            expected=f"finite numbers (the last checkpoint is {newest.name if newest else 'none yet'})",
             mend="lower training.optimizer.lr, or look for extreme feature values",
         )
 
@@ -229,7 +247,7 @@ class Trainer:
         self.model.eval()
         found = self._measure()
         with torch.inference_mode(), closing(loader.batches(0)) as batches:
-            for batch in self._waiting(batches):
+            for batch in self._waiting(on_device(batches, self._device)):
                 with self._timed("compute"):
                     found.add(self._logits(batch), batch.label)
                 self._say_alive(epoch, self._plan.steps)
@@ -258,7 +276,7 @@ class Trainer:
         epoch, step = self._context.communicator.broadcast(torch.tensor([found.epoch, found.step])).tolist()
         if (epoch, step) != (0, 0):
             progress = self._checkpoints.at(epoch, step)
-            self._checkpoints.restore(progress, self.model, self._optimizer)
+            self._checkpoints.restore(progress, self.model, self._optimizer, self._scale)
             return progress
         if self._task.start is not None and self._context.rank == 0:
             self.model.load_state_dict(safetensors.torch.load(self._task.storage.read(f"{self._task.start}/{WEIGHTS}")))
@@ -272,14 +290,16 @@ class Trainer:
     def _publish(self, progress: Progress) -> None:
         if self._context.rank == 0:
             keep = {Progress(best_epoch(progress.history, self._settings.keep).epoch + 1).name} if progress.history else set()
-            self._checkpoints.publish(progress, self.model, self._optimizer, keep=frozenset(keep))
+            self._checkpoints.publish(progress, self.model, self._optimizer, self._scale, keep=frozenset(keep))
 
     def _reduced_loss(self) -> float:
         """Sum of the losses of all ranks since the last call."""
         with self._timed("communicate"):
             total = self._context.communicator.all_reduce(self._loss.reshape(1))
         self._loss.zero_()
-        return float(total[0])
+        if not math.isfinite(summed_up := float(total[0])):  # in half precision its steps were left out, and no factor would mend it
+            raise self._not_finite("a training loss that is not finite")
+        return summed_up
 
     def _stale(self, history: tuple[Epoch, ...]) -> bool:
         patience = self._settings.patience
@@ -322,11 +342,19 @@ class Trainer:
         self._seconds[part] += time.perf_counter() - started
 
 
+def _finite(gradients: list[torch.Tensor]) -> bool:
+    """Whether all numbers are; one answer for all of them, since each question makes a GPU's queue run empty."""
+    if bool(torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()):
+        return True
+    # A sum of finite numbers may be beyond their type; in double precision that of single ones is not.
+    return all(bool(gradient.sum(dtype=torch.float64).isfinite()) for gradient in gradients)
+
+
 def _extremes(spec: ModelSpec, batch: Batch) -> str:
     """The inputs of this rank's rows that lie farthest from their mean, to find the row that broke a step."""
     if not len(batch.label):
         return "no rows on this rank"
-    far = torch.nan_to_num(batch.numeric[:, : len(spec.numeric)].abs(), nan=math.inf, posinf=math.inf)
+    far = torch.nan_to_num(batch.numeric[:, : len(spec.numeric)].abs().cpu(), nan=math.inf, posinf=math.inf)
     deviations, rows = far.max(dim=0)
     order = torch.argsort(deviations, descending=True)[:_SHOWN].tolist()
     shown = (f"`{spec.numeric[index].name}` by {deviations[index]:.3g} at row_position {batch.position[rows[index]]}" for index in order)

@@ -26,8 +26,8 @@ UNITS = {
     "retrieval": "log loss, nats a row (train: in the batch)",
 }
 
-#: Outputs, labels and weights of a rank's rows to a sum to differentiate and the detached sum of the losses of these rows.
-Losses: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+#: Outputs, labels and weights (None: all the same) of a rank's rows to a sum to differentiate and the detached sum of the losses of these rows.
+Losses: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
 
 
 def objective(spec: ModelSpec, communicator: Communicator) -> Losses:
@@ -35,7 +35,7 @@ def objective(spec: ModelSpec, communicator: Communicator) -> Losses:
     if spec.kind == "two_tower":
         return InBatchSoftmax(spec, communicator)
 
-    def of_rows(outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def of_rows(outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         losses = summed(spec.target, outputs, label, weight)
         return losses, losses.detach()
 

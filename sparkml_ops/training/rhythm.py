@@ -100,7 +100,7 @@ class LocalSteps:
     def _average(self) -> None:
         tensors = list(self._averaged())
         # In float64, whole rows times value: what is equal on all ranks stays so to the last bit.
-        mine = torch.cat([*(tensor.flatten().double() for tensor in tensors), torch.ones(1, dtype=torch.float64)]) * self._rows
+        mine = torch.cat([*(tensor.flatten().double().cpu() for tensor in tensors), torch.ones(1, dtype=torch.float64)]) * self._rows
         *total, rows = torch.split(self._communicator.all_reduce(mine), [*(tensor.numel() for tensor in tensors), 1])
         if float(rows):
             for tensor, value in zip(tensors, total, strict=True):

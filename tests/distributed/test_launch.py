@@ -76,6 +76,28 @@ def test_each_rank_is_a_fresh_process_that_returns_its_bytes(spark: SparkSession
     assert gone(heard)
 
 
+def test_a_task_of_several_ranks(spark: SparkSession, storage: Storage) -> None:
+    """As on a task with two GPUs: four ranks in two Spark tasks, neighbours in each, and one that raises ends all."""
+
+    def task(context: RankContext) -> bytes:
+        report_process(context)
+        total = context.communicator.all_reduce(torch.tensor([context.rank + 1]))
+        if context.attempt:
+            raise ValueError(f"rank {context.rank}") if context.rank == 3 else RuntimeError(fail_together(context))
+        return json.dumps([context.rank, total.item(), os.environ["HOROVOD_LOCAL_RANK"], psutil.Process().ppid()]).encode()
+
+    heard: Reports = []
+    chosen = settings(workers=4, ranks_per_task=2)
+    results = [json.loads(result or b"") for result in launch(spark, task, chosen, storage, "several", on_report=heard.append)]
+
+    assert [(rank, total, local) for rank, total, local, _ in results] == [(rank, 10, str(rank)) for rank in range(4)]
+    assert results[0][3] == results[1][3] != results[2][3] == results[3][3]
+    with pytest.raises(RankFailed, match="rank 3"):
+        launch(spark, task, chosen, storage, "several", on_report=heard.append)
+    assert len(heard) == 8
+    assert gone(heard)
+
+
 def test_reports_reach_the_driver_once_in_each_ranks_order(spark: SparkSession, storage: Storage) -> None:
     """The last reports count too, even where the rank ends at once after them. Without an environment of its own it is a fork, torch loaded."""
 

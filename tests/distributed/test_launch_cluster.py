@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from standalone_cluster import StandaloneCluster
 
 DRIVER = """
@@ -20,11 +22,11 @@ import json, os, signal, sys, time
 import psutil, torch
 from pyspark.sql import SparkSession
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.launch import LaunchSettings, launch
+from sparkml_ops.training.launch import LaunchSettings, RankFailed, launch
 
 folder, master = sys.argv[1:]
 storage = Storage(folder + "/storage")
-settings = LaunchSettings(workers=2, attempts=2, start_timeout=300)
+settings = LaunchSettings(workers=2, attempts=2, start_timeout=300, device="cpu")
 
 def say(name, value):
     with open(f"{folder}/{name}.partial", "w") as target:
@@ -48,6 +50,16 @@ def lose_executor(context):
             time.sleep(0.01)
     return str(context.attempt).encode()
 
+def see(context):
+    return json.dumps([context.device, os.environ["CUDA_VISIBLE_DEVICES"]]).encode()
+
+def seen(device):
+    wished = LaunchSettings(workers=2, attempts=1, start_timeout=300, backend="ddp", device=device)
+    try:
+        return [json.loads(answer) for answer in launch(spark, see, wished, storage, "see-" + device)]
+    except RankFailed as error:
+        return error.message
+
 def wait_for_ever(context):
     context.report({"pid": os.getpid()})
     while True:
@@ -55,8 +67,10 @@ def wait_for_ever(context):
 
 conf = {"spark.executor.cores": "1", "spark.executor.memory": "512m", "spark.driver.memory": "512m", "spark.ui.enabled": "false", "spark.log.level": "OFF"}
 conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.local.dir": folder + "/local"}
+conf |= {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "1"}
 spark = SparkSession.builder.master(master).config(map=conf).getOrCreate()
 say("met", [json.loads(answer) for answer in launch(spark, meet, settings, storage, "meet")])
+say("devices", [seen("cpu"), seen("auto")])
 heard = []
 results = launch(spark, lose_executor, settings, storage, "lose", on_report=heard.append)
 say("lost", [[result.decode() for result in results], heard])
@@ -73,7 +87,7 @@ class Cluster(StandaloneCluster):
     """A worker with two slots, a driver, and what the driver has said so far."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, workers=1, cores=2)
+        super().__init__(folder, workers=1, cores=2, gpus=2)
         environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
         self.driver = self.start(sys.executable, "-c", DRIVER, str(folder), self.master, environment=environment)
 
@@ -110,6 +124,17 @@ def test_ranks_on_different_executors_meet(cluster: Cluster) -> None:
 
     assert (first[0], second[0]) == (3.0, 3.0)
     assert first[1] != second[1]
+
+
+def test_each_rank_has_the_gpu_that_spark_gave_its_task(cluster: Cluster) -> None:
+    """Spark gives each executor one of the worker's two; a rank that shall compute on the processor sees none."""
+    cpu, auto = cluster.said("devices")
+
+    assert cpu == [["cpu", ""], ["cpu", ""]]
+    if torch.cuda.device_count() > 1:
+        assert sorted(auto) == [["cuda", "0"], ["cuda", "1"]]
+    else:  # where there is none, or one, a rank says which it was given
+        assert re.search(r"GPU [01] of this rank, which torch \S+ does not see", auto)
 
 
 def test_after_a_lost_executor_only_the_launcher_starts_ranks_again(cluster: Cluster) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from ended import Ended, run
 from installed import ROOT, Installed
 from pyspark.sql import SparkSession
 from standalone_cluster import StandaloneCluster
+from tiny_plans import INTERPRETED
 from tiny_project import AS_OF, ROWS, WINDOW, Place, content
 
 from sparkml_ops.cli.submit import submit_command
@@ -35,7 +35,7 @@ SHELL |= {"PATH": f"{BINARIES}{os.pathsep}{SHELL['PATH']}", "SPARK_LOCAL_IP": "1
 # Of the cluster's administrator, who has set another time zone: results do not depend on it. A folder with a spark-defaults.conf would come first
 # on the class path, and with another class path Java leaves its archive of Spark's classes alone.
 ZONE = "America/New_York"
-DEFAULTS = f"-Dspark.sql.session.timeZone={ZONE} -Dspark.ui.enabled=false"
+DEFAULTS = " ".join(f"-D{name}={value}" for name, value in {"spark.sql.session.timeZone": ZONE, "spark.ui.enabled": "false", **INTERPRETED}.items())
 WHEEL_TASK = """
 import sys
 from importlib.metadata import entry_points
@@ -213,12 +213,7 @@ def test_a_catalog_is_a_warehouse_like_a_folder(
 ) -> None:
     """The prepared tables under names of `spark_catalog`: scores, scoring set and drift as by path, in tables that the catalog keeps."""
     assert scored["module"].record
-    spark.sql("CREATE SCHEMA spark_catalog.tiny")
-    source = place.copy(tmp_path / "tables").folder / "data" / "warehouse"
-    for table in sorted(source.iterdir()):
-        spark.sql(f"CREATE TABLE spark_catalog.tiny.`{table.name}` USING delta LOCATION '{table}'")
-    by_name = Place(place.copy(tmp_path / "named").folder, base={"warehouse": {"catalog": "spark_catalog.tiny"}})
-    shutil.rmtree(by_name.folder / "data" / "warehouse")
+    by_name = place.in_catalog(spark, tmp_path / "named", "tiny")
     by_path = copies["module"]
 
     record = by_name.project(spark).score(WINDOW, as_of=AS_OF)

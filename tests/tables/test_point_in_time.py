@@ -49,6 +49,29 @@ def test_composite_keys_never_collide(spark: SparkSession) -> None:
     assert values(joined, "a", "b", "v") == [("1", "12", "one"), ("1", None, None), ("11", "2", "eleven")]
 
 
+def test_the_two_zeros_are_one_key(spark: SparkSession) -> None:
+    """Rows of either zero are those of both; null is no key."""
+    spine = spark.createDataFrame([(key, at(0)) for key in (0.0, -0.0, 1.0, None)], "k double, t timestamp")
+    table = spark.createDataFrame([(-0.0, at(-1), "new"), (0.0, at(-2), "old")], "k double, e timestamp, v string")
+
+    assert values(point_in_time_join(spine, [Lookup(table, ("k",), event_time="e")], spine_time="t"), "v") == ["new", "new", None, None]
+
+
+def test_times_at_either_end_are_told_apart(spark: SparkSession) -> None:
+    """A microsecond decides in the year 1 and in 9999 as it does today, and a row without a time is before them all."""
+    years = ("0001-01-01", "1890-06-01", "2024-03-01", "2190-01-01", "9999-12-31")
+    instants = spark.createDataFrame([(day,) for day in years], "day string").select(F.unix_micros(F.col("day").cast("timestamp")).alias("at"))
+    moved = instants.select("at", F.explode(F.array(*map(F.lit, (-1, 0, 1)))).alias("by"))
+    spine = moved.select(F.lit("a").alias("k"), F.timestamp_micros(F.col("at") + F.col("by")).alias("t"), "by")
+    table = instants.select(F.lit("a").alias("k"), F.timestamp_micros("at").alias("e"), F.col("at").alias("v"))
+    lookup = Lookup(table, ("k",), event_time="e", ttl=timedelta(days=1))
+
+    joined = point_in_time_join(spine.union(spark.createDataFrame([("a", None, 1)], spine.schema)), [lookup], spine_time="t")
+
+    found = joined.groupBy("by").agg(F.count("v").alias("found"), F.count_if(F.col("v") + F.col("by") == F.unix_micros("t")).alias("right"))
+    assert values(found, "by", "found", "right") == [(-1, 0, 0), (0, 5, 5), (1, 5, 5)]
+
+
 def test_no_row_is_lost_or_doubled_when_the_spine_is_not_deterministic(spark: SparkSession) -> None:
     """Keys that come out different on every reading, half of them null, still give each spine row once."""
     spine = spark.range(2_000).select("id", F.when(F.rand() < 0.5, F.lit("a")).alias("k"), F.lit(at(0)).alias("t"))
@@ -93,7 +116,10 @@ def test_lookups_of_an_entity_share_one_shuffle(spine: DataFrame, table: DataFra
 
     point_in_time_join(spine, lookups, spine_time="t").explain()
 
-    assert capsys.readouterr().out.count("Exchange hashpartitioning") == 2 == explain_join(spine, lookups, spine_time="t").shuffles
+    plan = capsys.readouterr().out
+    assert plan.count("Exchange hashpartitioning") == 2 == explain_join(spine, lookups, spine_time="t").shuffles
+    # Brought into order by one number each, before the sort that a window asks for.
+    assert plan.count("Sort [place") == 2 == plan.count("Sort [entity")
 
 
 def test_wide_and_many_lookups(spark: SparkSession) -> None:

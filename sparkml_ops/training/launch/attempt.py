@@ -30,7 +30,7 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
         StartTimeout: The ranks did not meet in time; the job is interrupted.
     """
     slots, ranks = Slots.of(spark), plan.settings.workers
-    slots.refuse_if_too_few(ranks)
+    slots.refuse_if_too_few(plan.settings.tasks)
     reader = ReportReader(plan.storage, plan.folder, say)
     job = _Job(spark, plan, slots)
     job.start()
@@ -102,8 +102,8 @@ class _Job:
         try:
             if not self._classic:
                 self._spark.addTag(self._tag)
-            ranks = self._plan.settings.workers
-            rows = self._spark.range(0, ranks, 1, ranks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
+            tasks = self._plan.settings.tasks
+            rows = self._spark.range(0, tasks, 1, tasks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
             self._outcomes = [Outcome.from_row(row.asDict()) for row in rows]
         except Exception as error:
             self._error = error

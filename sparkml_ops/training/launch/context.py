@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.training.launch.communicator import Communicator
@@ -20,11 +20,13 @@ class RankContext:
         communicator: The group, already met.
         attempt: 0 for the first launch; above it, resume from the last checkpoint.
         publish: Puts one report where the driver finds it.
+        device: Where torch shall compute: `cpu`, or `cuda`: the one GPU that the rank sees.
     """
 
     communicator: Communicator
     attempt: int
     publish: Callable[[dict[str, Any]], None]
+    device: Literal["cpu", "cuda"] = "cpu"
 
     @property
     def rank(self) -> int:

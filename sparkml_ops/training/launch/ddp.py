@@ -1,4 +1,4 @@
-"""The communicator on torch.distributed (Gloo on CPUs)."""
+"""The communicator on torch.distributed (Gloo on processors, NCCL on GPUs)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class DdpCommunicator:
         listener: File descriptor of the socket that rank 0 already listens on; -1 elsewhere.
         timeout: Seconds that a collective may take.
         collectives: How gradients travel.
+        gpu: Whether gradients lie on the GPU that this process sees; what lies in memory travels by Gloo all the same.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class DdpCommunicator:
         listener: int = -1,
         timeout: float = 1800.0,
         collectives: Collectives = Collectives(),  # noqa: B008 - frozen
+        gpu: bool = False,
     ) -> None:
+        self._backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         self.rank, self.size, self._collectives = rank, size, collectives
         limit = timedelta(seconds=timeout)
         with _peers():
@@ -48,7 +51,7 @@ class DdpCommunicator:
             store = distributed.TCPStore(  # type: ignore[attr-defined]
                 host, port, size, is_master=rank == 0, timeout=limit, wait_for_workers=False, master_listen_fd=listener if rank == 0 else None
             )
-            distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
+            distributed.init_process_group(self._backend, store=store, rank=rank, world_size=size, timeout=limit)
         self._exchange = _Exchange(size, None)
         self._sums: dict[Optimizer, GradientSum] = {}
 
@@ -78,7 +81,7 @@ class DdpCommunicator:
         """The same optimiser, whose `step()` now uses gradients summed over ranks."""
         with _peers():
             # A group of its own: collectives match by order, and backward's must not mix with the caller's.
-            group = distributed.new_group(backend="gloo")
+            group = distributed.new_group(backend=self._backend)
         self._sums[optimizer] = GradientSum(model, optimizer, _Exchange(self.size, group), self._collectives)
         return optimizer
 
@@ -118,7 +121,7 @@ class _Exchange:
 
     def gather_rows(self, name: str, rows: torch.Tensor) -> torch.Tensor:
         # Gloo gathers equal shapes only: the shorter ones are filled up to the longest and cut again.
-        counts = self.gather(name, torch.tensor([len(rows)]))().flatten().tolist()
+        counts = self.gather(name, torch.tensor([len(rows)], device=rows.device))().flatten().tolist()
         filled = rows.new_zeros(max(counts), *rows.shape[1:])
         filled[: len(rows)] = rows.detach()
         gathered = self.gather(name, filled)()

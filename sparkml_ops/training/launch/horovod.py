@@ -1,4 +1,4 @@
-"""The communicator on Horovod's ring all-reduce (Gloo on CPUs)."""
+"""The communicator on Horovod's ring all-reduce (Gloo on processors, NCCL on GPUs)."""
 
 from __future__ import annotations
 
@@ -42,10 +42,20 @@ class HorovodCommunicator:
 
     Args:
         collectives: How gradients travel; what Horovod itself must know of it, it reads from the environment.
+        gpu: Whether tensors lie on the GPU that this process sees.
+
+    Raises:
+        ConfigurationError: `gpu`, and Horovod was built without NCCL.
     """
 
-    def __init__(self, collectives: Collectives = Collectives()) -> None:  # noqa: B008 - frozen
+    def __init__(self, collectives: Collectives = Collectives(), *, gpu: bool = False) -> None:  # noqa: B008 - frozen
         self._hvd, self._collectives = load(), collectives
+        if gpu and not self._hvd.nccl_built():
+            raise ConfigurationError(
+                "training.backend=horovod on a GPU, and a Horovod without NCCL",
+                expected="one built with HOROVOD_GPU_OPERATIONS=NCCL",
+                mend="build it so (docs/guides/gpu.md), or set training.backend=ddp or training.device=cpu",
+            )
         with _peers():
             self._hvd.init()
         self.rank: int = self._hvd.rank()

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from feature_store import hooks
 from sparkml_ops.errors import ContractError
@@ -16,9 +16,10 @@ from sparkml_ops.training.launch.attempt import run_attempt
 from sparkml_ops.training.launch.context import RankContext, Task, call
 from sparkml_ops.training.launch.errors import RankFailed
 from sparkml_ops.training.launch.folder import AttemptFolder, next_attempt
+from sparkml_ops.training.launch.gpu import refuse_without_cuda
 from sparkml_ops.training.launch.outcome import Outcome, root_cause
 from sparkml_ops.training.launch.reports import ReportWriter
-from sparkml_ops.training.launch.settings import LaunchSettings
+from sparkml_ops.training.launch.settings import Device, LaunchSettings
 from sparkml_ops.training.launch.stage import Plan
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def launch(
     say = on_report or (lambda _: None)
     first = next_attempt(storage, run)
     if settings.backend == "local":
-        return [_run_here(task, storage, AttemptFolder(run, first), say)]
+        return [_run_here(task, settings.device, storage, AttemptFolder(run, first), say)]
     if spark is None:
         raise ContractError(
             f"training.backend={settings.backend} without a Spark session", expected="a session", mend="pass spark, or use the backend local"
@@ -91,7 +92,7 @@ def _failure(cause: Outcome, found: str, mend: str) -> RankFailed:
     )
 
 
-def _run_here(task: Task, storage: Storage, folder: AttemptFolder, say: Callable[[dict[str, Any]], None]) -> bytes | None:
+def _run_here(task: Task, device: Device, storage: Storage, folder: AttemptFolder, say: Callable[[dict[str, Any]], None]) -> bytes | None:
     from sparkml_ops.training.launch.local import LocalCommunicator
 
     writer = ReportWriter(storage, folder, 0)
@@ -101,7 +102,10 @@ def _run_here(task: Task, storage: Storage, folder: AttemptFolder, say: Callable
         say(report)
 
     try:
-        return call(task, RankContext(communicator=LocalCommunicator(), attempt=folder.attempt, publish=publish))
+        if device == "gpu":  # not by itself: whoever trains beside Spark may have given it to somebody else
+            refuse_without_cuda()
+        here: Literal["cpu", "cuda"] = "cuda" if device == "gpu" else "cpu"
+        return call(task, RankContext(communicator=LocalCommunicator(), attempt=folder.attempt, publish=publish, device=here))
     except Exception as error:
         cause = Outcome(0, "raised", type(error).__name__, str(error), traceback.format_exc())
         raise _failure(cause, f"rank 0 raised {cause.type}: {cause.message}", "mend the task") from error

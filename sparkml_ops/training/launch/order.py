@@ -22,6 +22,7 @@ class Order:
         listener: File descriptor on which rank 0 already listens there; -1 elsewhere.
         timeout: Seconds that a collective may take; longer than the hang timeout, which speaks first.
         collectives: How gradients travel.
+        gpu: Whether the rank computes on the GPU that it sees.
     """
 
     backend: Backend
@@ -36,6 +37,7 @@ class Order:
     listener: int
     timeout: float
     collectives: Collectives = field(default_factory=Collectives)
+    gpu: bool = False
 
     def to_json(self) -> bytes:
         """As one JSON object."""

@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.communicator import Communicator
 from sparkml_ops.training.launch.context import RankContext, Task, call
 from sparkml_ops.training.launch.errors import PeerLost
 from sparkml_ops.training.launch.folder import AttemptFolder
+from sparkml_ops.training.launch.gpu import refuse_without_cuda
 from sparkml_ops.training.launch.order import Order
 from sparkml_ops.training.launch.reports import ReportWriter
 
@@ -99,7 +100,8 @@ def _work(task: Task, order: Order, communicator: Communicator, storage: Storage
         writer.publish(report)
         link.say("sign")
 
-    return call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish))
+    device: Literal["cpu", "cuda"] = "cuda" if order.gpu else "cpu"
+    return call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish, device=device))
 
 
 @contextmanager
@@ -116,10 +118,12 @@ def _timeline(order: Order, storage: Storage, folder: AttemptFolder) -> Iterator
 
 
 def _connect(order: Order) -> Communicator:
+    if order.gpu:
+        refuse_without_cuda()
     if order.backend == "horovod":
         from sparkml_ops.training.launch.horovod import HorovodCommunicator
 
-        return HorovodCommunicator(order.collectives)
+        return HorovodCommunicator(order.collectives, gpu=order.gpu)
     from sparkml_ops.training.launch.ddp import DdpCommunicator
 
     return DdpCommunicator(
@@ -130,6 +134,7 @@ def _connect(order: Order) -> Communicator:
         listener=order.listener,
         timeout=order.timeout,
         collectives=order.collectives,
+        gpu=order.gpu,
     )
 
 

@@ -7,10 +7,11 @@ from typing import Literal, get_args
 
 from sparkml_ops.errors import ConfigurationError
 
-__all__ = ["Backend", "Collectives", "Compression", "LaunchSettings"]
+__all__ = ["Backend", "Collectives", "Compression", "Device", "LaunchSettings"]
 
 Backend = Literal["horovod", "ddp", "local"]
 Compression = Literal["none", "fp16", "bf16"]
+Device = Literal["auto", "cpu", "gpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,9 @@ class LaunchSettings:
     """Ranks, their backend, and how long to wait for them.
 
     Args:
-        workers: Number of ranks, each in one Spark slot; 1 for `local`.
+        workers: Number of ranks; 1 for `local`.
+        ranks_per_task: How many of them a Spark task holds, each with a GPU of its own.
+        device: `gpu`, `cpu`, or `auto`: on GPUs where Spark gives its tasks any.
         backend: `horovod` (Gloo), `ddp` (torch.distributed on Gloo) or `local` (this process, no Spark).
         start_timeout: Seconds until all ranks must have met.
         hang_timeout: Seconds without a report of a rank after which it counts as hanging.
@@ -68,6 +71,8 @@ class LaunchSettings:
     """
 
     workers: int = 1
+    ranks_per_task: int = 1
+    device: Device = "auto"
     backend: Backend = "horovod"
     start_timeout: float = 120.0
     hang_timeout: float = 600.0
@@ -81,9 +86,17 @@ class LaunchSettings:
         """Refuse what no launch can mean."""
         if self.backend not in get_args(Backend):
             raise ConfigurationError(f"training.backend={self.backend!r}", expected="one of " + ", ".join(get_args(Backend)))
-        for name in ("workers", "attempts", "threads", "start_timeout", "hang_timeout"):
+        for name in ("workers", "ranks_per_task", "attempts", "threads", "start_timeout", "hang_timeout"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"training.{name}={getattr(self, name)!r}", expected="more than 0")
+        if self.device not in get_args(Device):
+            raise ConfigurationError(f"training.device={self.device!r}", expected="one of " + ", ".join(get_args(Device)))
+        if self.workers % self.ranks_per_task:
+            raise ConfigurationError(
+                f"training.workers={self.workers} with tasks of {self.ranks_per_task} GPUs",
+                expected="a multiple: each GPU of a task has a rank",
+                mend="change training.workers or spark.task.resource.gpu.amount",
+            )
         if self.backend == "local" and self.workers != 1:
             raise ConfigurationError(
                 f"training.workers={self.workers} with training.backend=local",
@@ -96,3 +109,8 @@ class LaunchSettings:
                 expected="the backend horovod, whose timeline it is",
                 mend="leave it out",
             )
+
+    @property
+    def tasks(self) -> int:
+        """Spark tasks that the ranks need at once."""
+        return self.workers // self.ranks_per_task

@@ -7,12 +7,14 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.launch.folder import AttemptFolder
+from sparkml_ops.training.launch.gpu import addresses, assign
 from sparkml_ops.training.launch.order import Order
 from sparkml_ops.training.launch.outcome import Outcome
 from sparkml_ops.training.launch.placement import Interface, Place, choose_interface, place
@@ -48,17 +50,19 @@ class Plan:
 
 
 def run_task(plan: Plan, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The body of one barrier task: one row that says how its rank ended; it never raises, since Spark would run the stage again."""
+    """The body of one barrier task: a row for each of its ranks that says how it ended; it never raises, since Spark would run the stage again."""
     for _ in batches:
         pass  # the row only gives the task its place
     from pyspark import BarrierTaskContext
 
     # Libraries that are loaded have read their environment: a rank with one of its own, or with more threads, begins as a new interpreter.
-    spare = Spare.fork() if not plan.settings.environment and plan.settings.threads == 1 else None
+    ranks = plan.settings.ranks_per_task
+    spare = Spare.fork() if ranks == 1 and not plan.settings.environment and plan.settings.threads == 1 else None
     context = BarrierTaskContext.get()
-    hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos()]
-    where = place(hosts, context.partitionId())
-    yield _run(plan, where, context, spare).to_batch()
+    hosts = [info.address.rpartition(":")[0] for info in context.getTaskInfos() for _ in range(ranks)]
+    places = [place(hosts, context.partitionId() * ranks + number) for number in range(ranks)]
+    for outcome in _run(plan, places, context, spare):
+        yield outcome.to_batch()
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,20 @@ class _Meeting:
     store_port: int
 
 
-def _run(plan: Plan, where: Place, context: Any, spare: Spare | None) -> Outcome:
+def _run(plan: Plan, places: Sequence[Place], context: Any, spare: Spare | None) -> list[Outcome]:
     opened = _Opened(spare)
     try:
-        message = _prepare(plan, where, opened)
+        gpus = addresses(context)
+        message = _prepare(plan, places, gpus, opened)
         gathered = [json.loads(text) for text in context.allGather(json.dumps(message))]
         if refusal := next((found for found in gathered if "refused" in found), None):
-            return Outcome(where.rank, "refused", "RuntimeError", refusal["refused"], refusal.get("traceback", ""))
+            return [Outcome(where.rank, "refused", "RuntimeError", refusal["refused"], refusal.get("traceback", "")) for where in places]
         meeting = next(_Meeting(**found["meeting"]) for found in gathered if "meeting" in found)
-        return _run_rank(plan, where, meeting, opened)
+        own = assign(plan.settings.device, gpus, len(places))
+        with ThreadPoolExecutor(len(places)) as pool:  # ranks are processes; a thread watches each
+            return list(pool.map(lambda where, gpu: _run_rank(plan, where, gpu, meeting, opened), places, own))
     except Exception as error:
-        return Outcome(where.rank, "raised", type(error).__name__, str(error), traceback.format_exc())
+        return [Outcome(where.rank, "raised", type(error).__name__, str(error), traceback.format_exc()) for where in places]
     finally:
         opened.close(plan.settings.hang_timeout)
 
@@ -111,16 +118,18 @@ class _Opened:
             self.listener.close()
 
 
-def _prepare(plan: Plan, where: Place, opened: _Opened) -> dict[str, Any]:
-    """Claim the rank's place in this attempt and, on rank 0, open the meeting place."""
+def _prepare(plan: Plan, places: Sequence[Place], gpus: Sequence[str], opened: _Opened) -> dict[str, Any]:
+    """Claim the ranks' places in this attempt and, in rank 0's task, open the meeting place."""
     try:
-        claim = plan.folder.claimed(where.rank)
+        assign(plan.settings.device, gpus, len(places))
         if plan.storage.exists(plan.folder.ended):
             return {"refused": "the driver has given this attempt up"}
-        if plan.storage.exists(claim):
-            return {"refused": "Spark ran the stage again after it lost a task; only the launcher starts attempts"}
-        plan.storage.publish(claim, json.dumps({"host": where.host}).encode(), kind="claimed")
-        return {"meeting": _open(plan, where, opened).__dict__} if where.rank == 0 else {}
+        for where in places:
+            claim = plan.folder.claimed(where.rank)
+            if plan.storage.exists(claim):
+                return {"refused": "Spark ran the stage again after it lost a task; only the launcher starts attempts"}
+            plan.storage.publish(claim, json.dumps({"host": where.host}).encode(), kind="claimed")
+        return {"meeting": _open(plan, places[0], opened).__dict__} if places[0].rank == 0 else {}
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
@@ -134,9 +143,9 @@ def _open(plan: Plan, where: Place, opened: _Opened) -> _Meeting:
     return _Meeting(address, opened.rendezvous.port, opened.rendezvous.token, store_port)
 
 
-def _run_rank(plan: Plan, where: Place, meeting: _Meeting, opened: _Opened) -> Outcome:
+def _run_rank(plan: Plan, where: Place, gpu: str | None, meeting: _Meeting, opened: _Opened) -> Outcome:
     opened.used = True
-    inherited = [opened.listener.fileno()] if opened.listener else []
+    inherited = [opened.listener.fileno()] if opened.listener and where.rank == 0 else []
     order = Order(
         backend=plan.settings.backend,
         rank=where.rank,
@@ -150,10 +159,11 @@ def _run_rank(plan: Plan, where: Place, meeting: _Meeting, opened: _Opened) -> O
         listener=next(iter(inherited), -1),
         timeout=_collective_timeout(plan.settings),
         collectives=plan.settings.collectives,
+        gpu=gpu is not None,
     )
     process, state = None, "failed"
     try:
-        environment = rank_environment(plan, where, meeting.host, meeting.port, meeting.token)
+        environment = rank_environment(plan, where, meeting.host, meeting.port, meeting.token, gpu)
         process = RankProcess(order, plan.payload, environment, inherited, opened.take_spare())
         outcome = _watch(process, where.rank, meeting)
         state = "ended" if outcome.kind in {"returned", "stopped"} else "failed"
@@ -192,8 +202,8 @@ def _collective_timeout(settings: LaunchSettings) -> float:
     return 2 * max(settings.start_timeout, settings.hang_timeout) + 60
 
 
-def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str) -> dict[str, str]:
-    """The whole environment of a rank's process: this task's, the threads, the search path, Horovod's place and interface."""
+def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str, gpu: str | None = None) -> dict[str, str]:
+    """The whole environment of a rank's process: this task's, the threads, the search path, its GPU, Horovod's place and interface."""
     interface: Interface = choose_interface(where, plan.settings.interface)
     threads = str(plan.settings.threads)
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON_WORKER_FACTORY")}  # holds Spark's secret
@@ -204,6 +214,9 @@ def rank_environment(plan: Plan, where: Place, host: str, port: int, token: str)
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
+        # Whatever else a host has, a rank sees its own GPU only; and cuBLAS gives the same sums each time with a fixed workspace.
+        **({"CUDA_VISIBLE_DEVICES": ""} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}),
+        "NCCL_SOCKET_IFNAME": interface.name,
         "GLOO_SOCKET_IFNAME": interface.name,
         "HOROVOD_HOSTNAME": where.host,
         "HOROVOD_RANK": str(where.rank),

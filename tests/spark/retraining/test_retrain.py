@@ -6,16 +6,18 @@ import json
 import re
 import shutil
 import signal
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pytest
 import yaml
+from drivers import Drivers
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tiny_plans import INTERPRETED, JAVA
 from tiny_project import FILES, Place, events
 
 from sparkml_ops import clock
@@ -31,8 +33,6 @@ CHAMPION_UNTIL, FIRST, NOW = "2020-01-22", "2020-02-01", "2020-03-01"
 JANUARY, FEBRUARY = "2020-01", "2020-02"
 OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host"}
 POLICY = {"labels": 300, "minimum_labels": 200, "cooldown": "10d", "schedule": "90d"}
-# Of the session of a verb in a process of its own.
-QUICK = {"driver_memory": "2g", "conf": {**INTERPRETED, "spark.driver.extraJavaOptions": JAVA}}
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,11 @@ def prepared(spark: SparkSession, mlflow_template: Path, tmp_path_factory: pytes
 @pytest.fixture
 def place(prepared: Place, tmp_path: Path) -> Place:
     """A copy to work on, under the configuration of the prepared one."""
-    return copied(prepared, tmp_path / "tiny")
+    return declared(prepared, prepared.copy(tmp_path / "tiny"))
 
 
-def copied(prepared: Place, folder: Path) -> Place:
-    shutil.copytree(prepared.folder, folder)
-    place = Place(folder, spark=QUICK)
+def declared(prepared: Place, place: Place) -> Place:
+    """Under the declarations of the prepared project, which a copy has not."""
     for name in ("training.yaml", "retraining.yaml"):
         path = Path("conf") / "projects" / "tiny" / name
         (place.folder / path).write_text((prepared.folder / path).read_text())
@@ -137,10 +136,12 @@ class Replay:
 
 @pytest.fixture(scope="module")
 def replays(prepared: Place, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Replay, Replay]:
-    """The same month, decades apart."""
-    first, last = (
-        replay(copied(prepared, tmp_path_factory.mktemp(str(year)) / "tiny"), spark, datetime(year, 1, 1, tzinfo=UTC)) for year in (1999, 2040)
+    """The same month, decades apart; first with tables in a folder, then in a catalog."""
+    copies = (
+        prepared.copy(tmp_path_factory.mktemp("1999") / "tiny"),
+        prepared.in_catalog(spark, tmp_path_factory.mktemp("2040") / "tiny", "retrained"),
     )
+    first, last = (replay(declared(prepared, copy), spark, datetime(year, 1, 1, tzinfo=UTC)) for copy, year in zip(copies, (1999, 2040), strict=True))
     return first, last
 
 
@@ -153,7 +154,7 @@ def replay(place: Place, spark: SparkSession, wall: datetime) -> Replay:
             verb(FEBRUARY, as_of=NOW, generation="next")
         decision = project.retrain(FEBRUARY, as_of=NOW)
     started = {run.started_at for run in project.runs() if run.key.window == FEBRUARY and run.key.generation}
-    return Replay(place, wall, started, decision, {table: stored(place, table) for table in place.names()})
+    return Replay(place, wall, started, decision, {table: stored(path) for table, path in place.locations(spark).items()})
 
 
 def test_a_yes_trains_judges_and_promotes(replays: tuple[Replay, Replay], spark: SparkSession) -> None:
@@ -175,7 +176,8 @@ def test_a_retraining_killed_after_its_promotion_is_finished(place: Place, spark
     """The champion has moved already when it starts again: the decision is the one that was taken. A rolling range leaves old rows out."""
     write(place, "retraining.yaml", {"retraining": {"policy": POLICY, "range": {"kind": "rolling", "length": "25d"}}})
     hooking = {"kill": "delta.commit.model_events:after", "once": str(place.folder / "killed")}
-    status = place.start("retrain", FEBRUARY, hooking=hooking, as_of=NOW)
+    with closing(Drivers(spark)) as drivers:
+        status = drivers.start(conf=str(place.folder / "conf"), verb="retrain", window=[FEBRUARY], as_of=NOW, hooking=hooking)
     project = place.project(spark)
     decision = project.retrain(FEBRUARY, as_of=NOW)
 
@@ -232,7 +234,10 @@ def test_what_was_not_measured_is_not_decided(place: Place, spark: SparkSession)
 
 
 def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(replays: tuple[Replay, Replay]) -> None:
-    """Years apart, scores, profiles, drift, figures, decision and the new model's rows are the same: `as_of` alone counts."""
+    """Years apart, scores, profiles, drift, figures, decision and the new model's rows are the same: `as_of` alone counts.
+
+    So they are in a catalog: nothing was written where paths would look.
+    """
     for found in replays:
         figure = found.decision.evidence["figure"]
 
@@ -240,6 +245,7 @@ def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(replays:
         assert (figure["window"], figure["kind"]) == (FEBRUARY, "realised")
         assert found.started == {found.wall}
 
+    assert not (replays[1].place.folder / "data" / "warehouse").exists()
     first, last = (found.tables for found in replays)
     assert len(first) > 12
     assert first.keys() == last.keys()
@@ -248,9 +254,10 @@ def test_a_month_replayed_under_other_wall_clocks_gives_the_same_tables(replays:
         assert not sorted({*rows} ^ {*last[table]}), table
 
 
-def stored(place: Place, table: str) -> list[str]:
+def stored(path: str) -> list[str]:
     """All rows of a table as text, since not-a-number equals nothing, in an order of their own, without what each run decides for itself."""
-    return sorted(re.sub(r"\b[0-9a-f]{32}\b", "a run", repr(plain(row))) for row in place.rows(table))
+    rows = deltalake.DeltaTable(path).to_pyarrow_table().to_pylist()
+    return sorted(re.sub(r"\b[0-9a-f]{32}\b", "a run", repr(plain(row))) for row in rows)
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from sparkml_ops.config.training import TrainingSection
         ({"worker": 2}, "Extra inputs"),
         ({"workers": 9, "shards": 8}, "workers=9 above training.shards=8"),
         ({"workers": 2, "backend": "local"}, "backend local"),
-        ({"dtype": "float16"}, "float32"),
+        ({"dtype": "half"}, "float32"),
         ({"replicates": 12}, "200"),
         ({"replicates": 202}, "multiple of 4"),
         ({"model": {"dropout": 1.0}}, "less than 1"),

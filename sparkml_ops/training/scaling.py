@@ -1,0 +1,51 @@
+"""The factor on a loss in half precision, whose gradients would else vanish below 2^-24 (Micikevicius et al. 2018, "Mixed precision training").
+
+The ranks look at reduced gradients, which are the same on all of them: so all skip the same steps and change the factor alike, without asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+__all__ = ["LossScale"]
+
+_FIRST, _PATIENCE = 2.0**16, 2000
+
+
+class LossScale:
+    """A power of two that is halved when gradients overflow, and doubled after steps in which none did.
+
+    Args:
+        patience: So many of them.
+
+    >>> scale = LossScale()
+    >>> scale.overflowed(), scale.factor
+    (True, 32768.0)
+    """
+
+    def __init__(self, patience: int = _PATIENCE) -> None:
+        self.factor, self._patience, self._good = _FIRST, patience, 0
+
+    def unscale(self, gradients: Sequence[torch.Tensor]) -> None:
+        """Take the factor out, in place; the step counts as a good one."""
+        torch._foreach_mul_(list(gradients), 1.0 / self.factor)
+        self._good += 1
+        if self._good >= self._patience:
+            self.factor, self._good = 2.0 * self.factor, 0
+
+    def overflowed(self) -> bool:
+        """Halve the factor, so that the step is skipped; False where it is 1 already, and the fault another."""
+        if self.factor <= 1.0:
+            return False
+        self.factor, self._good = self.factor / 2.0, 0
+        return True
+
+    def state(self) -> torch.Tensor:
+        """For a checkpoint: [factor, good steps since it changed]."""
+        return torch.tensor([self.factor, self._good], dtype=torch.float64)
+
+    def restore(self, state: torch.Tensor) -> None:
+        """Go on from a checkpoint."""
+        self.factor, self._good = float(state[0]), int(state[1])
