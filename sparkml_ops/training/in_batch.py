@@ -42,7 +42,7 @@ class InBatchSoftmax:
         # An item without rows of the train split is in no batch of it.
         self._log_shares = torch.log(counts.clamp(min=1) / counts.sum())
 
-    def __call__(self, outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss of the whole batch, and what of it is this rank's rows'.
 
         Args:
@@ -56,9 +56,8 @@ class InBatchSoftmax:
         """
         width, rows = outputs.shape[1], len(outputs)
         rank = torch.full_like(label, self._communicator.rank)
-        mine = torch.cat(
-            [outputs.detach(), torch.stack([label, torch.ones_like(label) if weight is None else weight, rank], 1).to(outputs.dtype)], dim=1
-        )
+        counts = torch.ones_like(label) if weight is None else weight
+        mine = torch.cat([outputs.detach(), torch.stack([label, counts, rank], 1).to(outputs.dtype)], dim=1)
         every = self._communicator.all_gather(mine)
         first = int((every[:, -1] < self._communicator.rank).sum())
         vectors = torch.cat([every[:first, :width], outputs, every[first + rows :, :width]])

@@ -182,7 +182,7 @@ class Trainer:
             # Not by `backward`, with which the reduction over ranks begins.
             for weight, gradient in zip(weights, torch.autograd.grad(losses / divisor, weights, materialize_grads=True), strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
-            total += mine
+            total = total + mine
         losses, mine = self._summed(last, last_masks)
         # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
         (losses / divisor).backward()  # type: ignore[no-untyped-call]

@@ -26,7 +26,7 @@ UNITS = {
     "retrieval": "log loss, nats a row (train: in the batch)",
 }
 
-#: Outputs, labels and weights of a rank's rows to a sum to differentiate and the detached sum of the losses of these rows.
+#: Outputs, labels and weights (None: all the same) of a rank's rows to a sum to differentiate and the detached sum of the losses of these rows.
 Losses: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
 
 
