@@ -82,7 +82,7 @@ class Job:
     def check(self) -> None:
         """Refuse, before the first job, a session that cannot hold the ranks of a training that is still to be done."""
         if self.settings.backend != "local" and not self.storage.exists(f"{self.folder}/trained.json"):
-            Slots.of(self.spark).refuse_unfit(self.settings.workers)
+            Slots.of(self.spark).refuse_unfit(launch_settings(self.spark, self.settings).tasks)
 
     def fit(self) -> Fitted:
         """Preprocessing, fitted once; a run that was begun with other settings or rows is refused."""

@@ -36,7 +36,7 @@ from sparkml_ops.training.placement import Items, Placement
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.precision import safe_products
 from sparkml_ops.training.rhythm import choose_rhythm
-from sparkml_ops.training.scaling import LossScale
+from sparkml_ops.training.scaling import LossScale, finite
 from sparkml_ops.training.schedule import rate
 from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
@@ -223,11 +223,13 @@ class Trainer:
         """Whether to step: in half precision a step whose scaled gradients overflow is left out."""
         # The reduced gradients are the same on every rank, so all ranks stop here or none does, without asking each other.
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
-        if _finite(gradients):
-            if self._scale is not None:
-                self._scale.unscale(gradients)
+        if self._scale is None:
+            if finite(gradients):
+                return True
+        elif finite(gradients, self._scale.factor):
+            self._scale.fitted()
             return True
-        if self._scale is not None and self._scale.overflowed():
+        elif self._scale.overflowed():
             return False
         raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}")
 
@@ -340,14 +342,6 @@ class Trainer:
         started = time.perf_counter()
         yield
         self._seconds[part] += time.perf_counter() - started
-
-
-def _finite(gradients: list[torch.Tensor]) -> bool:
-    """Whether all numbers are; one answer for all of them, since each question makes a GPU's queue run empty."""
-    if bool(torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()):
-        return True
-    # A sum of finite numbers may be beyond their type; in double precision that of single ones is not.
-    return all(bool(gradient.sum(dtype=torch.float64).isfinite()) for gradient in gradients)
 
 
 def _extremes(spec: ModelSpec, batch: Batch) -> str:
