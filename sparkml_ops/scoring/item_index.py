@@ -106,8 +106,9 @@ def recommend(tables: Tables, model: ScoringModel, queries: DataFrame, index: Sn
     """
     spec = _spec(model.published)
     matches = _matches(spec, "query", queries)
-    if taken := [name for name in keep if name in (_ITEMS, _SCORES)]:
-        raise ContractError(f"{taken} among the columns to keep", expected="other names: the result has columns of these", mend="rename them")
+    if wrong := [name for name in keep if name in (_ITEMS, _SCORES) or name not in queries.columns]:
+        expected = f"some of {queries.columns[:20]}, and neither {_ITEMS} nor {_SCORES}, which the result has itself"
+        raise ContractError(f"{wrong} among the columns to keep", expected=expected, mend="correct or rename them")
     _refuse_another(tables, model, index)
     scan = plan_scan(tables, index)
     if scan is None:
@@ -117,8 +118,8 @@ def recommend(tables: Tables, model: ScoringModel, queries: DataFrame, index: Sn
     columns = [F.col(quote(name)).alias(f"keep_{place}") for place, name in enumerate(keep)]
     features = [match.value(text_integers=False).alias(match.field.name) for match in matches]
     found = _Index(tuple(file.path for file in scan.files), spec.target.dimension)
-    work = _recommending(model.published, found, len(kept), most or spec.target.top)
-    return queries.select(*columns, *features).mapInArrow(work, schema).toDF(*schema.names)
+    work = _recommending(model.published, found, tuple(schema.names), most or spec.target.top)
+    return queries.select(*columns, *features).mapInArrow(work, schema)
 
 
 def _spec(model: PublishedModel) -> ModelSpec:
@@ -179,14 +180,16 @@ def _indexing(model: PublishedModel) -> Callable[[Iterator[pa.RecordBatch]], Ite
     return work
 
 
-def _recommending(model: PublishedModel, index: _Index, kept: int, most: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _recommending(
+    model: PublishedModel, index: _Index, names: Sequence[str], most: int
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         from sparkml_ops.model.retriever import listed
 
         for batch in batches:
-            names, catalogue = _held(model, index)
-            lists = listed(names, *_retriever(model).nearest(batch, most, catalogue))
-            yield pa.RecordBatch.from_arrays([*batch.columns[:kept], *lists], names=[*(f"keep_{place}" for place in range(kept)), _ITEMS, _SCORES])
+            items, catalogue = _held(model, index)
+            lists = listed(items, *_retriever(model).nearest(batch, most, catalogue))
+            yield pa.RecordBatch.from_arrays([*batch.columns[: len(names) - len(lists)], *lists], names=list(names))
 
     return work
 

@@ -193,6 +193,8 @@ def test_newer_items_are_recommended_from_an_index(spark: SparkSession, shop: Sh
     twice = offered.limit(2).unionByName(offered.limit(2)).unionByName(offered.limit(1).withColumn("sku", F.lit(None).cast("string")))
     with pytest.raises(ContractError, match="1 null and 2 repeated items in `sku`; expected each item once"):
         build_index(shop.tables, shop.model, twice, item="sku", name="new_items")
+    with pytest.raises(ContractError, match=r"\['age'\] among the columns to keep; expected some of \['customer'"):
+        recommend(shop.tables, shop.model, queries, index, keep=("age",))
     with pytest.raises(ContractError, match=r"in the frame of queries: no column `hour`"):
         recommend(shop.tables, shop.model, queries.drop("hour"), index, keep=("row_position",))
     other = ScoringModel(shop.model.record, PublishedModel(shop.storage, "f" * 64, OWN_LOADER, shop.model.published.files, (), ()))
