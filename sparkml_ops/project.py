@@ -205,6 +205,18 @@ class Project:
         """Rows set aside, each with its reason."""
         return scoring.quarantine(self._work.tables, self._work.sections.scoring.target, window=window, slot=slot)
 
+    def index_items(self, items: DataFrame, *, item: str, name: str, slot: str = "champion") -> Snapshot:
+        """Write the vectors of items that came after a retrieval model was trained as a table; see `scoring.build_index`."""
+        return scoring.build_index(self._work.tables, self._retrieval(slot), items, item=item, name=name)
+
+    def recommend(self, queries: DataFrame, index: Snapshot, *, keep: Sequence[str], most: int | None = None, slot: str = "champion") -> DataFrame:
+        """The best items of an index for each query, lazy; see `scoring.recommend`."""
+        return scoring.recommend(self._work.tables, self._retrieval(slot), queries, index, keep=keep, most=most)
+
+    def _retrieval(self, slot: str) -> scoring.ScoringModel:
+        sections = self._work.sections
+        return scoring.load(self._work.tracking, self._work.storage, sections.release.model, slot, sections.scoring)
+
     def report(self, path: str | Path | None = None, *, slot: str = "champion", as_of: datetime | str | None = None) -> Year:
         """The year: rows, drift, performance and decision of each window; with a path, as a page too."""
         year = history.months(self._work, as_of=as_of, slot=slot)

@@ -77,6 +77,10 @@ ELSEWHERE = {
         ["storage.publish.trial_begun", "storage.publish.trial_asked", "storage.publish.trial_answered", "storage.publish.trial_finished"],
         "of tune, which is killed in tests/unit/training/test_tuning_search.py",
     ),
+    **dict.fromkeys(
+        ["storage.publish.catalogue_part", "storage.publish.catalogue"], "of a retrieval, killed in tests/spark/training/test_retrieval_run.py"
+    ),
+    "delta.commit.* of sparkml_ops/scoring/item_index.py": "of build_index, one commit that is made again",
     "storage.publish.trial_model": "of tune with automl, before trial_finished, without which it does not count",
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/tables/test_quality_kills.py",

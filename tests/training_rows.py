@@ -71,9 +71,9 @@ def usable(data: pa.Table, split: str) -> list[int]:
     return frame.loc[(frame["split"] == split) & frame["label"].notna(), "row_position"].tolist()
 
 
-def task(scan: Scan, storage: Storage, settings: TrainingSection, spec: ModelSpec = SPEC) -> TrainingTask:
+def task(scan: Scan, storage: Storage, settings: TrainingSection, spec: ModelSpec = SPEC, label: str = "label") -> TrainingTask:
     """A training of the rows of a scan."""
-    groups = plan_groups(scan, label="label", splits=("train", "validation"))
+    groups = plan_groups(scan, label=label, splits=("train", "validation"))
     plans = {
         "train": Plan(groups["train"], settings.shards, settings.batch_size, settings.seed, block_rows=50),
         "validation": Plan(groups["validation"], settings.shards, 100, settings.seed, shuffle=False),

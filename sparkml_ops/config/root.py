@@ -29,7 +29,7 @@ __all__ = ["Config", "Sections"]
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
     "training": {
-        **dict.fromkeys(("workers", "backend", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+        **dict.fromkeys(("workers", "backend", "device", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
         "collectives": {"fusion_mib", "cycle_ms", "timeline"},
     },
     "scoring": {"window", "freshness"},

@@ -21,13 +21,27 @@ class CrossSection(Section):
     buckets: int = Field(default=1000, ge=1, lt=2**31, description="number of weights that pairs are hashed into")
 
 
+_TOWERS = {"item", "query", "dimension", "normalised", "temperature", "top"}
+
+
 class ModelSection(Section):
     """`training.model`: the network."""
 
-    kind: Literal["mlp", "linear", "wide_deep", "module"] = Field(
+    kind: Literal["mlp", "linear", "wide_deep", "two_tower", "module"] = Field(
         default="mlp",
-        description="mlp, linear (for each output a weight for each input), wide_deep (the sum of both, with crosses), or module: a team's own network",
+        description="mlp, linear (for each output a weight for each input), wide_deep (the sum of both, with crosses), two_tower (task retrieval: a"
+        " vector of the query and a vector of the item), or module: a team's own network",
     )
+    item: tuple[str, ...] = Field(
+        default=(), description="kind two_tower only: features of the item, training.label among them where each item is to have weights of its own"
+    )
+    query: tuple[str, ...] | None = Field(default=None, description="kind two_tower only: features of the query; null: all that are not the item's")
+    dimension: int = Field(default=32, ge=2, le=1024, description="kind two_tower only: numbers of a vector")
+    normalised: bool = Field(default=True, description="kind two_tower only: whether vectors have length 1, so that scores are cosines")
+    temperature: PositiveFloat = Field(
+        default=0.1, description="kind two_tower only: what scores are divided by in the softmax; 1 without normalised"
+    )
+    top: int = Field(default=10, ge=1, le=1000, description="kind two_tower only: items that are recommended for a query")
     crosses: tuple[CrossSection, ...] = Field(default=(), description="kind wide_deep only: pairs of categories with weights of their own")
     module: str | None = Field(
         default=None, min_length=1, description="kind module only: name of an entry point of the group sparkml_ops.models that makes the network"
@@ -46,6 +60,16 @@ class ModelSection(Section):
             raise ValueError(f"training.model.{idle[0]} has no meaning with kind module: the module makes its own layers")
         if self.crosses and self.kind != "wide_deep":
             raise ValueError(f"training.model.crosses has no meaning with kind {self.kind}: leave it out, or take kind wide_deep")
+        return self
+
+    @model_validator(mode="after")
+    def _has_two_sides(self) -> Self:
+        if self.kind != "two_tower" and (idle := sorted(_TOWERS & self.model_fields_set)):
+            raise ValueError(f"training.model.{idle[0]} has no meaning with kind {self.kind}: leave it out, or take kind two_tower")
+        if self.kind == "two_tower" and not self.item:
+            raise ValueError("training.model.item is empty: list the item's features; training.label may be one of them")
+        if both := sorted(set(self.item) & set(self.query or ())):
+            raise ValueError(f"training.model: {both[0]} in item and in query: a feature belongs to one of them")
         return self
 
 
@@ -80,13 +104,18 @@ class TrainingSection(Section):
         default="best", description="epoch whose weights are kept: lowest validation loss (last without validation rows), or last"
     )
     patience: int | None = Field(default=None, ge=1, description="epochs without a lower validation loss before training ends; null: never early")
-    task: Literal["binary", "regression", "count", "quantile", "multiclass", "multilabel"] = Field(
+    task: Literal["binary", "regression", "count", "quantile", "multiclass", "multilabel", "retrieval"] = Field(
         default="binary",
         description="what is predicted: binary (label 0 or 1), regression (a number), count (whole numbers from 0, Poisson), quantile (levels of a "
-        "number's distribution), multiclass (one of several strings or whole numbers), multilabel (an array of those that apply)",
+        "number's distribution), multiclass (one of several strings or whole numbers), multilabel (an array of those that apply), "
+        "retrieval (which items fit a query; each row is an item, the label, that was seen with a query)",
     )
     quantiles: tuple[float, ...] = Field(default=(0.1, 0.5, 0.9), min_length=1, description="task quantile only: levels, rising, between 0 and 1")
-    label: str = Field(default="label", min_length=1, description="column of the label, in the task's range, or null (pending, left out)")
+    label: str = Field(
+        default="label",
+        min_length=1,
+        description="column of the label, in the task's range, or null (pending, left out); of retrieval what identifies the item, never null",
+    )
     class_weights: Literal["balanced"] | tuple[PositiveFloat, PositiveFloat] | None = Field(
         default=None,
         description="how much a row of a class counts in training: balanced (all classes as much; binary and multiclass), two numbers (label 0 and "
@@ -133,6 +162,8 @@ class TrainingSection(Section):
             raise ValueError(f"training.collectives.compression with local_steps={local}: it is of gradients, and none are sent")
         if local > 1 and self.dtype == "float16":
             raise ValueError(f"training.dtype=float16 with collectives.local_steps={local}: ranks would scale their losses apart; take bfloat16")
+        if self.device == "gpu" and self.model.kind == "two_tower":
+            raise ValueError("training.device=gpu with model.kind two_tower: it trains on processors; leave device out")
         if self.collectives.timeline and self.backend != "horovod":
             raise ValueError(f"training.collectives.timeline with backend {self.backend}: the timeline is Horovod's")
         return self
@@ -145,4 +176,20 @@ class TrainingSection(Section):
             raise ValueError(f"training.quantiles={list(self.quantiles)}: expected levels that rise, above 0 and below 1")
         if self.class_weights is not None and self.task not in (("binary", "multiclass") if self.class_weights == "balanced" else ("binary",)):
             raise ValueError(f"training.class_weights={self.class_weights} has no meaning with task {self.task}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_retrieval(self) -> Self:
+        if (self.task == "retrieval") != (self.model.kind == "two_tower"):
+            raise ValueError(f"training.task={self.task} with training.model.kind={self.model.kind}: retrieval needs two_tower, and it alone")
+        if self.task != "retrieval":
+            return self
+        if self.label in (self.model.query or ()):
+            raise ValueError(f"training.model.query with training.label ({self.label}): the item would be known beforehand; take it out")
+        if self.batch_size < 2:
+            raise ValueError("training.batch_size=1 with task retrieval: a row has the other rows' items to be told from; take 2 or more")
+        if self.accumulate > 1:
+            raise ValueError(f"training.accumulate={self.accumulate} with task retrieval: the rows of a batch are each other's examples; set it to 1")
+        if self.collectives.local_steps > 1:
+            raise ValueError(f"training.collectives.local_steps={self.collectives.local_steps} with task retrieval: ranks share items at each step")
         return self

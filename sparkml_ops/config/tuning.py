@@ -22,8 +22,22 @@ _PREFIX = "training."
 # So many corners are tried all; of a larger space each pair of keys.
 _CORNERS = 1024
 # These say on which rows or how a training is run and judged: two trials that differ in them cannot be compared.
-_FIXED = {"label", "task", "quantiles", "seed", "shards", "replicates", "confidence", "keep", "exclude", "numeric", "categorical"}
-_OPERATIONAL = {"workers", "backend", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
+_FIXED = {
+    "label",
+    "task",
+    "quantiles",
+    "seed",
+    "shards",
+    "replicates",
+    "confidence",
+    "keep",
+    "exclude",
+    "numeric",
+    "categorical",
+    "model.item",
+    "model.query",
+}
+_OPERATIONAL = {"workers", "backend", "device", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
 class Domain(Section):
@@ -58,8 +72,10 @@ class TuningSection(Section):
     space: dict[str, Domain] = Field(
         default_factory=dict, description="dotted keys of training, as training.optimizer.lr, each with {low, high, log, step} or {choices: [...]}"
     )
-    metric: Literal["validation_loss", "validation_auc"] = Field(
-        default="validation_loss", description="what trials are judged by, on the validation split, in the epoch whose weights would be kept"
+    metric: Literal["validation_loss", "validation_auc", "validation_recall_at_10"] = Field(
+        default="validation_loss",
+        description="what trials are judged by, on the validation split, in the epoch whose weights would be kept; the area is of binary models, the"
+        " recall of retrieval",
     )
     direction: Literal["minimize", "maximize"] = Field(default="minimize", description="which end of the metric is the good one")
     trials: int = Field(default=20, ge=1, description="trials in all, finished, pruned and failed ones alike")

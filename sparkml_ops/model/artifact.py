@@ -17,7 +17,7 @@ from sparkml_ops.model.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
 
-    from sparkml_ops.model.predictor import Predictor
+    from sparkml_ops.model.retriever import Applied
 
 __all__ = ["DESCRIPTION", "WEIGHTS", "digest", "load", "save"]
 
@@ -40,9 +40,7 @@ def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor], modul
     import safetensors.torch
     import torch
 
-    from sparkml_ops.model.predictor import Predictor
-
-    Predictor(spec, state, module)
+    _applied(spec, state, module)
     if broken := [name for name, value in state.items() if not bool(torch.isfinite(value).all())]:
         raise ContractError(f"weights that are not finite in {broken[:5]}", expected="finite numbers", mend="train with a lower learning rate")
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +50,7 @@ def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor], modul
     (folder / DESCRIPTION).write_text(spec.to_json(), encoding="utf-8")
 
 
-def load(folder: Path, module: MakeModule | None = None) -> Predictor:
+def load(folder: Path, module: MakeModule | None = None) -> Applied:
     """Read a model; nothing in the folder is executed. A team's own network is made by the installed entry point that the description names.
 
     Args:
@@ -64,13 +62,18 @@ def load(folder: Path, module: MakeModule | None = None) -> Predictor:
     """
     import safetensors.torch
 
-    from sparkml_ops.model.predictor import Predictor
-
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if missing := {WEIGHTS, DESCRIPTION} - set(found):
         raise ContractError(f"{found} in {folder}", expected=f"{sorted(missing)} too", mend="fetch the whole artifact")
     spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    return Predictor(spec, safetensors.torch.load_file(folder / WEIGHTS), module)
+    return _applied(spec, safetensors.torch.load_file(folder / WEIGHTS), module)
+
+
+def _applied(spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None) -> Applied:
+    from sparkml_ops.model.predictor import Predictor
+    from sparkml_ops.model.retriever import Retriever
+
+    return Retriever(spec, state) if spec.kind == "two_tower" else Predictor(spec, state, module)
 
 
 def digest(folder: Path) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import get_args
 
 import torch
 from torch import nn
 
-from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.model.spec import ModelSpec, Side
 
-__all__ = ["Network", "Wide", "build", "crossed"]
+__all__ = ["Network", "TwoTower", "Wide", "build", "crossed"]
 
 _FIRST, _SECOND, _THIRD = 0x9E3779B1, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB
 
@@ -81,6 +82,39 @@ class Wide(nn.Module):
         return total
 
 
+class TwoTower(nn.Module):
+    """A vector of the query's inputs and a vector of the item's, by hidden layers of their own.
+
+    Args:
+        spec: The model's description, of kind `two_tower`.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.query, self.item = Network(spec.tower("query")), Network(spec.tower("item"))
+        self.normalised = spec.towers is not None and spec.towers.normalised
+        self._reads = {side: _reads(spec, spec.tower(side)) for side in get_args(Side)}
+
+    def forward(self, numeric: torch.Tensor, categories: torch.Tensor, masks: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+        """[rows, 2 dimensions]: the query's vector, then the item's; arguments as of `Network`, with masks of both towers."""
+        cut, vectors = len(masks) // 2, []
+        for side, tower, mine in (("query", self.query, masks[:cut]), ("item", self.item, masks[cut:])):
+            numbers, places = self._reads[side]
+            vectors.append(self.unit(tower(numeric[:, numbers], categories[:, places], mine)))
+        return torch.cat(vectors, dim=1)
+
+    def unit(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Vectors of length 1, where the model has such."""
+        return nn.functional.normalize(vectors, dim=1) if self.normalised else vectors
+
+
+def _reads(spec: ModelSpec, tower: ModelSpec) -> tuple[list[int], list[int]]:
+    """Columns of the numbers and of the categories of a model that a tower reads."""
+    names = {name for name, _ in tower.inputs}
+    numbers = [index for index, name in enumerate(spec.numeric_names) if name in names]
+    return numbers, [index for index, column in enumerate(spec.categorical) if column.name in names]
+
+
 def crossed(first: torch.Tensor, second: torch.Tensor, buckets: int) -> torch.Tensor:
     """[rows] buckets of pairs of positions: whole numbers multiplied and folded, the same on every machine.
 
@@ -93,17 +127,17 @@ def crossed(first: torch.Tensor, second: torch.Tensor, buckets: int) -> torch.Te
     return torch.remainder(mixed ^ (mixed >> 29), buckets)
 
 
-def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> Network:
+def build(spec: ModelSpec, seed: int, dtype: torch.dtype = torch.float32) -> Network | TwoTower:
     """A network with its first weights, which depend on the seed and the description only."""
-    generator = torch.Generator().manual_seed(seed)
-    network = Network(spec).to(dtype)
+    generator, linear = torch.Generator().manual_seed(seed), spec.kind == "linear"
+    network = (TwoTower(spec) if spec.kind == "two_tower" else Network(spec)).to(dtype)
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            if name.startswith("embeddings."):
+            if "embeddings." in name:
                 # The unknown category starts neutral: where training has none, it stays so.
-                draw = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (0.0 if network.linear else 0.1)
+                draw = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * (0.0 if linear else 0.1)
                 draw[0] = 0.0
-            elif network.linear or weight.dim() == 1 or name.startswith("wide."):
+            elif linear or weight.dim() == 1 or name.startswith("wide."):
                 draw = torch.zeros(weight.shape, dtype=torch.float64)
             else:
                 # He et al. 2015, for layers followed by a rectifier.

@@ -24,7 +24,7 @@ from sparkml_ops.performance.tally import ALL, SCHEMA, SLICES, Scored, Tally
 from sparkml_ops.storage import Storage
 
 if TYPE_CHECKING:
-    from sparkml_ops.model.predictor import Predictor
+    from sparkml_ops.model.retriever import Applied
 
 __all__ = ["Contest", "Contestant", "Standing", "hold", "load_contestants"]
 
@@ -179,7 +179,7 @@ def _merging(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
 
 def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Scored]:
     """Predictions of all contestants, in blocks worth a merge."""
-    predictors: dict[str, Predictor] = {}
+    predictors: dict[str, Applied] = {}
     waiting: list[Scored] = []
     for batch in batches:
         predictors = predictors or load_contestants(contest.storage, contest.contestants)
@@ -199,7 +199,7 @@ def _scored(batches: Iterator[pa.RecordBatch], contest: Contest) -> Iterator[Sco
         yield Scored.joined(waiting)
 
 
-def load_contestants(storage: Storage, contestants: Sequence[Contestant]) -> dict[str, Predictor]:
+def load_contestants(storage: Storage, contestants: Sequence[Contestant]) -> dict[str, Applied]:
     """The contestants' models, verified; on the executors only: the driver that plans this needs no torch.
 
     Raises:

@@ -63,7 +63,7 @@ def register(
             folder,
             name=settings.model,
             training_set=result.training_set,
-            inputs=spec.inputs,
+            inputs=spec.requested,
             outputs=spec.outputs,
             card=_card(spec, result),
         )

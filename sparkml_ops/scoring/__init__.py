@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparkml_ops.scoring.item_index import build_index, recommend
 from sparkml_ops.scoring.model import ScoringModel, load
 from sparkml_ops.scoring.reason import Reason
 from sparkml_ops.scoring.scoring_set import materialise, scoring_set_table, stored_set
@@ -13,12 +14,14 @@ __all__ = [
     "Reason",
     "ScoringModel",
     "activate",
+    "build_index",
     "finished",
     "load",
     "materialise",
     "predict_udf",
     "predictions",
     "quarantine",
+    "recommend",
     "score",
     "scoring_set_table",
     "stored_set",

@@ -16,6 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import (
+    ArrayType,
     BooleanType,
     DataType,
     DoubleType,
@@ -49,6 +50,9 @@ OUTPUT_TYPES: dict[str, DataType] = {
     "boolean": BooleanType(),
     "string": StringType(),
     "timestamp": TimestampType(),
+    "array<string>": ArrayType(StringType()),
+    "array<bigint>": ArrayType(LongType()),
+    "array<double>": ArrayType(DoubleType()),
 }
 _REFUSAL = "__refusal"
 

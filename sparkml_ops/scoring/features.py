@@ -24,7 +24,7 @@ from sparkml_ops.scoring.signature import Field
 __all__ = ["ARROW_TYPES", "from_arrow", "from_pandas", "to_pandas"]
 
 _ATOMS = ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string", "date", "timestamp")
-ARROW_TYPES = {name: arrow_type(name) for name in (*_ATOMS, "array<float>", "array<double>")}
+ARROW_TYPES = {name: arrow_type(name) for name in (*_ATOMS, "array<float>", "array<double>", "array<bigint>", "array<string>")}
 
 _EXACT = {"float": 2**24, "double": 2**53}
 

@@ -25,7 +25,7 @@ from sparkml_ops.scoring.published import PublishedModel
 from sparkml_ops.scoring.signature import Field
 from sparkml_ops.tracking import OWN_LOADER, load_pyfunc
 
-__all__ = ["loaded"]
+__all__ = ["limit_threads", "loaded"]
 
 # A reused worker meets few models at a time: champion, challenger, and what notebooks try.
 _KEPT = 4
@@ -36,7 +36,7 @@ def loaded(model: PublishedModel) -> LoadedModel:
     """The model, loaded at the first call in this process; it computes with the task's cores."""
     folder = model.local_folder()
     found = _artifact(folder, model) if model.loader == OWN_LOADER else _pyfunc(folder, model)
-    _limit_threads()
+    limit_threads()
     return found
 
 
@@ -67,7 +67,7 @@ def _columns(result: Any, outputs: Sequence[Field]) -> list[pa.Array]:
     return [pa.array(np.asarray(values), ARROW_TYPES[field.type], from_pandas=True) for values, field in zip(found, outputs, strict=True)]
 
 
-def _limit_threads() -> None:
+def limit_threads() -> None:
     """Spark runs a worker a core already: more threads than the task's cores would only get in each other's way."""
     context = TaskContext.get()
     cores = context.cpus() if context else 1

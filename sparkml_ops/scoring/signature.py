@@ -69,8 +69,8 @@ class Signature:
         spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         categorical = {column.name for column in spec.categorical}
         lengths = {column.name: len(column.mean) for column in spec.arrays}
-        bits = {name: _EXACT_BITS for name, kind in spec.inputs if kind == "bigint" and name not in categorical}
-        inputs = (Field(name, kind, bits=bits.get(name), length=lengths.get(name)) for name, kind in spec.inputs)
+        bits = {name: _EXACT_BITS for name, kind in spec.requested if kind == "bigint" and name not in categorical}
+        inputs = (Field(name, kind, bits=bits.get(name), length=lengths.get(name)) for name, kind in spec.requested)
         return cls(tuple(inputs), tuple(Field(name, kind) for name, kind in spec.outputs))
 
     @classmethod

@@ -26,7 +26,7 @@ _KINDS = {
     "boolean": r"bool|boolean",
     "string": r"(large_)?string|utf8|varchar(\(\d+\))?|char(\(\d+\))?",
     "datetime": r"timestamp(\[.*\]|_ntz|_ltz)?",
-    "array": r"array<(float|double)>",
+    "array": r"array<(float|double|bigint|string)>",
 }
 _EXAMPLES: dict[str, object] = {"double": 0.0, "any": 0, "boolean": False, "string": "unknown", "datetime": pd.Timestamp(0), "array": None}
 

@@ -46,6 +46,7 @@ class Epoch:
         compute_seconds: Time in forward, backward and update, likewise.
         communicate_seconds: Time waiting for other ranks, likewise.
         peak_memory_mib: Most memory of a rank's process so far, of the rank with the most; None in checkpoints of earlier versions.
+        validation_recall_at_10: Share of the validation rows whose item is among the first ten of the catalogue, of a retrieval.
     """
 
     epoch: int
@@ -57,6 +58,7 @@ class Epoch:
     compute_seconds: float
     communicate_seconds: float
     peak_memory_mib: float | None = None
+    validation_recall_at_10: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How good a model is on the evaluation split, beside its baselines.
 
-A binary model meets a logistic regression in a contest, and the base rate; one of another task the best constant, and where there is one
-a linear regression.
+A binary model meets a logistic regression in a contest, and the base rate; a retrieval the most frequent items; a model of another task the
+best constant, and where there is one a linear regression.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from sparkml_ops.performance.bootstrap import Interval
 from sparkml_ops.performance.contest import Contest, hold
 from sparkml_ops.performance.decisions import Bin, Confusion, average_precision, calibration_error, confusion, reliability
 from sparkml_ops.performance.measured import Measured
+from sparkml_ops.performance.ranking_pass import Placed, RankingPass, rank
 
-__all__ = ["CONSTANT", "LINEAR", "LOGISTIC", "MAIN", "MODEL", "Evaluation", "evaluate", "evaluate_task"]
+__all__ = ["CONSTANT", "LINEAR", "LOGISTIC", "MAIN", "MODEL", "POPULAR", "Evaluation", "evaluate", "evaluate_retrieval", "evaluate_task"]
 
-MODEL, LOGISTIC, LINEAR, CONSTANT = "model", "logistic", "linear", "constant"
+MODEL, LOGISTIC, LINEAR, CONSTANT, POPULAR = "model", "logistic", "linear", "constant", "popular"
 #: The figure of a task by which a model is compared with its baselines: the smaller the better.
 MAIN = {"regression": "rmse", "count": "poisson_deviance", "quantile": "pinball", "multiclass": "log_loss", "multilabel": "log_loss"}
 #: Of the calibration error and its picture.
@@ -144,3 +145,34 @@ def evaluate_task(frame: DataFrame, assessment: Assessment) -> dict[str, float]:
         metrics |= {f"baseline_{baseline}_{name}": value for name, value in found[baseline].items() if name not in ("rows", "auc_error")}
         metrics[f"{main}_gain_{baseline}"] = found[baseline][main] - found[MODEL][main]
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def evaluate_retrieval(frame: DataFrame, ranking: RankingPass) -> dict[str, Any]:
+    """Measure a retrieval model on the rows of a frame, each of whose items is ranked among the whole catalogue.
+
+    Args:
+        frame: Rows with the query's inputs and the item.
+        ranking: The model, and what is its catalogue.
+
+    Returns:
+        `metrics`: `evaluation_<figure>` (rows, log_loss over the catalogue, recall and ndcg at several cutoffs, mrr_at_100),
+        `baseline_popular_<figure>` of recommending the items that are most frequent in the train split to everybody, and `<figure>_gain_popular`:
+        how much larger the model's is. `slices`: the model's figures of each slice, the highest log loss first.
+
+    Raises:
+        ContractError: There is no row, or one that has no prediction.
+    """
+    found, items = rank(frame, ranking), len(ranking.target.items)
+    mine, popular = _placement(found.model, items), found.popular.figures(items)
+    slices = [{"slice": name, **_placement(placed, items)} for name, placed in found.slices.items()]
+    metrics = {
+        **{f"evaluation_{name}": value for name, value in mine.items()},
+        **{f"baseline_{POPULAR}_{name}": value for name, value in popular.items()},
+        **{f"{name}_gain_{POPULAR}": mine[name] - value for name, value in popular.items()},
+    }
+    return {"metrics": metrics, "slices": sorted(slices, key=lambda cut: (-float(cut["log_loss"]), cut["slice"]))}
+
+
+def _placement(placed: Placed, items: int) -> dict[str, float]:
+    counts = placed.counts
+    return {"rows": float(counts.rows), "log_loss": placed.loss / counts.rows, **counts.figures(items)}

@@ -1,7 +1,7 @@
 """The stages of one training, each done once.
 
-Each ends with one document under `training/<run>/`: `spec`, `start` (of a warm training), `trained`, `artifact`, `baseline`, `evaluation`,
-`forgetting` (of a warm one). A run that was killed and is started again reads what is there and goes on with the rest, inside training from
+Each ends with one document under `training/<run>/`: `spec`, `start` (of a warm training), `catalogue` (of a retrieval), `trained`, `artifact`,
+`baseline`, `evaluation`, `forgetting` (of a warm one). A run that was killed and is started again reads what is there and goes on with the rest, inside training from
 the last checkpoint.
 """
 
@@ -33,6 +33,7 @@ from sparkml_ops.model.module import MakeModule, source_of
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.baseline import TrainRows, fit_linear, fit_logistic
+from sparkml_ops.training.catalogue import with_catalogue, write
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress
 from sparkml_ops.training.conditions import conditions
 from sparkml_ops.training.growth import grown_moments, grown_weights
@@ -126,7 +127,9 @@ class Job:
             if spec.kind == "module":
                 refuse_unfit(spec, settings.seed, self.module, parts=settings.accumulate, optimizer=settings.optimizer)
             (start, moments), weights = self._start(fitted), self._weights(fitted)
-            task = TrainingTask(spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module, moments=moments)
+            task = TrainingTask(
+                spec, plans, settings, self.storage, checkpoints, start, weights, module=self.module, moments=moments, catalogue=self.catalogue(spec)
+            )
             results = launch(self.spark, task, launch_settings(self.spark, settings), self.storage, run, on_report=say)
             return dict(json.loads(results[0] or b"null"))
 
@@ -139,9 +142,16 @@ class Job:
         def make() -> tuple[ModelSpec, dict[str, torch.Tensor]]:
             # Beside the model, for a training that goes on from it: scoring needs none of it.
             self.storage.publish(moments, self.checkpoints.moments(place), kind="artifact_file")
-            return spec, self.checkpoints.weights(place)
+            return spec, with_catalogue(spec, self.checkpoints.weights(place), self.storage, self.catalogue(spec))
 
         return self._publish_artifact("artifact", make)
+
+    def catalogue(self, spec: ModelSpec) -> tuple[str, ...]:
+        """Storage names of the items of a retrieval, written once; none of another task."""
+        if spec.kind != "two_tower":
+            return ()
+        folder, label = f"{self.folder}/catalogue", self.settings.label
+        return tuple(self._once("catalogue", lambda: {"parts": write(self.frame(), spec, label, self.storage, folder)})["parts"])
 
     def evaluate(self, fitted: Fitted) -> dict[str, Any]:
         """`metrics` on the evaluation split, a baseline's beside the model's, and of a binary model `confusion` and `reliability`."""
@@ -239,11 +249,12 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
     """How the ranks of a training are launched."""
     local = settings.backend == "local"
     slot = 1 if local or spark is None else int(spark.conf.get("spark.task.cpus", "1") or 1)
-    gpus = 0 if local or spark is None or settings.device == "cpu" else gpus_of_a_task(spark)
+    device = "cpu" if settings.model.kind == "two_tower" else settings.device  # what it is measured by is not on GPUs yet
+    gpus = 0 if local or spark is None or device == "cpu" else gpus_of_a_task(spark)
     return LaunchSettings(
         workers=1 if local else settings.workers,
         ranks_per_task=max(1, gpus),
-        device=settings.device,
+        device=device,
         backend=settings.backend,
         start_timeout=settings.start_timeout,
         hang_timeout=settings.hang_timeout,

@@ -13,8 +13,9 @@ from feature_store.records import TrainingSet
 from sparkml_ops.performance.assessment import Assessment
 from sparkml_ops.performance.contest import Contest, Contestant, hold
 from sparkml_ops.performance.measured import Measured
+from sparkml_ops.performance.ranking_pass import RankingPass
 from sparkml_ops.training.baseline import best_constant, linear_fits
-from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_task
+from sparkml_ops.training.evaluation import CONSTANT, LINEAR, LOGISTIC, MODEL, evaluate, evaluate_retrieval, evaluate_task
 from sparkml_ops.training.plan import SPLIT
 from sparkml_ops.training.preprocessing import Fitted
 
@@ -28,6 +29,8 @@ _BEFORE = "before"
 
 def evaluated(job: Job, fitted: Fitted) -> dict[str, Any]:
     """Figures on the evaluation split, as `Job.evaluate` says."""
+    if fitted.spec.target.task == "retrieval":
+        return _recommended(job, fitted)
     if fitted.spec.target.task != "binary":
         return {"metrics": _assessed(job, fitted)}
     rows = job.frame().where(F.col(SPLIT) == "evaluation")
@@ -96,6 +99,13 @@ def _changes(new: Measured, old: Measured) -> dict[str, float]:
     """New minus old; an area that does not exist (one label only) is left out."""
     found = {"auc_change": new.counts.auc - old.counts.auc, "log_loss_change": (new.loss - old.loss) / new.rows}
     return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+
+def _recommended(job: Job, fitted: Fitted) -> dict[str, Any]:
+    """Figures of a retrieval beside those of recommending the most frequent items to everybody."""
+    rows = job.frame().where(F.col(SPLIT) == "evaluation")
+    model = Contestant(MODEL, f"{job.folder}/artifact", tuple(name for name, _ in fitted.spec.requested))
+    return evaluate_retrieval(rows, RankingPass(job.storage, model, fitted.spec.target, job.settings.label, _present(job, rows)))
 
 
 def _assessed(job: Job, fitted: Fitted) -> dict[str, float]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparkml_ops.errors import ContractError
-from sparkml_ops.model.target import MOST_CLASSES, Target, Task
+from sparkml_ops.model.target import MOST_CLASSES, MOST_ITEMS, Target, Task
 
 if TYPE_CHECKING:
     from sparkml_ops.config.training import TrainingSection
@@ -33,6 +33,7 @@ _MEANT = {
     "count": "whole numbers from 0, or null (pending)",
     "multiclass": "a class or null (pending)",
     "multilabel": "arrays without nulls inside, or null (pending)",
+    "retrieval": "an item in each row",
 }
 _MENDS = {"binary": "make the label binary, or set training.task", "count": "correct the label, or set training.task to regression"}
 
@@ -82,6 +83,7 @@ class LabelRule:
     def __post_init__(self) -> None:
         fits = {
             "multiclass": (*_WHOLE, "string"),
+            "retrieval": (*_WHOLE, "string"),
             "multilabel": tuple(f"array<{kind}>" for kind in (*_WHOLE, "string")),
             "binary": (*_NUMBERS, "boolean"),
         }.get(self.task, _NUMBERS)
@@ -95,7 +97,7 @@ class LabelRule:
     @property
     def cast(self) -> str:
         """Spark's type in which labels are counted."""
-        return {"multiclass": "string", "multilabel": "array<string>"}.get(self.task, "double")
+        return {"multiclass": "string", "retrieval": "string", "multilabel": "array<string>"}.get(self.task, "double")
 
     def count(self, label: pa.Array, splits: pa.Array, counts: Counts) -> tuple[Mask, pa.Array]:
         """Count labels by split.
@@ -123,6 +125,8 @@ class LabelRule:
         nothing = pa.array(np.full(len(label), ""), pa.string())
         if self.task == "multiclass":
             return {"fine": known, "wrong": np.zeros(len(label), np.bool_)}, pc.fill_null(label, "")
+        if self.task == "retrieval":  # a row without an item is no observation
+            return {"fine": known, "wrong": ~known}, nothing
         if self.task == "multilabel":
             broken = np.zeros(len(label), np.bool_)
             broken[pc.list_parent_indices(label).to_numpy()[pc.list_flatten(label).is_null().to_numpy(zero_copy_only=False)]] = True
@@ -180,7 +184,10 @@ def judge(
                 mend="widen the split, or wait for labels",
             )
     classes = _classes(found["class"])
-    target = _target(rule, classes.get("train", Counter()), moments, settings, known)
+    if rule.task == "retrieval":
+        target = _catalogue(rule, classes, settings)
+    else:
+        target = _target(rule, classes.get("train", Counter()), moments, settings, known)
     _refuse_constant(rule, target, meanings["train"], rows_of["train"], moments)
     _refuse_new(target, classes, rule)
     counted = {
@@ -214,6 +221,21 @@ def _target(
     if rule.task == "count":
         return Target("count", mean=mean)
     return Target(rule.task, quantiles=settings.quantiles if rule.task == "quantile" else (), mean=mean, scale=deviation)
+
+
+def _catalogue(rule: LabelRule, classes: Mapping[str, Mapping[str, int]], settings: TrainingSection) -> Target:
+    """All items of all splits, of which those are known to be frequent that the train split has."""
+    whole, train = rule.type != "string", classes["train"]
+    items = sorted({name for names in classes.values() for name in names}, key=int if whole else str)
+    if len(train) < 2 or len(items) > MOST_ITEMS:
+        raise ContractError(
+            f"{len(items) if len(items) <= MOST_ITEMS else f'more than {MOST_ITEMS}'} items in `{rule.name}`, {len(train)} in the train split",
+            expected=f"at least 2 there and {MOST_ITEMS} in all: each worker holds a vector of every item",
+            mend="widen the split" if len(train) < 2 else "leave rare items out of the training set; an index of their vectors has no such limit",
+        )
+    counts = tuple(train.get(name, 0) for name in items)
+    kind, model = "bigint" if whole else "string", settings.model
+    return Target("retrieval", type=kind, items=tuple(items), counts=counts, dimension=model.dimension, top=model.top)
 
 
 def _refuse_constant(rule: LabelRule, target: Target, meanings: Counter[str], rows: int, moments: tuple[float, float] | None) -> None:

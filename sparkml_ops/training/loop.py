@@ -29,13 +29,14 @@ from sparkml_ops.training.device import on_device
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loader import Batch, Loader
-from sparkml_ops.training.objective import summed
+from sparkml_ops.training.objective import objective
 from sparkml_ops.training.optimizer import build_optimizer
 from sparkml_ops.training.own_module import forward, network, shard_seeds
+from sparkml_ops.training.placement import Items, Placement
 from sparkml_ops.training.plan import Plan
 from sparkml_ops.training.precision import safe_products
 from sparkml_ops.training.rhythm import choose_rhythm
-from sparkml_ops.training.scaling import LossScale
+from sparkml_ops.training.scaling import LossScale, finite
 from sparkml_ops.training.schedule import rate
 from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
@@ -65,6 +66,7 @@ class TrainingTask:
         stop: Asked on rank 0 after each epoch but the last, with all epochs so far: whether the training ends here.
         module: The object that makes the network, where no entry point does.
         moments: Storage name of the optimiser's state to begin with; None: it begins with none.
+        catalogue: Of a retrieval, storage names of its items.
     """
 
     spec: ModelSpec
@@ -77,6 +79,7 @@ class TrainingTask:
     stop: Callable[[tuple[Epoch, ...]], bool] | None = None
     module: MakeModule | None = None
     moments: str | None = None
+    catalogue: tuple[str, ...] = ()
 
     def __call__(self, context: RankContext) -> bytes | None:
         """Train, from the newest checkpoint on; rank 0 returns where the run ended."""
@@ -111,6 +114,8 @@ class Trainer:
         self.model = network(task.spec, task.settings.seed, self._dtype, task.module).to(self._device)
         self._weights = list(self.model.parameters())
         self._optimizer = build_optimizer(task.settings.optimizer, self._weights)
+        self._losses = objective(task.spec, context.communicator)
+        self._items = Items(task.spec, task.storage, task.catalogue, self._dtype) if task.spec.kind == "two_tower" else None
         every, steps = task.settings.collectives.local_steps, self._plan.steps
         self._rhythm = choose_rhythm(context.communicator, self.model, self._optimizer, every=every, steps=steps)
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
@@ -142,7 +147,9 @@ class Trainer:
                     self._publish(progress)
         loss = (progress.loss + self._reduced_loss()) / self._plan.rows
         speed = rows / (time.monotonic() - started)
-        epoch = Epoch(progress.epoch, loss, *self._validate(progress.epoch), speed, *self._usage())
+        validated, figure = self._validate(progress.epoch)
+        area, recall = (figure, None) if self._items is None else (None, figure)
+        epoch = replace(Epoch(progress.epoch, loss, validated, area, speed, *self._usage()), validation_recall_at_10=recall)
         progress = Progress(progress.epoch + 1, history=(*progress.history, epoch))
         self._publish(progress)
         if self._context.rank == 0:
@@ -171,19 +178,19 @@ class Trainer:
         weights, total = self._weights, torch.zeros((), dtype=self._dtype, device=self._device)
         divisor = batch.rows if self._scale is None else batch.rows / self._scale.factor
         for part, part_masks in earlier:
-            losses = self._summed(part, part_masks)
+            losses, mine = self._summed(part, part_masks)
             # Not by `backward`, with which the reduction over ranks begins.
             for weight, gradient in zip(weights, torch.autograd.grad(losses / divisor, weights, materialize_grads=True), strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
-            total = total + losses.detach()
-        losses = self._summed(last, last_masks)
+            total = total + mine
+        losses, mine = self._summed(last, last_masks)
         # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
         (losses / divisor).backward()  # type: ignore[no-untyped-call]
-        return total + losses.detach()
+        return total + mine
 
-    def _summed(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def _summed(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         weight = None if self._task.row_weights is None else batch.weight
-        return summed(self._task.spec.target, self._logits(batch, masks), batch.label, weight)
+        return self._losses(self._logits(batch, masks), batch.label, weight)
 
     def _logits(self, batch: Batch, masks: tuple[torch.Tensor, ...] = ()) -> torch.Tensor:
         with self._products:
@@ -194,7 +201,7 @@ class Trainer:
         """Dropout factors of each hidden layer, drawn for each shard apart: the same whichever worker holds it."""
         if self._task.spec.kind == "module":
             return shard_seeds(self.model, batch, self._settings.seed, epoch)
-        hidden, dropout = self._task.spec.hidden, self._task.spec.dropout
+        hidden, dropout = self._task.spec.thinned, self._task.spec.dropout
         if not dropout:
             return ()
         draws = np.empty((len(batch.label), sum(hidden)), np.float32)
@@ -216,11 +223,13 @@ class Trainer:
         """Whether to step: in half precision a step whose scaled gradients overflow is left out."""
         # The reduced gradients are the same on every rank, so all ranks stop here or none does, without asking each other.
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
-        if _finite(gradients):
-            if self._scale is not None:
-                self._scale.unscale(gradients)
+        if self._scale is None:
+            if finite(gradients):
+                return True
+        elif finite(gradients, self._scale.factor):
+            self._scale.fitted()
             return True
-        if self._scale is not None and self._scale.overflowed():
+        elif self._scale.overflowed():
             return False
         raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}")
 
@@ -233,12 +242,12 @@ class Trainer:
         )
 
     def _validate(self, epoch: int) -> tuple[float | None, float | None]:
-        """Mean loss of the validation split and, of a binary model, AUC; the same on every rank."""
+        """Mean loss of the validation split and AUC of a binary model, recall of a retrieval; the same on every rank."""
         if "validation" not in self.loaders:
             return None, None
         loader = self.loaders["validation"]
-        found = Validation(self._task.spec.target)
         self.model.eval()
+        found = self._measure()
         with torch.inference_mode(), closing(loader.batches(0)) as batches:
             for batch in self._waiting(on_device(batches, self._device)):
                 with self._timed("compute"):
@@ -248,6 +257,12 @@ class Trainer:
         with self._timed("communicate"):
             loss, area = found.merged(self._context.communicator)
         return loss / loader.plan.rows, area
+
+    @torch.no_grad()  # not inference mode, of whose tensors Horovod makes no gather
+    def _measure(self) -> Validation | Placement:
+        if self._items is None:
+            return Validation(self._task.spec.target)
+        return Placement(self._task.spec, self._items.vectors(self.model, self._context.communicator))
 
     def _usage(self) -> Iterator[float]:
         """Seconds of reading, computing and communicating, a mean over the ranks; then the most memory that one has taken, in MiB."""
@@ -327,14 +342,6 @@ class Trainer:
         started = time.perf_counter()
         yield
         self._seconds[part] += time.perf_counter() - started
-
-
-def _finite(gradients: list[torch.Tensor]) -> bool:
-    """Whether all numbers are; one answer for all of them, since each question makes a GPU's queue run empty."""
-    if bool(torch.stack([gradient.sum() for gradient in gradients]).sum().isfinite()):
-        return True
-    # A sum of finite numbers may be beyond their type; in double precision that of single ones is not.
-    return all(bool(gradient.sum(dtype=torch.float64).isfinite()) for gradient in gradients)
 
 
 def _extremes(spec: ModelSpec, batch: Batch) -> str:

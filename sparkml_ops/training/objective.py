@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch.nn import functional
 
+from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.model.target import Target
+from sparkml_ops.training.in_batch import InBatchSoftmax
+from sparkml_ops.training.launch import Communicator
 
-__all__ = ["UNITS", "summed"]
+__all__ = ["UNITS", "Losses", "objective", "summed"]
 
 #: What a mean loss over rows is called.
 UNITS = {
@@ -17,7 +23,23 @@ UNITS = {
     "quantile": "pinball loss, deviations of the label",
     "multiclass": "log loss, nats a row",
     "multilabel": "log loss of all classes, nats a row",
+    "retrieval": "log loss, nats a row (train: in the batch)",
 }
+
+#: Outputs, labels and weights (None: all the same) of a rank's rows to a sum to differentiate and the detached sum of the losses of these rows.
+Losses: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]]
+
+
+def objective(spec: ModelSpec, communicator: Communicator) -> Losses:
+    """What a training makes small."""
+    if spec.kind == "two_tower":
+        return InBatchSoftmax(spec, communicator)
+
+    def of_rows(outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        losses = summed(spec.target, outputs, label, weight)
+        return losses, losses.detach()
+
+    return of_rows
 
 
 def summed(target: Target, outputs: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:

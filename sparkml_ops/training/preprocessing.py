@@ -25,11 +25,12 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.encoder import numbers, texts
 from sparkml_ops.model.spec import DEEP, SUPPORTED_TYPES, ArrayInput, CategoricalInput, Cross, ModelSpec, NumericInput
-from sparkml_ops.model.target import MOST_CLASSES
+from sparkml_ops.model.target import MOST_CLASSES, MOST_ITEMS
 from sparkml_ops.training.array_columns import ArrayMoments, array_length
 from sparkml_ops.training.growth import grow
 from sparkml_ops.training.labels import Counts, LabelRule, SplitCounts, judge
 from sparkml_ops.training.plan import POSITION, SPLIT, WEIGHT
+from sparkml_ops.training.towers import divided, refuse_unfit_start
 from sparkml_ops.training.unfit import mends
 from sparkml_ops.training.warm import WarmStart, continued
 
@@ -76,9 +77,12 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
     Raises:
         ContractError: A label outside the task's range or constant, a class that only other splits have, a split without rows, a feature of an
             unsupported type, without any value, with infinite values or arrays of different lengths, or a category none of whose values is
-            frequent; a weight that is null, infinite or below 0; a model that does not fit.
+            frequent; a weight that is null, infinite or below 0; a model that does not fit; features that are neither the query's nor the item's.
     """
     numeric, categorical = features(frame, settings)
+    if settings.task == "retrieval":
+        refuse_unfit_start(start, own=own)
+    towers = divided((*numeric, *categorical), settings)
     warm = None if start is None else continued(start, numeric, categorical, settings)
     rule = LabelRule(settings.task, settings.label, frame.schema[settings.label].dataType.simpleString())
     found = _summarise(frame, numeric, categorical, settings, rule)
@@ -100,6 +104,7 @@ def fit(frame: DataFrame, settings: TrainingSection, start: WarmStart | None = N
         module=settings.model.module if not own else None,
         crosses=_crosses(settings) if not own else (),
         arrays=tuple(_array_inputs(found, numeric)),
+        towers=towers,
     )
     return Fitted(spec, splits, weights)
 
@@ -126,6 +131,8 @@ def features(frame: DataFrame, settings: TrainingSection) -> tuple[dict[str, str
     free = {name: kind for name, kind in types.items() if name not in taken}
     numeric = _typed("numeric", types, settings.numeric) if settings.numeric is not None else _numbers(free)
     texts = {name: kind for name, kind in free.items() if kind in ("string", "boolean") and name not in numeric}
+    if settings.categorical is None and settings.label in settings.model.item:
+        texts[settings.label] = types[settings.label]  # an item's own weights
     categorical = _typed("categorical", types, settings.categorical) if settings.categorical is not None else texts
     if unfit := [f"{name} ({kind})" for name, kind in free.items() if name not in {**numeric, **categorical}]:
         _log.info("no features, as neither listed nor numbers or strings: %s", ", ".join(unfit))
@@ -165,8 +172,9 @@ def _summarise(
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))
     place = F.row_number().over(Window.partitionBy("kind", "name").orderBy(F.desc("rows"), F.asc("value")))
-    # Of classes one more than there may be: enough to see that there are too many.
-    most = F.when(F.col("kind") == "category", settings.vocabulary).when(F.col("kind") == "class", MOST_CLASSES + 1)
+    # Of classes and items one more than there may be: enough to see that there are too many.
+    classes = (MOST_ITEMS if rule.task == "retrieval" else MOST_CLASSES) + 1
+    most = F.when(F.col("kind") == "category", settings.vocabulary).when(F.col("kind") == "class", classes)
     kept = frequent.withColumn("place", place).where(most.isNull() | (F.col("place") <= most))
     kinds = ("label", "class", "target", "number", "element", "length", "missing", "infinite", "category", "weight", "unusable")
     found: dict[str, list[Row]] = {kind: [] for kind in kinds}
@@ -359,9 +367,15 @@ def shaped(spec: ModelSpec, settings: TrainingSection) -> ModelSpec:
     network = settings.model.kind in DEEP
     categorical = tuple(replace(column, dimension=_dimension(column.buckets or len(column.vocabulary), settings)) for column in spec.categorical)
     hidden, dropout = (settings.model.hidden, settings.model.dropout) if network else ((), 0.0)
+    towers, target = spec.towers, spec.target
+    if towers is not None:
+        towers = replace(towers, temperature=settings.model.temperature, normalised=settings.model.normalised)
+        target = replace(target, dimension=settings.model.dimension, top=settings.model.top)
     return replace(
         spec,
         kind=settings.model.kind,
+        towers=towers,
+        target=target,
         categorical=categorical,
         hidden=hidden,
         dropout=dropout,

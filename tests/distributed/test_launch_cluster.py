@@ -73,12 +73,12 @@ def refused(run):
 
 conf = {"spark.executor.cores": "1", "spark.executor.memory": "512m", "spark.driver.memory": "512m", "spark.ui.enabled": "false", "spark.log.level": "OFF"}
 conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.local.dir": folder + "/local"}
+conf |= {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "1"}
 dynamic = {**conf, "spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.shuffleTracking.enabled": "true"}
 spark = SparkSession.builder.master(master).config(map=dynamic).getOrCreate()
 stage = spark.range(2).mapInArrow(lambda batches: batches, "id long", barrier=True)
 say("dynamic", [refused(lambda: launch(spark, meet, settings, storage, "dynamic")), refused(stage.collect)])
 spark.stop()
-conf |= {"spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "1"}
 spark = SparkSession.builder.master(master).config(map={**dynamic, **conf, "spark.dynamicAllocation.enabled": "false"}).getOrCreate()
 say("met", [json.loads(answer) for answer in launch(spark, meet, settings, storage, "meet")])
 say("devices", [seen("cpu"), seen("auto")])

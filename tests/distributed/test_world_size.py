@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
-from training_rows import task, write
+from retrieval_rows import pairs, retrieval_task, spec_of
+from training_rows import ThreadGroup, task, write
 
 from feature_store.scan import Scan
 from sparkml_ops.config.training import TrainingSection
@@ -115,3 +116,22 @@ def test_one_two_and_three_workers_train_the_same(spark: SparkSession, scan: Sca
         assert seen[workers] == seen[1]
         np.testing.assert_allclose(np.array(losses[workers]), np.array(losses[1]), atol=1e-12, rtol=0)
         np.testing.assert_allclose(weights[workers], weights[1], atol=1e-12, rtol=0)
+
+
+def test_three_workers_retrieve_as_one_process(spark: SparkSession, tmp_path: Path) -> None:
+    """Vectors of the items that a row is told from come from all ranks: losses, recall and weights are those of one process, to 1e-12."""
+    data = pairs(1001)
+    rows, found = write(tmp_path / "t", data, [400], group=150), {}
+    model = {"kind": "two_tower", "item": ("kind", "price", "product"), "dimension": 6, "temperature": 0.2, "hidden": (8,)}
+    for workers in (1, 3):
+        storage, chosen = Storage(str(tmp_path / str(workers))), {"task": "retrieval", "label": "product", "model": model, "shards": 6}
+        settings = TrainingSection(workers=workers, epochs=3, batch_size=100, dtype="float64", optimizer={"lr": 0.02}, **chosen)
+        ours = retrieval_task(rows, data, storage, settings, spec_of(data, 0.2))
+        ranks = ThreadGroup(1).run(ours) if workers == 1 else launch(spark, ours, LaunchSettings(workers=3, backend="horovod"), storage, "test")
+        progress = Progress.from_json(ranks[0] or b"")
+        state = Checkpoints(storage, ours.folder).weights(progress)
+        losses = [(epoch.train_loss, epoch.validation_loss, epoch.validation_recall_at_10) for epoch in progress.history]
+        found[workers] = np.array(losses), np.concatenate([state[name].flatten() for name in sorted(state)])
+
+    for one, three in zip(found[1], found[3], strict=True):
+        np.testing.assert_allclose(three, one, atol=1e-12, rtol=0)

@@ -44,7 +44,7 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
             late = time.monotonic() > limit  # before the look at what is there: who listens to the reports may take long
             met = max(met, reader.poll())
             if met < ranks and late:
-                raise slots.too_few(f"{met} of {ranks} ranks together after {plan.settings.start_timeout:g} s", ranks)
+                raise slots.too_few(f"{met} of {ranks} ranks together after {plan.settings.start_timeout:g} s", plan.settings.tasks)
         reader.poll()
     except BaseException:
         job.interrupt(_PATIENCE if _give_up(plan) else _PATIENCE / 10)
@@ -110,7 +110,7 @@ class _Job:
         if self._error is None:
             return sorted(self._outcomes, key=lambda outcome: outcome.rank)
         text = str(self._error)
-        if refusal := self._slots.refusal(text, self._plan.settings.workers):
+        if refusal := self._slots.refusal(text, self._plan.settings.tasks):
             raise refusal from self._error
         return [Outcome(-1, "died", type(self._error).__name__, f"Spark ended the stage: {gist(text)}", text)]
 

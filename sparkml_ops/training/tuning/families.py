@@ -16,7 +16,7 @@ from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.config.tuning import FAMILY
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
-from sparkml_ops.model.predictor import Predictor
+from sparkml_ops.model.retriever import Applied
 from sparkml_ops.performance.contest import Contest, Contestant, hold
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.plan import Group, open_parquet
@@ -104,7 +104,7 @@ def candidates(
     return tuple(Candidate(family, numbers.get(family), float(values[family]), spent[family]) for family in places)
 
 
-def speeds(models: Mapping[str, Predictor], rows: pa.RecordBatch, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+def speeds(models: Mapping[str, Applied], rows: pa.RecordBatch, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
     """Microseconds of a prediction a row: the median of some rounds in which the models take turns."""
     spent: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(1 + _ROUNDS):
@@ -116,7 +116,7 @@ def speeds(models: Mapping[str, Predictor], rows: pa.RecordBatch, clock: Callabl
     return {name: median(times[1:]) * 1e6 / rows.num_rows for name, times in spent.items()}
 
 
-def _fetched(storage: Storage, place: str, folder: Path) -> Predictor:
+def _fetched(storage: Storage, place: str, folder: Path) -> Applied:
     for name in (artifact.WEIGHTS, artifact.DESCRIPTION):
         storage.fetch(f"{place}/{name}", folder / name)
     return artifact.load(folder)

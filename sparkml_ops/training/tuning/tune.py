@@ -170,7 +170,8 @@ class _Rows:
         fitted = self._fitted(settings)
         weights = row_weights(settings.class_weights, fitted.class_rows, fitted.weights)
         spec = shaped(fitted.spec, settings)
-        return TrainingTask(spec, plans_of(self._groups, settings), settings, self.storage, checkpoints, None, weights, stop)
+        items = self._fit_job(settings).catalogue(spec)
+        return TrainingTask(spec, plans_of(self._groups, settings), settings, self.storage, checkpoints, None, weights, stop, catalogue=items)
 
     def measure(self, study: StudyFolder, trials: Mapping[str, Trial], metric: str) -> tuple[Candidate, ...]:
         """The best trial of each family and a logistic regression on the same rows, on the validation split."""

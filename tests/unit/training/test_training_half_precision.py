@@ -16,7 +16,7 @@ from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Checkpoints, Progress
 from sparkml_ops.training.launch import RankContext
 from sparkml_ops.training.loop import NotFiniteError, TrainingTask
-from sparkml_ops.training.scaling import LossScale
+from sparkml_ops.training.scaling import LossScale, finite
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,28 @@ def test_the_factor_follows_torch_s_scaler(overflows: list[bool], patience: int)
             assert ours.overflowed()
         else:
             gradient = torch.tensor([ours.factor])
-            ours.unscale([gradient])
+            assert finite([gradient], ours.factor)
             assert gradient.tolist() == [1.0]
+            ours.fitted()
         assert ours.factor == theirs.get_scale()
         if ours.factor <= 2.0:
             return
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_finite_gradients_are_left_as_they_are_and_others_seen(dtype: torch.dtype) -> None:
+    """Numbers whose sum would overflow are finite; one infinite number or none at all among a thousand is not, in sparse gradients too."""
+    large = torch.full((1000,), torch.finfo(dtype).max, dtype=dtype)
+    sparse = torch.sparse_coo_tensor(torch.tensor([[1, 3]]), torch.ones(2, 4, dtype=dtype), (5, 4))
+    kept = large.clone()
+
+    assert finite([large, sparse])
+    assert torch.equal(large, kept)
+    for wrong in (float("inf"), float("-inf"), float("nan")):
+        broken = torch.ones(1000, dtype=dtype)
+        broken[777] = wrong
+        assert not finite([large, broken])
+        assert not finite([torch.sparse_coo_tensor(torch.tensor([[1, 3]]), broken[776:778], (5,)), large])
 
 
 def test_losses_are_those_of_single_precision_up_to_rounding(scan: Scan, tmp_path: Path) -> None:
