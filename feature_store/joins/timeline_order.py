@@ -15,23 +15,31 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, DoubleType, FloatType, StructType
 
+from feature_store.checks import is_plain
+
 __all__ = ["ENTITY", "in_order"]
 
 ENTITY, _PLACE = "entity", "place"
 _TIME_BITS = 34  # of a place; above them are the entity's
 _COARSE = 19  # bits of a microsecond count below the coarse time, which is about half a second
+_WIDE = 64  # columns from which writing each row once more costs about as much as the comparisons that it saves
 _EARLY = 1 << 32  # coarse times from 1898 on; those before it are alike, as are those after 2184
 
 
 def in_order(stacked: DataFrame, keys: Sequence[str]) -> tuple[DataFrame, list[str]]:
     """Rows shuffled by their keys and nearly in order, and what a window over them is partitioned by.
 
+    Wide rows are left as they are, and so are keys of which unlike values are equal: text with a collation, and floats,
+    of which there are two zeros.
+
     Args:
         stacked: With the keys and `time`, in microseconds.
         keys: Columns whose rows belong together.
     """
-    if any(_floats(stacked.schema[key].dataType) for key in keys):
-        return stacked, list(keys)  # a window shuffles these by other values: the two zeros are one to it
+    schema = stacked.schema
+    width = len(schema.fields) + max(_width(field.dataType) for field in schema.fields)  # a row has one side's values
+    if width > _WIDE or not all(is_plain(kind := schema[key].dataType) and not _floats(kind) for key in keys):
+        return stacked, list(keys)
     shuffled = stacked.repartition(*keys).withColumn(ENTITY, F.xxhash64(*keys))
     placed = shuffled.withColumn(_PLACE, _place()).sortWithinPartitions(_PLACE)
     return placed.drop(_PLACE), [ENTITY, *keys]
@@ -42,6 +50,10 @@ def _place() -> Column:
     last, none = (1 << _TIME_BITS) - 1, F.lit(0).cast("long")
     coarse = F.coalesce(F.shiftright("time", _COARSE) + F.lit(_EARLY), none)
     return F.col(ENTITY).bitwiseAND(F.lit(~last)).bitwiseOR(F.least(F.greatest(coarse, none), F.lit(last)))
+
+
+def _width(kind: DataType) -> int:
+    return sum(_width(field.dataType) for field in kind.fields) if isinstance(kind, StructType) else 1
 
 
 def _floats(kind: DataType) -> bool:

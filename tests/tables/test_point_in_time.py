@@ -49,10 +49,11 @@ def test_composite_keys_never_collide(spark: SparkSession) -> None:
     assert values(joined, "a", "b", "v") == [("1", "12", "one"), ("1", None, None), ("11", "2", "eleven")]
 
 
-def test_the_two_zeros_are_one_key(spark: SparkSession) -> None:
-    """Rows of either zero are those of both; null is no key."""
-    spine = spark.createDataFrame([(key, at(0)) for key in (0.0, -0.0, 1.0, None)], "k double, t timestamp")
-    table = spark.createDataFrame([(-0.0, at(-1), "new"), (0.0, at(-2), "old")], "k double, e timestamp, v string")
+@pytest.mark.parametrize(("kind", "one", "same", "other"), [("double", 0.0, -0.0, 1.0), ("string collate UTF8_LCASE", "a", "A", "b")])
+def test_unlike_values_may_be_one_key(spark: SparkSession, kind: str, one: Any, same: Any, other: Any) -> None:
+    """Rows of either zero are those of both, and so are those of text that a collation takes for equal; null is no key."""
+    spine = spark.createDataFrame([(key, at(0)) for key in (one, same, other, None)], f"k {kind}, t timestamp")
+    table = spark.createDataFrame([(same, at(-1), "new"), (one, at(-2), "old")], f"k {kind}, e timestamp, v string")
 
     assert values(point_in_time_join(spine, [Lookup(table, ("k",), event_time="e")], spine_time="t"), "v") == ["new", "new", None, None]
 
