@@ -94,11 +94,15 @@ class Place:
         """Where its tables lie."""
         return load(self.folder / "conf", "tiny").sections.warehouse.warehouse()
 
+    def names(self) -> list[str]:
+        """Its tables, found in its folder."""
+        return sorted(path.parent.name for path in (self.folder / "data" / "warehouse").glob("*/_delta_log"))
+
     def locations(self, spark: SparkSession) -> dict[str, str]:
         """Where each of its tables lies, as its folder or its catalog says."""
         catalog = self._base.get("warehouse", {}).get("catalog")
         if catalog is None:
-            return {path.parent.name: str(path.parent) for path in (self.folder / "data" / "warehouse").glob("*/_delta_log")}
+            return {name: self.warehouse.path(name) for name in self.names()}
         names = [row["tableName"] for row in spark.sql(f"SHOW TABLES IN {catalog}").collect()]
         return {name: spark.sql(f"DESCRIBE DETAIL {catalog}.`{name}`").collect()[0]["location"] for name in names}
 
