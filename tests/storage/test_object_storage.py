@@ -42,16 +42,21 @@ def trained(
 
     overrides = ("training.backend=horovod", "training.workers=2")
     two = Project.open(places[0].folder / "conf", "tiny", overrides=overrides, spark=spark)
-    passed = tmp_path_factory.mktemp("passed") / "train"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(hooks.VARIABLE, json.dumps({"record": str(passed)}))
-        two.train(as_of=AS_OF)
-    # A checkpoint an epoch: the second is all that the two had to do.
-    assert passed.read_text().split().count("storage.publish.checkpoint_manifest:after") == 1
-    disk.train(as_of=AS_OF)
+    passed = tmp_path_factory.mktemp("passed")
+    checkpoints = [_checkpoints(project, passed / name) for name, project in (("two", two), ("disk", disk))]
+    # The first one was there already.
+    assert checkpoints == [checkpoints[1] - 1, checkpoints[1]]
     for project in (remote, disk):
         project.promote(project.register(as_of=AS_OF), as_of=AS_OF)
     return remote, disk
+
+
+def _checkpoints(project: Project, passed: Path) -> int:
+    """Train, and say how many checkpoints that published."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(hooks.VARIABLE, json.dumps({"record": str(passed)}))
+        project.train(as_of=AS_OF)
+    return passed.read_text().split().count("storage.publish.checkpoint_manifest:after")
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint_in_the_store(trained: tuple[Project, Project]) -> None:
