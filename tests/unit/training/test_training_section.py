@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from sparkml_ops.config.training import TrainingSection
@@ -47,3 +50,12 @@ def test_what_cannot_be_meant_is_refused(values: dict[str, Any], found: str) -> 
 def test_the_local_backend_needs_no_number_of_workers() -> None:
     """The default of two is for backends with ranks."""
     assert TrainingSection(backend="local").workers == 2
+
+
+def test_the_guide_to_gpus_names_settings_that_are_known() -> None:
+    """What it shows of the configuration is accepted as it stands."""
+    text = (Path(__file__).parents[3] / "docs" / "guides" / "gpu.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+
+    shown = TrainingSection(**yaml.safe_load(block)["training"])
+    assert (shown.device, shown.dtype, shown.workers) == ("gpu", "bfloat16", 8)
