@@ -21,17 +21,14 @@ from sparkml_ops.config.retraining import RetrainingSection
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.config.section import Section
 from sparkml_ops.config.spark import SparkSection
-from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.training import OPERATIONAL, TrainingSection
 from sparkml_ops.config.tuning import TuningSection, check_space
 
 __all__ = ["Config", "Sections"]
 
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
-    "training": {
-        **dict.fromkeys(("workers", "backend", "device", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
-        "collectives": {"fusion_mib", "cycle_ms", "timeline"},
-    },
+    "training": OPERATIONAL,
     "scoring": {"window", "freshness"},
     "features": {"__all__": {"freshness", "deprecated"}},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -11,7 +11,13 @@ from sparkml_ops.config.collectives import CollectivesSection
 from sparkml_ops.config.optimizer import OptimizerSection
 from sparkml_ops.config.section import Section
 
-__all__ = ["CrossSection", "ModelSection", "TrainingSection"]
+__all__ = ["OPERATIONAL", "CrossSection", "ModelSection", "TrainingSection"]
+
+#: How ranks are run, not what comes out but for rounding: what is left out where settings are compared, in the form that pydantic takes.
+OPERATIONAL: dict[str, Any] = {
+    **dict.fromkeys(("workers", "backend", "device", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
+    "collectives": {"fusion_mib", "cycle_ms", "timeline"},
+}
 
 
 class CrossSection(Section):

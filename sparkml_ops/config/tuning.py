@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from feature_store.nearest import did_you_mean
 from sparkml_ops.config.section import Section
-from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.training import OPERATIONAL, TrainingSection
 
 __all__ = ["FAMILY", "Domain", "TuningSection", "check_space", "encode", "number_type", "with_values"]
 
@@ -37,7 +37,6 @@ _FIXED = {
     "model.item",
     "model.query",
 }
-_OPERATIONAL = {"workers", "backend", "device", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
 class Domain(Section):
@@ -188,7 +187,7 @@ def _check_key(key: str, domain: Domain) -> None:
     name = key.removeprefix(_PREFIX)
     if name in _FIXED:
         raise ValueError(f"{key}: trials that differ in it cannot be compared")
-    if name in _OPERATIONAL:
+    if name in OPERATIONAL:
         raise ValueError(f"{key}: it changes how a training runs, not what comes out")
     if key not in _keys():
         raise ValueError(f"{key}: no key of training{did_you_mean(key, _keys())}")

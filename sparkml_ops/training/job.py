@@ -26,7 +26,7 @@ from feature_store.delta import Tables
 from feature_store.names import quote
 from feature_store.records import TrainingSet
 from feature_store.scan import Scan, plan_scan
-from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.training import OPERATIONAL, TrainingSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.model.module import MakeModule, source_of
@@ -54,11 +54,6 @@ _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 4096
 #: The optimiser's state, beside the artifact's folder.
 MOMENTS = "moments.safetensors"
-# These change how long a training takes, not what comes out.
-_FREE: dict[str, Any] = {
-    **dict.fromkeys(("workers", "backend", "device", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"), True),
-    "collectives": {"fusion_mib", "cycle_ms", "timeline"},
-}
 
 
 @dataclass(frozen=True)
@@ -268,7 +263,7 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
 def fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start: WarmStart | None, module: MakeModule | None = None) -> str:
     """Of all that decides what comes out: a run goes on with the same, or not at all."""
     document: dict[str, Any] = {
-        "settings": settings.model_dump(mode="json", exclude=_FREE),
+        "settings": settings.model_dump(mode="json", exclude=OPERATIONAL),
         "training_set": training_set.id,
         "rows": training_set.content_hash,
     }

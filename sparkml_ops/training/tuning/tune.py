@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from feature_store.delta import Tables
 from feature_store.records import TrainingSet
-from sparkml_ops.config.training import TrainingSection
+from sparkml_ops.config.training import OPERATIONAL, TrainingSection
 from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.storage import Storage
@@ -38,7 +38,6 @@ __all__ = ["SearchLog", "Tuned", "study_name", "tune"]
 _FITTED = ("vocabulary", "minimum_count")
 # They decide no trial: with others of them a study goes on with what it has.
 _BUDGET = {"trials", "minutes", "parallel", "margin"}
-_FREE = {"workers", "backend", "threads", "interface", "start_timeout", "hang_timeout", "attempts", "checkpoint_every"}
 
 
 class SearchLog(RunLog, Protocol):
@@ -72,7 +71,7 @@ class Tuned:
 def study_name(training_set: TrainingSet, training: TrainingSection, tuning: TuningSection) -> str:
     """Name of the study of these rows, settings and space; more trials or minutes are the same study."""
     document = {
-        "training": training.model_dump(mode="json", exclude=_FREE),
+        "training": training.model_dump(mode="json", exclude=OPERATIONAL),
         "tuning": tuning.model_dump(mode="json", exclude=_BUDGET),
         "rows": training_set.content_hash,
     }

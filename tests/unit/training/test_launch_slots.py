@@ -57,7 +57,10 @@ def test_dynamic_allocation_is_refused_before_the_launch(master: str) -> None:
 @pytest.mark.parametrize("master", ["local", "local[2]", "local[*]"])
 def test_a_local_master_takes_no_notice_of_dynamic_allocation(master: str) -> None:
     """It has no executors to allocate, and Spark runs barrier stages there."""
-    Slots.of_master(master, dynamic=True).refuse_unfit(1)
+    found = Slots.of_master(master, dynamic=True)
+
+    found.refuse_unfit(1)
+    assert found == Slots.of_master(master)
 
 
 def test_executors_without_our_package_are_told_apart() -> None:
