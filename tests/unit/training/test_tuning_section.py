@@ -51,6 +51,7 @@ def test_a_domain_is_a_range_or_a_list(domain: dict[str, Any], found: str) -> No
         ({"model__hidden": {"low": 16, "high": 64}}, "takes no single number"),
         ({"model__embedding": {"low": 1.5, "high": 4}}, "integers"),
         ({"workers": {"choices": [1, 2]}}, "training.workers: it changes how a training runs"),
+        ({"device": {"choices": ["cpu", "gpu"]}}, "training.device: it changes how a training runs"),
         ({"seed": {"low": 1, "high": 9}}, "training.seed: trials that differ in it cannot be compared"),
         # Each end is valid alone, both together are not.
         (
