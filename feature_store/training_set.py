@@ -24,6 +24,7 @@ from feature_store.layout import ROW_GROUP, Layout
 from feature_store.leakage import LeakageReport
 from feature_store.leakage_audit import Audit, Limits, SourceTimes
 from feature_store.names import parse_table, quote
+from feature_store.pii import without_statistics
 from feature_store.point_in_time import JoinStatistics
 from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.row_function import function_of
@@ -87,6 +88,7 @@ class TrainingSets:
         details = {"definition": definition_hash, "inputs": dict(assembly.inputs), "as_of": as_of.isoformat()}
         table = f"training_set_{identity}"
         on_stage(STAGES[1])
+        without_statistics(self._tables, table, frame.schema, assembly.personal)
         written = self._tables.overwrite(table, frame, transaction=Transaction(table), details=details, settings=_SETTINGS).snapshot
         on_stage(STAGES[2])
         made = measure(self._tables.read(table, written.version))
