@@ -20,7 +20,8 @@ class Lookup:
 
     Args:
         table: A registered name, or a DataFrame.
-        keys: Columns that the spine and the table share, or {spine column: table column}.
+        keys: Columns that the spine and the table share, or {spine column: table column}. A null matches nothing, and neither does
+            a NaN, which is how a missing number arrives from pandas: all that lack a key would be one entity otherwise.
         features: Columns to take; None takes all but keys, event time, known time and tie-break columns.
         event_time: The table's column (timestamp) of when a value holds from; a registered table declares its own.
         known_time: When a value became known: a column (timestamp), or a delay added to the event time;

@@ -40,7 +40,7 @@ def point_in_time_join(
     time and event time ≥ spine time − ttl, the one with the greatest (event time, known time, tie-break columns) gives
     all features, nulls included. Rows that are equal in these are resolved by the order of their values (as Spark
     sorts them, nulls first; types without an order by their JSON), so that the result does not depend on partitioning.
-    Every spine row comes out once; a null key or null spine time matches nothing.
+    Every spine row comes out once; a null key (NaN too) or null spine time matches nothing.
 
     Args:
         spine: The rows to complete; duplicates are kept.

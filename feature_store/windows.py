@@ -47,7 +47,7 @@ def windows_at(
 ) -> DataFrame:
     """Aggregate at each spine row what was known of its entity at its time; lazy, one shuffle (one more with `row_id`).
 
-    Every spine row comes out once, duplicates too. A null key or null spine time matches no event: its windows are empty.
+    Every spine row comes out once, duplicates too. A null key (NaN too) or null spine time matches no event: its windows are empty.
 
     Args:
         spine: The rows to complete.

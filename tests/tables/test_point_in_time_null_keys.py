@@ -9,6 +9,7 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.joins.stand_in import stand_in
+from feature_store.joins.statistics import EntityStatistics, JoinStatistics
 from feature_store.point_in_time import Lookup, point_in_time_join
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -26,6 +27,17 @@ def test_a_row_without_a_key_matches_nothing(spark: SparkSession, kind: str) -> 
     rows = point_in_time_join(spine, [lookup], spine_time="t").select("id", F.col("k").isNull().alias("lacking"), "v")
 
     assert sorted(rows.collect()) == [Row(id=index, lacking=index > 0, v=None if index else 1) for index in range(60)]
+
+
+@pytest.mark.parametrize("statistics", [None, JoinStatistics({("k",): EntityStatistics(1, 1, 1, 1, 2)})], ids=["running", "interval"])
+def test_not_a_number_is_no_entity(spark: SparkSession, statistics: JoinStatistics | None) -> None:
+    """By either plan; Spark's own join would bring rows together that have nothing in common but the lack of a key. The two zeros are one."""
+    spine = spark.createDataFrame([(float("nan"), NOON), (-0.0, NOON), (2.0, NOON)], "k double, t timestamp")
+    table = spark.createDataFrame([(float("nan"), NOON, 1), (0.0, NOON, 2), (2.0, NOON, 3)], "k double, e timestamp, v int")
+
+    joined = point_in_time_join(spine, [Lookup(table, ("k",), event_time="e")], spine_time="t", statistics=statistics)
+
+    assert {repr(row["k"]): row["v"] for row in joined.collect()} == {"nan": None, "-0.0": 2, "2.0": 3}
 
 
 def test_which_key_is_missing_is_kept(spark: SparkSession) -> None:
