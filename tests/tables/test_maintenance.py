@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -9,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from running_session import keys
 from warehouses import opened
 
 import feature_store as fs
+from feature_store import hooks
 from feature_store.content import measure
 from feature_store.delta import TableFiles, Tables, Upkeep
 from feature_store.health import health
@@ -79,13 +85,27 @@ def test_a_warehouse_is_kept_up_without_taking_what_is_pinned(tables: Tables, sp
         store.maintain(policy=replace(NOW, release=("nobody",)))
 
 
-def test_a_killed_upkeep_goes_on_where_it_stopped(catalog: Tables, spark: SparkSession) -> None:
+CHILD = """
+import sys
+from datetime import timedelta
+from running_session import attach
+import feature_store as fs
+from feature_store.maintenance import Policy
+policy = Policy(few=2, cluster_from=1, retain=timedelta(0), short=True)
+fs.FeatureStore(attach(), catalog=sys.argv[1]).maintain("balances", policy=policy)
+"""
+
+
+def test_a_killed_upkeep_goes_on_where_it_stopped(catalog: Tables, spark: SparkSession, tmp_path: Path) -> None:
     """What was done before the kill is not due any more; the same statements in a catalog, marks and deletion vectors among them."""
     store = fs.FeatureStore(spark, catalog=catalog.warehouse.catalog)
     store.register(TABLE)
     store.tables.overwrite("balances", balances(spark, 6))
-    # Killed between its two statements.
-    Upkeep(catalog).compact("balances", small=NOW.small, target=NOW.target, by=TABLE.merge_keys)
+    # Between its two statements.
+    hooking = {"kill": "delta.upkeep.balances:after", "once": str(tmp_path / "killed")}
+    environment = {**keys(spark), hooks.VARIABLE: json.dumps(hooking)}
+    done = subprocess.run([sys.executable, "-c", CHILD, str(catalog.warehouse.catalog)], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
 
     due = store.maintain("balances", plan=True, policy=NOW)[0]
 
