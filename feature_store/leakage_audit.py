@@ -191,9 +191,16 @@ class Audit:
     def _strengths(self, measure: Measure | None) -> tuple[int, tuple[Strength, ...]]:
         if measure is None:
             return 0, ()
-        sample = self.frame.where(F.col("row_position") < self.limits.sample)
-        rows = min(self.limits.sample, self.training_set.rows)
+        sample, rows = self._sample()
         return rows, strengths(sample, self._of(NumericType, BooleanType), self._of(StringType), self._examples.label, measure)
+
+    def _sample(self) -> tuple[DataFrame, int]:
+        """Rows on which features are judged, and how many: positions follow a hash, but those of sites begin with the first site alone."""
+        most, rows = self.limits.sample, self.training_set.rows
+        if self._examples.site is None or rows <= most:
+            return self.frame.where(F.col("row_position") < most), min(most, rows)
+        sample = self.frame.where(F.pmod(F.xxhash64("row_position"), F.lit(rows)) < most)
+        return sample, sample.count()
 
     @cached_property
     def _groups(self) -> tuple[str, ...]:

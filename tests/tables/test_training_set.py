@@ -304,6 +304,10 @@ class TestRefusals:
             ({"row_key": ("maybe",), "spine": "holed"}, r"[0-9]+ examples with a null in \('maybe',\)"),
             ({"spine": "taken"}, "output columns of one name: `split`"),
             ({"spine": "nowhere"}, "no table `nowhere`"),
+            ({"site": "carier"}, r"no column `carier` \(did you mean `carrier`\?\) in the spine `examples`"),
+            ({"site": "label"}, "the site `label` of type double; expected string or a whole number"),
+            ({"site": "maybe", "spine": "holed"}, r"[0-9]+ examples without a site in `maybe`"),
+            ({"site": "many", "spine": "split up"}, r"more than 256 sites in `many`, \['a 10', 'a 108', 'a 109'\] among them"),
         ],
     )
     def test_a_request_that_cannot_be_meant(self, local: Flights, changes: dict[str, Any], message: str) -> None:
@@ -313,6 +317,9 @@ class TestRefusals:
             changes = {**changes, "spine": examples.withColumn("maybe", F.when(F.col("row") % 3 != 0, F.col("row")))}
         if changes.get("spine") == "taken":
             changes = {**changes, "spine": examples.withColumn("split", F.lit("train"))}
+        if changes.get("spine") == "split up":
+            more = examples.crossJoin(examples.sparkSession.range(9)).withColumn("many", F.concat_ws(" ", F.lit("a"), F.col("row") * 9 + F.col("id")))
+            changes = {**changes, "spine": more}
 
         with pytest.raises(fs.ContractError, match=message):
             local.training_set(**changes)
@@ -400,14 +407,34 @@ def test_scoring_rows_are_assembled_without_labels(local: Flights) -> None:
     assert inputs == {name: local.store.tables.newest(name).version for name in ("examples", "delays")}
 
 
-def test_a_large_set_is_cut_into_row_groups_in_order(spark: SparkSession, tmp_path: Path) -> None:
-    """Two files of one row group of 64 to 256 thousand rows each, every position once, equal keys included."""
-    store = fs.FeatureStore(spark, root=str(tmp_path))
-    rows = spark.range(210_000).select(
-        (F.col("id") % 205_000).alias("row"), F.lit(START).alias("at"), F.when(F.col("id") < 205_000, 1.0).otherwise(0.0).alias("label")
-    )
+@dataclass(frozen=True)
+class Large:
+    """A store with a set of 210,000 rows, some of them of equal keys, and the same one by site."""
 
-    made = store.training_set(rows, (), name="large", spine_time="at", label="label", row_key=("row",), as_of=AS_OF)
+    store: fs.FeatureStore
+    made: fs.TrainingSet
+    by_site: fs.TrainingSet
+
+
+NORTH = "north/é %20=x"
+
+
+@pytest.fixture(scope="module")
+def large(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Large:
+    store = fs.FeatureStore(spark, root=str(tmp_path_factory.mktemp("large")))
+    rows = spark.range(210_000).select(
+        (F.col("id") % 205_000).alias("row"),
+        F.lit(START).alias("at"),
+        F.when(F.col("id") < 205_000, 1.0).otherwise(0.0).alias("label"),
+        F.when(F.col("id") % 100 == 0, "south").otherwise(NORTH).alias("clinic"),
+    )
+    options: dict[str, Any] = {"name": "large", "spine_time": "at", "label": "label", "row_key": ("row",), "as_of": AS_OF}
+    return Large(store, store.training_set(rows, (), **options), store.training_set(rows, (), **options, site="clinic"))
+
+
+def test_a_large_set_is_cut_into_row_groups_in_order(large: Large) -> None:
+    """Two files of one row group of 64 to 256 thousand rows each, every position once, equal keys included."""
+    store, made = large.store, large.made
     scan = plan_scan(store.tables, made.snapshot, row_groups=True)
 
     assert scan is not None
@@ -417,6 +444,23 @@ def test_a_large_set_is_cut_into_row_groups_in_order(spark: SparkSession, tmp_pa
     positions = [pd.read_parquet(file.path, columns=["row_position"])["row_position"].to_numpy() for file in scan.files]
     assert all((np.diff(part) == 1).all() for part in positions)
     assert sorted(part[0] for part in positions) == [0, min(len(part) for part in positions if part[0] == 0)]
+
+
+def test_sites_have_files_of_their_own(large: Large) -> None:
+    """A site after the other, the rows of each in the order that they have without sites, in row groups as large."""
+    scan = plan_scan(large.store.tables, large.by_site.snapshot, row_groups=True)
+    assert scan is not None
+    parts = [(file.partition, pd.read_parquet(file.path, columns=["row", "label", "row_position"])) for file in scan.files]
+    found = pd.concat([part.assign(clinic=partition["clinic"]) for partition, part in parts]).sort_values("row_position")
+    plain = large.store.load(large.made).select("row", "label", "clinic", "row_position").toPandas().sort_values("row_position")
+
+    assert [(file.partition["clinic"], len(file.row_groups)) for file in scan.files] == [(NORTH, 1), (NORTH, 1), ("south", 1)]
+    assert all((np.diff(part["row_position"]) == 1).all() for _, part in parts)
+    assert found["row_position"].tolist() == list(range(210_000))
+    expected = pd.concat([plain[plain["clinic"] == name] for name in (NORTH, "south")])
+    assert (found[["clinic", "row", "label"]].to_numpy() == expected[["clinic", "row", "label"]].to_numpy()).all()
+    assert large.by_site.id != large.made.id
+    assert large.by_site.content_hash != large.made.content_hash
 
 
 class TestHash:
