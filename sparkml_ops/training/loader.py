@@ -155,7 +155,6 @@ class Loader:
                 rows = block.stop - block.start
                 if offset + rows > done:
                     skip = max(0, done - offset)
-                    step = ((offset + skip) * self.plan.shards + shard) // self.plan.batch_size
-                    needs.append((step, shard, offset, block, skip))
+                    needs.append((self.plan.asked(shard, offset + skip), shard, offset, block, skip))
                 offset += rows
         return [(shard, block, skip) for _, shard, _, block, skip in sorted(needs, key=lambda need: need[:3])]

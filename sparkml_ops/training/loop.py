@@ -231,7 +231,9 @@ class Trainer:
             return True
         elif self._scale.overflowed():
             return False
-        raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}")
+        # What a site's rows hold stays there.
+        seen = f"of {len(batch.label)} rows of its sites" if self._settings.sites else _extremes(self._task.spec, batch)
+        raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {seen}")
 
     def _not_finite(self, found: str) -> NotFiniteError:
         newest = self._checkpoints.newest()

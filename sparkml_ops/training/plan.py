@@ -131,6 +131,10 @@ class Plan:
         found = [(shard, (high - shard + each - 1) // each - (low - shard + each - 1) // each) for shard in shards]
         return [pair for pair in found if pair[1]]
 
+    def asked(self, shard: int, row: int) -> int:
+        """The step of a row of a shard, counted as the epoch deals them."""
+        return (row * self.shards + shard) // self.batch_size
+
     def blocks(self, shard: int, epoch: int) -> tuple[Block, ...]:
         """The blocks of a shard in the order of an epoch.
 

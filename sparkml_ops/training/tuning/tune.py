@@ -70,11 +70,13 @@ class Tuned:
 
 def study_name(training_set: TrainingSet, training: TrainingSection, tuning: TuningSection) -> str:
     """Name of the study of these rows, settings and space; more trials or minutes are the same study."""
-    document = {
+    document: dict[str, Any] = {
         "training": training.model_dump(mode="json", exclude=OPERATIONAL),
         "tuning": tuning.model_dump(mode="json", exclude=_BUDGET),
         "rows": training_set.content_hash,
     }
+    if training.collectives.local_steps > 1:
+        document["workers"] = training.ranks
     return f"{training_set.id}-{hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]}"
 
 

@@ -27,6 +27,8 @@ from sparkml_ops.config.training import TrainingSection
         ({"backend": "ddp", "collectives": {"timeline": True}}, "timeline with backend ddp"),
         ({"checkpoint_every": 5, "collectives": {"local_steps": 2}}, "no multiple of collectives.local_steps=2"),
         ({"collectives": {"local_steps": 2, "compression": "fp16"}}, "compression with local_steps=2"),
+        ({"sites": True}, "sites with collectives.local_steps=1"),
+        ({"sites": True, "workers": 3, "collectives": {"local_steps": 5}}, "batch_size=1024 with sites on 3 workers"),
         ({"class_weights": (1.0, 0.0)}, "greater than 0"),
         ({"model": {"crosses": [{"columns": ("a", "b")}]}}, "crosses has no meaning with kind mlp"),
         ({"hashed": {"a": 0}}, "greater than or equal to 1"),
