@@ -39,7 +39,8 @@ class Limits:
     Args:
         too_good: AUC, or rank correlation, from which a single feature is too good (above 0.5 up to 1).
         duplicates: Share of a part's rows above which twins (all features and the label alike) in the first part are a finding.
-        sample: Most labelled rows on which features are judged; the rows are in an order by hash, so the first ones are a fair sample.
+        sample: Most labelled rows on which features are judged; the rows are in an order by hash, so the first ones are a fair sample (of sites about as many,
+            drawn by another hash).
         group: Columns whose values must stay in one part, whatever the split says.
         allow: Features that were looked at and accepted: their findings become notes.
     """

@@ -15,7 +15,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import feature_store as fs
+from feature_store import layout
 from feature_store.content import measure
+from feature_store.examples import Examples
+from feature_store.leakage_audit import Audit, Limits
 from feature_store.scan import plan_scan
 
 SPINE = "row bigint, origin string, at timestamp, label double, label_known timestamp, carrier string"
@@ -407,34 +410,14 @@ def test_scoring_rows_are_assembled_without_labels(local: Flights) -> None:
     assert inputs == {name: local.store.tables.newest(name).version for name in ("examples", "delays")}
 
 
-@dataclass(frozen=True)
-class Large:
-    """A store with a set of 210,000 rows, some of them of equal keys, and the same one by site."""
-
-    store: fs.FeatureStore
-    made: fs.TrainingSet
-    by_site: fs.TrainingSet
-
-
-NORTH = "north/é %20=x"
-
-
-@pytest.fixture(scope="module")
-def large(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Large:
-    store = fs.FeatureStore(spark, root=str(tmp_path_factory.mktemp("large")))
-    rows = spark.range(210_000).select(
-        (F.col("id") % 205_000).alias("row"),
-        F.lit(START).alias("at"),
-        F.when(F.col("id") < 205_000, 1.0).otherwise(0.0).alias("label"),
-        F.when(F.col("id") % 100 == 0, "south").otherwise(NORTH).alias("clinic"),
-    )
-    options: dict[str, Any] = {"name": "large", "spine_time": "at", "label": "label", "row_key": ("row",), "as_of": AS_OF}
-    return Large(store, store.training_set(rows, (), **options), store.training_set(rows, (), **options, site="clinic"))
-
-
-def test_a_large_set_is_cut_into_row_groups_in_order(large: Large) -> None:
+def test_a_large_set_is_cut_into_row_groups_in_order(spark: SparkSession, tmp_path: Path) -> None:
     """Two files of one row group of 64 to 256 thousand rows each, every position once, equal keys included."""
-    store, made = large.store, large.made
+    store = fs.FeatureStore(spark, root=str(tmp_path))
+    rows = spark.range(210_000).select(
+        (F.col("id") % 205_000).alias("row"), F.lit(START).alias("at"), F.when(F.col("id") < 205_000, 1.0).otherwise(0.0).alias("label")
+    )
+
+    made = store.training_set(rows, (), name="large", spine_time="at", label="label", row_key=("row",), as_of=AS_OF)
     scan = plan_scan(store.tables, made.snapshot, row_groups=True)
 
     assert scan is not None
@@ -446,21 +429,31 @@ def test_a_large_set_is_cut_into_row_groups_in_order(large: Large) -> None:
     assert sorted(part[0] for part in positions) == [0, min(len(part) for part in positions if part[0] == 0)]
 
 
-def test_sites_have_files_of_their_own(large: Large) -> None:
-    """A site after the other, the rows of each in the order that they have without sites, in row groups as large."""
-    scan = plan_scan(large.store.tables, large.by_site.snapshot, row_groups=True)
-    assert scan is not None
-    parts = [(file.partition, pd.read_parquet(file.path, columns=["row", "label", "row_position"])) for file in scan.files]
-    found = pd.concat([part.assign(clinic=partition["clinic"]) for partition, part in parts]).sort_values("row_position")
-    plain = large.store.load(large.made).select("row", "label", "clinic", "row_position").toPandas().sort_values("row_position")
+def test_sites_have_files_of_their_own(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site after the other, the rows of each in the order of their hash, in as many files as they need; an audit's sample is of all of them."""
+    monkeypatch.setattr(layout, "_FILE", 100)  # rows: large sets are slow to make
+    store, north = fs.FeatureStore(spark, root=str(tmp_path)), "north/é %20=x"
+    site = F.when(F.col("id") % 10 == 0, "south").otherwise(north)
+    rows = spark.range(600).select((F.col("id") % 590).alias("row"), F.lit(START).alias("at"), F.lit(1.0).alias("label"), site.alias("clinic"))
 
-    assert [(file.partition["clinic"], len(file.row_groups)) for file in scan.files] == [(NORTH, 1), (NORTH, 1), ("south", 1)]
+    made = store.training_set(rows, (), name="sites", spine_time="at", label="label", row_key=("row",), as_of=AS_OF, site="clinic")
+
+    scan = plan_scan(store.tables, made.snapshot)
+    assert scan is not None
+    parts = [(file.partition["clinic"], pd.read_parquet(file.path, columns=["row", "row_position"])) for file in scan.files]
+    found = pd.concat([part.assign(clinic=clinic) for clinic, part in parts]).sort_values("row_position")
+    definition = store._training_sets.definition(made.id)
+    assert definition is not None
+    examples = Examples.from_document(definition)
+    expected = rows.select("clinic", "row", examples.order(rows).alias("order")).toPandas().sort_values(["clinic", "order"])
+    assert sorted(clinic for clinic, _ in parts) == [north] * 5 + ["south"]
     assert all((np.diff(part["row_position"]) == 1).all() for _, part in parts)
-    assert found["row_position"].tolist() == list(range(210_000))
-    expected = pd.concat([plain[plain["clinic"] == name] for name in (NORTH, "south")])
-    assert (found[["clinic", "row", "label"]].to_numpy() == expected[["clinic", "row", "label"]].to_numpy()).all()
-    assert large.by_site.id != large.made.id
-    assert large.by_site.content_hash != large.made.content_hash
+    assert found["row_position"].tolist() == list(range(600))
+    assert found[["clinic", "row"]].to_numpy().tolist() == expected[["clinic", "row"]].to_numpy().tolist()
+    sample, count = Audit(made, store.load(made), definition, Limits(sample=200))._sample()
+    sampled = sample.toPandas()["clinic"].value_counts()
+    assert sampled.sum() == count == pytest.approx(200, rel=0.2)
+    assert sampled["south"] == pytest.approx(20, rel=0.5)
 
 
 class TestHash:

@@ -158,13 +158,15 @@ class _Rows:
         self._groups = self._job(self.training, "rows").groups
 
     def check(self) -> None:
-        """Refuse rows that a trial cannot be judged on."""
+        """Refuse rows that a trial cannot be judged on, or that cannot stay at their sites."""
         if not sum(group.rows for group in self._groups["validation"]):
             raise ContractError(
                 f"training set {self.training_set.id} without labelled rows of split validation",
                 expected="some: a trial is judged on them",
                 mend="add training_set.split.validation, and make the training set anew",
             )
+        if self.training.sites:
+            plans_of(self._groups, self.training)
 
     def task(self, settings: TrainingSection, checkpoints: str, stop: Asking | None) -> TrainingTask:
         """The task of a trial."""
