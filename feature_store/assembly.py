@@ -23,6 +23,7 @@ from feature_store.joins.source import resolve
 from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.nearest import did_you_mean
+from feature_store.pii import personal_columns
 from feature_store.point_in_time import JoinPlan, JoinStatistics, explain_join, join_statistics, point_in_time_join
 from feature_store.reach import Between, held_between, within_reach
 from feature_store.records import Snapshot
@@ -56,6 +57,7 @@ class Assembly:
         spine_known_time: The column by which the last known version of each of the spine's rows was taken; None: all rows.
         functions: What is computed of each joined row.
         between: Two instants between which every row of the spine lies, both included; None: nobody knows.
+        personal: The joined columns with personal data, as far as feature tables mark theirs.
     """
 
     tables: Tables
@@ -68,6 +70,7 @@ class Assembly:
     spine_known_time: str | None = None
     functions: tuple[RowFunction, ...] = ()
     between: Between | None = None
+    personal: frozenset[str] = frozenset()
 
     @classmethod
     def resolve(
@@ -119,7 +122,8 @@ class Assembly:
         if weighing:
             refuse_clash({"the weight": (WEIGHT,), what: wanted})
         carried = rows.select(*(F.col(quote(name)) for name in wanted), *weighing)
-        return cls(tables, carried, spine_name, resolved, spine_time, inputs, where, known, tuple(functions))
+        personal = personal_columns(registry, lookups)
+        return cls(tables, carried, spine_name, resolved, spine_time, inputs, where, known, tuple(functions), personal=personal)
 
     @property
     def tables_joined(self) -> tuple[str, ...]:

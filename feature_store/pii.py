@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable, Sequence
 
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import DataType, DateType, NumericType, StringType, StructField, StructType, TimestampNTZType, TimestampType
 
 from feature_store.delta import Purge, Tables
+from feature_store.lookup import Lookup
 from feature_store.names import quote
-from feature_store.table import FeatureTable
+from feature_store.registry import Registry
 
-__all__ = ["statistics_properties", "without_statistics"]
+__all__ = ["personal_columns", "statistics_properties", "unmeasured", "without_statistics"]
 
 _COLUMNS, _NUMBER = "delta.dataSkippingStatsColumns", "delta.dataSkippingNumIndexedCols"
+_OWN = "sparkml_ops.personal"
+# Delta refuses a list that names a column of another type.
+_BOUNDED = (NumericType, DateType, TimestampType, TimestampNTZType, StringType)
 
 
-def statistics_properties(columns: Iterable[str], pii: Iterable[str]) -> dict[str, str]:
-    """The table property that leaves personal data out of file statistics; none where there is nothing to leave out.
+def personal_columns(registry: Registry, lookups: Iterable[Lookup]) -> frozenset[str]:
+    """Columns of joined rows that hold personal data: the spine's keys of a table that marks its own, and features that it marks."""
+    found: set[str] = set()
+    for lookup in lookups:
+        table = registry.find(lookup.table) if isinstance(lookup.table, str) else None
+        if table is not None:
+            taken = lookup.features or tuple(item.name for item in table.features)
+            found |= {left for left, right in lookup.pairs if right in table.pii}
+            found |= {lookup.prefix + name for name in taken if name in table.pii}
+    return frozenset(found)
 
-    >>> statistics_properties(("customer", "at", "sum"), ("customer",))
-    {'delta.dataSkippingStatsColumns': '`at`,`sum`'}
+
+def statistics_properties(schema: StructType, personal: Collection[str], partition_by: Sequence[str] = ()) -> dict[str, str]:
+    """The table properties that leave personal data out of file statistics; none where there is nothing to leave out.
+
+    >>> spend = StructType().add("customer", "string").add("at", "timestamp").add("sum", "double").add("first", "boolean")
+    >>> statistics_properties(spend, {"customer"})["delta.dataSkippingStatsColumns"]
+    '`at`,`sum`'
     """
-    hidden, names = set(pii), list(columns)
-    if not hidden & set(names):
+    hidden = sorted({*personal} & {*schema.names})
+    if not hidden:
         return {}
-    shown = [name for name in names if name not in hidden]
-    return {_COLUMNS: ",".join(map(quote, shown))} if shown else {_NUMBER: "0"}
+    shown = [item.name for item in schema.fields if item.name not in (*hidden, *partition_by) and _bounded(item.dataType)]
+    kept = {_COLUMNS: ",".join(map(quote, shown))} if shown else {_NUMBER: "0"}
+    return {**kept, _OWN: json.dumps(hidden)}
 
 
-def without_statistics(tables: Tables, table: FeatureTable, schema: StructType) -> None:
-    """Make sure, before rows are written, that a table's PII columns get no statistics; costs nothing where it marks none.
+def unmeasured(tables: Tables, name: str) -> frozenset[str]:
+    """The columns that a table was told to hold personal data in."""
+    return frozenset(json.loads(tables.properties(name).get(_OWN, "[]")))
+
+
+def without_statistics(tables: Tables, name: str, schema: StructType, personal: Collection[str], partition_by: Sequence[str] = ()) -> None:
+    """Make sure, before rows are written, that columns with personal data get no statistics; costs nothing where there are none.
 
     Args:
-        tables: Where it lies.
-        table: The declaration, with its `pii`.
+        name: The table.
         schema: The columns that it is made with, where it is not there yet.
+        personal: Which of them hold personal data; others are ignored.
+        partition_by: Its partition columns, whose values stand in the log as they are.
     """
-    wanted = statistics_properties(schema.names, table.pii)
+    wanted = statistics_properties(schema, personal, partition_by)
     if not wanted:
         return
-    name = table.table_name
     if not tables.exists(name):
-        tables.ensure(name, StructType([StructField(item.name, item.dataType) for item in schema.fields]), properties=wanted)
+        plain = StructType([StructField(item.name, item.dataType) for item in schema.fields])
+        tables.ensure(name, plain, partition_by=partition_by, properties=wanted)
     elif not wanted.items() <= tables.properties(name).items():
         Purge.of(tables).set_properties(name, wanted)
+
+
+def _bounded(kind: DataType) -> bool:
+    return isinstance(kind, _BOUNDED)

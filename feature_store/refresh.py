@@ -77,7 +77,7 @@ class Refresh:
             return self._overwrite(self._judged(frame, unit, whole=False), details, None).snapshot
         if {key: value for key, value in self.now.tables.details(self._name).details.items() if key != QUALITY} == details:
             return self.now.tables.newest(self._name)
-        without_statistics(self.now.tables, self.now.table, frame.schema)
+        without_statistics(self.now.tables, self._name, frame.schema, self.now.table.pii)
         base = self.now.tables.newest(self._name).version
         stored = self.now.tables.read(self._name, base)
         check_schema(self.now.table, stored, f"the stored rows of `{self._name}`")
@@ -163,7 +163,7 @@ class Refresh:
         return checked(self.now.tables, self.now.table, frame, what=what, as_of=self.now.as_of, unit=unit, whole=whole, beside=beside)
 
     def _overwrite(self, made: Checked, details: Mapping[str, Any], transaction: Transaction | None) -> Commit:
-        without_statistics(self.now.tables, self.now.table, made.rows.schema)
+        without_statistics(self.now.tables, self._name, made.rows.schema, self.now.table.pii)
         written_as, once = {**details, **made.details}, made.transaction or transaction
         large = self.now.table.aggregates and may_be_large(self.now.tables, self.now.table, self.now.source)
         rows, file_rows = (Windows(self.now.table).laid(made.rows), FILE_ROWS) if large else (made.rows, None)

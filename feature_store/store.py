@@ -27,6 +27,7 @@ from feature_store.lineage import Graph, Lineage, known_graph
 from feature_store.lookup import Lookup
 from feature_store.maintenance import Maintenance, Policy, TableUpkeep
 from feature_store.names import Warehouse
+from feature_store.pii import personal_columns
 from feature_store.point_in_time import JoinPlan
 from feature_store.quality import QualityReport
 from feature_store.quality.checked import last_report
@@ -278,6 +279,10 @@ class FeatureStore:
         )
         assembly = replace(assembly, between=between)
         return assembly.join(assembly.spine, assembly.counted(assembly.spine)), dict(assembly.inputs)
+
+    def personal_columns(self, lookups: Sequence[Lookup]) -> frozenset[str]:
+        """Which columns of joined rows hold personal data, as the registered tables mark theirs: such get no file statistics."""
+        return personal_columns(self._registry, lookups)
 
     def explain(self, spine: str | DataFrame, lookups: Sequence[Lookup], *, spine_time: str, count: bool = False) -> JoinPlan:
         """Which plan a join takes for each entity, why, and with how many shuffles.

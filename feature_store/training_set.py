@@ -24,6 +24,7 @@ from feature_store.layout import ROW_GROUP, Layout, SiteLayout
 from feature_store.leakage import LeakageReport
 from feature_store.leakage_audit import Audit, Limits, SourceTimes
 from feature_store.names import parse_table, quote
+from feature_store.pii import without_statistics
 from feature_store.point_in_time import JoinStatistics
 from feature_store.records import Snapshot, TrainingSet, TrainingSetState
 from feature_store.row_function import function_of
@@ -88,6 +89,7 @@ class TrainingSets:
         table = f"training_set_{identity}"
         on_stage(STAGES[1])
         sites = (examples.site,) if examples.site else ()
+        without_statistics(self._tables, table, frame.schema, assembly.personal, sites)
         written = self._tables.overwrite(
             table, frame, partition_by=sites, transaction=Transaction(table), details=details, settings=_SETTINGS
         ).snapshot

@@ -36,7 +36,7 @@ def write(tables: Tables, table: FeatureTable, frame: DataFrame, as_of: datetime
     check_rows(table, frame, what)
     stored = _stored(tables, table, frame, what)
     kept = checked(tables, table, frame, what=what, as_of=as_of, unit="write", whole=False, beside=stored)
-    without_statistics(tables, table, frame.schema)
+    without_statistics(tables, table.table_name, frame.schema, table.pii)
     return _merged(tables, table, kept, stored)
 
 

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from feature_store.delta import Tables, Transaction
 from feature_store.difference import unlike
 from feature_store.names import quote
+from feature_store.pii import without_statistics
 from feature_store.table import QUARANTINE_COLUMNS, FeatureTable
 
 __all__ = ["REASONS", "WRITE", "Quarantine"]
@@ -56,8 +57,9 @@ class Quarantine:
             bad = unlike(bad, self.read(), self.table.merge_keys)
             if bad.isEmpty():
                 return None
-        transaction = _transaction(write)
-        self.tables.replace(self.name, bad.withColumn(WRITE, F.lit(write)), {WRITE: write}, transaction=transaction)
+        transaction, marked = _transaction(write), bad.withColumn(WRITE, F.lit(write))
+        without_statistics(self.tables, self.name, marked.schema, self.table.pii, (WRITE,))
+        self.tables.replace(self.name, marked, {WRITE: write}, transaction=transaction)
         return transaction
 
     def read(self) -> DataFrame:

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from feature_store.delta import Tables, Transaction
+from feature_store.pii import without_statistics
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import Snapshot
 from sparkml_ops.scoring.shape import check_shape, nullable
@@ -80,6 +81,7 @@ def materialise(
     schema = StructType([*nullable(frame.schema).fields, StructField(WINDOW, StringType())])
     settings = check_shape(tables, name, schema)
     details = {WINDOW: window.label, "inputs": {**(spine_versions or {}), **inputs}}
+    without_statistics(tables, name, schema, store.personal_columns(lookups), (WINDOW,))
     rows, where = frame.withColumn(WINDOW, F.lit(window.label)), {WINDOW: window.label}
     return tables.replace(name, rows, where, transaction=transaction, details=details, partition_by=(WINDOW,), settings=settings).snapshot
 

@@ -40,7 +40,6 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.local.dir": str(folder / "local"),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.sql.shuffle.partitions": "2",
-        "spark.databricks.delta.snapshotPartitions": "2",
         "spark.ui.enabled": "false",
     }
     submit = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[4]", "--driver-memory", "1g"]

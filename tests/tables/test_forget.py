@@ -201,6 +201,10 @@ def test_personal_columns_have_no_statistics(filled: Filled) -> None:
     assert '\\"at\\":' in entries
     assert not [name for name in OTHERS if name in entries]
     assert "A-0001a" in "".join(path.read_text() for path in (filled.folder / "orders" / "_delta_log").glob("*.json"))
+    # Nor of a training set, where the key has another name.
+    made = "".join(path.read_text() for path in (filled.folder / filled.made.snapshot.table / "_delta_log").glob("*.json"))
+    assert '\\"p_amount\\":' in made
+    assert not [name for name in OTHERS if name in made]
 
 
 # Between rows and tombstone; before the files; after log entries, before the table's properties are put back.

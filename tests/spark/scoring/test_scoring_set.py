@@ -14,6 +14,7 @@ from tiny_project import Place
 
 import feature_store as fs
 from feature_store.delta import Tables
+from feature_store.pii import unmeasured
 from feature_store.records import Snapshot
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
@@ -51,6 +52,25 @@ def test_each_row_of_the_spine_gets_what_was_known_then(tables: Tables) -> None:
     assert [tuple(row) for row in rows] == [(0, 5.0, "2013-07"), (1, None, "2013-07"), (2, 7.0, "2013-07"), (3, None, "2013-07")]
     assert snapshot.table == "scores_scoring_set"
     assert input_versions(tables, "scores", snapshot, "2013-07", 0) == {"raw_flights": 4, "scores_scoring_set": snapshot.version}
+
+
+def test_a_key_that_a_table_marks_as_personal_has_no_statistics(tables: Tables) -> None:
+    """Nor has a feature that it marks; types of which Delta keeps no bounds stand in nobody's way."""
+    store = fs.FeatureStore(tables.spark, root=tables.warehouse.root)
+    features = (fs.Feature("nick", "string"), fs.Feature("first", "boolean"), fs.Feature("delay", "double"))
+    store.register(fs.FeatureTable("persons", ("origin",), "hour", features, pii=("origin", "nick")))
+    store.write("persons", delays(tables).selectExpr("origin", "hour", "'Jo' AS nick", "true AS first", "delay"))
+    lookups = [fs.Lookup("persons", ("origin",), prefix="p_")]
+
+    kept = materialise(tables, store, spine(tables, JULY), lookups, target="scores", window=JULY, spine_time="scheduled", row_key=("flight_id",))
+
+    assert unmeasured(tables, kept.table) == {"origin", "p_nick"}
+    for name, shown in (("persons", "delay"), (kept.table, "p_delay")):
+        log = "".join(path.read_text() for path in Path(tables.location(name), "_delta_log").glob("*.json"))
+        assert "minValues" in log
+        assert f'\\"{shown}\\":' in log
+        assert "JFK" not in log
+        assert "Jo\\" not in log
 
 
 def test_a_row_outside_the_window_writes_nothing(tables: Tables) -> None:

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from scoring_rows import SCHEMA, SETTINGS, WINDOW, all_bad, bad_rows, good_rows, run, store_rows
 
 from feature_store.delta import Tables
+from feature_store.pii import unmeasured, without_statistics
 from feature_store.records import Snapshot
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
@@ -34,8 +35,10 @@ JOBS = 18
 
 @pytest.fixture(scope="module")
 def scoring_set(warehouse: Tables) -> Snapshot:
-    """A window with all kinds of bad rows."""
-    return store_rows(warehouse, good_rows(GOOD) + all_bad())
+    """A window with all kinds of bad rows; one of its keys tells of persons."""
+    stored = store_rows(warehouse, good_rows(GOOD) + all_bad())
+    without_statistics(warehouse, stored.table, warehouse.schema(stored.table), {"leg"}, ("window",))
+    return stored
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,17 @@ def test_every_row_is_there_once(warehouse: Tables, scored: ScoredWindow) -> Non
 
     assert Counter(map(tuple, rows)) == Counter((row[0], row[1]) for row in good_rows(GOOD) + all_bad())
     assert (scored.rows, scored.quarantined) == (GOOD, len(all_bad()))
+
+
+def test_a_key_that_tells_of_persons_has_no_statistics(warehouse: Tables, scored: ScoredWindow) -> None:
+    """The scoring set says which column that is; its neighbours have theirs."""
+    assert unmeasured(warehouse, scored.snapshot.table) == {"leg"}
+    adds = [
+        json.loads(line).get("add") for path in Path(warehouse.location(scored.snapshot.table), "_delta_log").glob("*.json") for line in path.open()
+    ]
+    bounded = [set(json.loads(add["stats"])["minValues"]) for add in adds if add]
+    assert bounded
+    assert all("flight_id" in names and "leg" not in names for names in bounded)
 
 
 def test_each_bad_row_has_its_reason(warehouse: Tables, scored: ScoredWindow) -> None:

@@ -150,7 +150,8 @@ def test_a_killed_run_goes_on_to_the_same_end(scan: Scan, tmp_path: Path) -> Non
         train = trainer._train_step
 
         def step(*args: Any) -> None:
-            if next(steps, None) is None:
+            # The one that publishes: another would end it in the midst of that, at whatever point it is.
+            if context.rank == 0 and next(steps, None) is None:
                 raise Killed
             train(*args)
 
