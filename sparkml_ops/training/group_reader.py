@@ -95,7 +95,8 @@ class GroupReader:
     def read(self, group: Group) -> pa.Table:
         """The same, not encoded yet."""
         stored = self._stored(group)
-        with open_parquet(group.path, read_dictionary=_texts(stored)) as file:
+        # Mapped, since each byte is read once: a copy into this process costs a fifth of the decoding.
+        with open_parquet(group.path, read_dictionary=_texts(stored), memory_map=True, pre_buffer=False) as file:
             return self._usable(file.read_row_group(group.index, columns=stored, use_threads=False), group)
 
     def pages(self, group: Group) -> Iterator[pa.Table]:
