@@ -125,12 +125,6 @@ class Plan:
         """How many rows of a shard are in a step."""
         return self.dealt(shard, step + 1) - self.dealt(shard, step)
 
-    def quotas(self, shards: range, step: int) -> list[tuple[int, int]]:
-        """(shard, its rows in a step) of the shards that have any there: the same as `quota`, for the loop over all steps."""
-        low, high, each = min(step * self.batch_size, self.rows), min((step + 1) * self.batch_size, self.rows), self.shards
-        found = [(shard, (high - shard + each - 1) // each - (low - shard + each - 1) // each) for shard in shards]
-        return [pair for pair in found if pair[1]]
-
     def blocks(self, shard: int, epoch: int) -> tuple[Block, ...]:
         """The blocks of a shard in the order of an epoch.
 
