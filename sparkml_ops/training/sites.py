@@ -11,6 +11,9 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import accumulate
 
+import numpy as np
+import numpy.typing as npt
+
 from sparkml_ops.errors import ContractError
 from sparkml_ops.training.plan import Block, Group, Plan
 
@@ -73,14 +76,18 @@ class SitePlan(Plan):
         home = self._homes[shard]
         return (min(step * self.each, home.rows) - home.index + home.shards - 1) // home.shards
 
-    def quotas(self, shards: range, step: int) -> list[tuple[int, int]]:
-        """(shard, its rows in a step) of the shards that have any there."""
-        return [(shard, quota) for shard in shards if (quota := self.quota(shard, step))]
+    def quotas(self, shards: range, steps: range) -> npt.NDArray[np.int64]:
+        """[shards, steps] how many rows of each shard are in each step."""
+        rows, index, among = (
+            np.array([getattr(self._homes[shard], name) for shard in shards]).reshape(-1, 1) for name in ("rows", "index", "shards")
+        )
+        ends = np.minimum(np.arange(steps.start, steps.stop + 1) * self.each, rows)
+        found: npt.NDArray[np.int64] = np.diff((ends - index + among - 1) // among, axis=1)
+        return found
 
-    def asked(self, shard: int, row: int) -> int:
-        """The step of a row of a shard."""
-        home = self._homes[shard]
-        return (row * home.shards + home.index) // self.each
+    def most(self, shards: range, steps: int = 1) -> int:
+        """How many rows of some shards of a worker so many steps hold at most."""
+        return -(-steps * self.each * len(shards) // self._homes[shards[0]].shards)
 
     @cached_property
     def _homes(self) -> list[_Home]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import feature_store
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("feature_store", "sparkml_ops")
 # Each of these breaks under Spark Connect.
@@ -131,6 +133,12 @@ def test_public_names_are_listed() -> None:
     ]
 
     assert not without
+
+
+def test_public_names_of_the_store_are_there() -> None:
+    """They are imported when they are first used: each is found, and no other."""
+    assert all(getattr(feature_store, name).__name__ == name for name in feature_store.__all__)
+    assert not hasattr(feature_store, "Features")
 
 
 def test_lock_files_name_no_address() -> None:
