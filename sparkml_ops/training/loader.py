@@ -138,15 +138,19 @@ class _Dealer:
         self._plan, self._source, self._epoch, self._submit = plan, source, epoch, submit
         self._blocks = {shard: remaining(plan, shard, epoch, first) for shard in shards}
         self._open: dict[int, _Open] = {}
+        # What may be under way: one stretch is asked for as another arrives.
+        self._gathers: deque[Future[None]] = deque(maxlen=_AHEAD + 1)
 
     def deal(self, stretch: Stretch, into: Rows) -> Future[None]:
         """Have the rows of some steps put into their places."""
         wanted = zip(self._blocks, stretch.rows.sum(axis=1).tolist(), strict=True)
         parts = [part for shard, rows in wanted for part in self._parts(shard, rows)]
         gathered: Future[None] = self._submit(_gather, self._source.rows, stretch, parts, into)
+        self._gathers.append(gathered)
         for block, _, stop in parts:
             if stop == block.rows:
-                self._source.end(block.place, gathered)
+                # The one before may take longer, and had rows of it too.
+                self._source.end(block.place, tuple(self._gathers))
         return gathered
 
     def _parts(self, shard: int, rows: int) -> Iterator[_Part]:

@@ -250,8 +250,18 @@ def open_parquet(path: str, **options: Any) -> Iterator[pq.ParquetFile]:
         options: Of `pq.ParquetFile`; a store far away is read in as few calls as there can be, whatever they say.
     """
     if "://" not in path:
-        with pq.ParquetFile(path, **({"pre_buffer": True} | options)) as file:
+        with _local({"source": path, "pre_buffer": True} | options) as file:
             yield file
         return
     with fsspec.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=True) as file:
         yield file
+
+
+def _local(options: dict[str, Any]) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(**options)
+    except OSError:
+        if not options.get("memory_map"):
+            raise
+        # There are mounts of stores whose files can be read and not mapped.
+        return pq.ParquetFile(**options | {"memory_map": False})

@@ -34,8 +34,8 @@ class Source(Protocol):
     def begin(self, block: Block, submit: Submit) -> tuple[int, list[Future[Any]]]:
         """Have a block read: where in `rows` it begins, and what must be done before it is there."""
 
-    def end(self, place: int, gathered: Future[Any]) -> None:
-        """The block that begins at a place is not needed any more once its last rows are gathered."""
+    def end(self, place: int, gathers: Sequence[Future[Any]]) -> None:
+        """The block that begins at a place is not needed any more once all is done that gathers rows of it."""
 
     def close(self) -> None:
         """End an epoch, of which nothing is under way any more: no file stays open."""
@@ -79,7 +79,7 @@ class Resident:
             row += piece.stop - piece.start
         return block.start - self._range.start, needed
 
-    def end(self, place: int, gathered: Future[Any]) -> None:
+    def end(self, place: int, gathers: Sequence[Future[Any]]) -> None:
         """Rows stay."""
 
     def close(self) -> None:
@@ -118,13 +118,13 @@ class Streamed:
         """Read a block into a place that is free, or will be when the rows that are there are gathered."""
         place = heappop(self._free)
         shard = bisect_right(self._starts, block.start)
-        before = [task for task in (self._gathered.pop(place, None), self._latest.get(shard)) if task is not None]
+        before = [*self._gathers.pop(place, ()), *([self._latest[shard]] if shard in self._latest else [])]
         self._latest[shard] = loaded = submit(self._load, block, place, before)
         return place, [loaded]
 
-    def end(self, place: int, gathered: Future[Any]) -> None:
+    def end(self, place: int, gathers: Sequence[Future[Any]]) -> None:
         """The place may be used again."""
-        self._gathered[place] = gathered
+        self._gathers[place] = gathers
         heappush(self._free, place)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Streamed:
 
     def _begin_anew(self) -> None:
         self._free = [number * self._each for number in range(self._places)]
-        self._gathered: dict[int, Future[Any]] = {}
+        self._gathers: dict[int, Sequence[Future[Any]]] = {}
         self._latest: dict[int, Future[Any]] = {}
 
     def _load(self, block: Block, place: int, before: Sequence[Future[Any]]) -> None:

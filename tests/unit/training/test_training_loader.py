@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import deltalake
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from training_rows import SPEC, table, usable, write
@@ -171,6 +173,20 @@ def test_a_fault_of_the_reading_thread_reaches_the_caller(scan: Scan, tmp_path: 
 
     with pytest.raises(FileNotFoundError):
         list(reading.batches(0))
+
+
+def test_a_mount_that_maps_no_files_is_read(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FUSE mounts with direct access are: mapping is an error of the system, reading is none."""
+    plain = pq.ParquetFile
+
+    def mount(source: str, *, memory_map: bool = False, **options: object) -> pq.ParquetFile:
+        if memory_map:
+            raise OSError(errno.ENODEV, "Memory mapping file failed")
+        return plain(source, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", mount)
+
+    assert sorted(row for batch in ids(list(loader(scan).batches(0))) for row in batch) == usable(table(1501), "train")
 
 
 STORED = ModelSpec(
