@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pyspark.sql import DataFrame
-from pyspark.sql.types import ArrayType, DataType, DateType, MapType, StringType, StructType, TimestampNTZType, TimestampType
+from pyspark.sql.types import ArrayType, DataType, DateType, IntegralType, MapType, StringType, StructType, TimestampNTZType, TimestampType
 
 from feature_store.errors import ContractError
 from feature_store.nearest import did_you_mean
 
-__all__ = ["Keys", "is_orderable", "is_plain", "key_pairs", "refuse_clash", "require_columns", "require_instant", "require_same_keys"]
+__all__ = ["Keys", "is_orderable", "is_plain", "key_pairs", "refuse_clash", "require_columns", "require_instant", "require_same_keys", "require_site"]
 
 Keys = str | Sequence[str] | Mapping[str, str]
 
@@ -65,6 +65,17 @@ def require_instant(schema: StructType, name: str, what: str) -> None:
         expected="timestamp (a UTC instant)",
         mend=cast if castable else "name a column of type timestamp",
     )
+
+
+def require_site(schema: StructType, name: str) -> None:
+    """Refuse a column that cannot tell files apart by its values.
+
+    Raises:
+        ContractError: It is neither a text nor a whole number.
+    """
+    kind = schema[name].dataType
+    if not (isinstance(kind, StringType | IntegralType) and is_plain(kind)):
+        raise ContractError(f"the site `{name}` of type {kind.simpleString()}", expected="string or a whole number", mend="cast it in the spine")
 
 
 def require_same_keys(spine: StructType, table: StructType, pairs: Iterable[tuple[str, str]], what: str) -> None:

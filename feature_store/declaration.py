@@ -254,11 +254,16 @@ class TrainingSetDeclaration(Declaration):
     weight: Expression | None = Field(
         default=None, description="how much an example counts: a column or expression of the spine's; null: all the same"
     )
+    site: str | None = Field(
+        default=None,
+        description="column of the spine (text or whole number, at most 256 values) that says where a row is at home: each site has files of its"
+        " own, as training.sites needs; null: rows have no sites",
+    )
 
     @model_serializer(mode="wrap")
     def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Finished runs of projects without row functions and weights keep the hash of their configuration.
-        return {name: value for name, value in serialize(self).items() if name not in ("functions", "weight") or value}
+        # Finished runs of projects without row functions, weights and sites keep the hash of their configuration.
+        return {name: value for name, value in serialize(self).items() if name not in ("functions", "weight", "site") or value}
 
     def row_functions(self) -> tuple[RowFunction, ...]:
         """The row functions, in order."""
@@ -304,6 +309,7 @@ class TrainingSetDeclaration(Declaration):
             "seed": self.seed,
             **({"functions": self.row_functions()} if self.functions else {}),
             "weight": self.weight,
+            "site": self.site,
         }
 
 

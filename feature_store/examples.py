@@ -16,7 +16,7 @@ from feature_store.content import Content, content_columns, content_of, row_hash
 from feature_store.contract import in_range
 from feature_store.duration import duration_text, parse_duration
 from feature_store.errors import ContractError
-from feature_store.layout import Layout, cell_of
+from feature_store.layout import MOST_SITES, SITE_BITS, Layout, SiteLayout, cell_of, site_text
 from feature_store.names import quote
 from feature_store.split import Split
 from feature_store.timeline import micros
@@ -25,6 +25,7 @@ from feature_store.weight import WEIGHT, is_unusable
 __all__ = ["ENTERED", "Census", "Examples", "take_census"]
 
 ENTERED = "__entered"
+_MOST_ROWS = (MOST_SITES << SITE_BITS) + 1  # of a census by site: the cells of all, and what is no example
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,6 +42,7 @@ class Examples:
         maturity: Age that an example needs before its label counts.
         seed: Seed of the order.
         weight: The column or expression that `sample_weight` was made of; None: there is none.
+        site: Column that names where a row is at home; None: rows have no sites.
     """
 
     spine_time: str
@@ -51,6 +53,7 @@ class Examples:
     maturity: timedelta
     seed: int
     weight: str | None = None
+    site: str | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON types."""
@@ -61,6 +64,7 @@ class Examples:
             "split": self.split.document() if self.split else None,
             # Left out where there is none: sets without it keep their ids.
             **({"weight": self.weight} if self.weight else {}),
+            **({"site": self.site} if self.site else {}),
         }
 
     @classmethod
@@ -75,7 +79,8 @@ class Examples:
     def needed(self) -> tuple[str, ...]:
         """Columns that the spine must have."""
         known = (self.label_known_time,) if self.label_known_time else ()
-        return (*self.row_key, self.spine_time, self.label, *known, *(self.split.group if self.split else ()))
+        site = (self.site,) if self.site else ()
+        return (*self.row_key, self.spine_time, self.label, *known, *(self.split.group if self.split else ()), *site)
 
     def part(self, spine: DataFrame) -> Column:
         """The part of a row, null where it belongs to none."""
@@ -134,14 +139,14 @@ class Census:
     """What one pass over a spine tells before anything is joined.
 
     Args:
-        layout: Where the examples will lie.
+        layout: Where the examples will lie; of sites, no two in a file.
         content: Hash of the examples' spine rows.
         until: Instant in microseconds from which the last of them could enter, or was taken back: any `as_of` up to the next one gives the same set.
         corrected: Rows that would be examples, did no other one correct them.
         between: The first and the last time of the examples.
     """
 
-    layout: Layout
+    layout: Layout | SiteLayout
     content: Content
     until: int
     corrected: int
@@ -149,14 +154,15 @@ class Census:
 
 
 def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census:
-    """Count the examples in each cell of the order's hash, in one job; at most 16,385 rows reach the driver."""
+    """Count the examples in each cell of the order's hash, in one job; at most 16,385 rows reach the driver, of sites 65,538."""
     # A label that was taken back takes an example away: it tells one set from another as well.
     counts = examples.due(spine, as_of) if examples.corrected else F.col(ENTERED)
     no_key = [F.col(quote(name)).isNull() for name in examples.row_key]
     time = F.unix_micros(F.col(quote(examples.spine_time)))
+    site, bits = (site_text(examples.site), (SITE_BITS,)) if examples.site else (F.lit(""), ())
     counted = (
         examples.mark(spine, as_of)
-        .groupBy(F.when(F.col(ENTERED), cell_of(examples.order(spine))).alias("cell"))
+        .groupBy(F.when(F.col(ENTERED), site).alias("site"), F.when(F.col(ENTERED), cell_of(examples.order(spine), *bits)).alias("cell"))
         .agg(
             *content_columns(row_hash(spine)),
             F.max(F.when(counts, examples.entry())).alias("until"),
@@ -170,14 +176,33 @@ def take_census(spine: DataFrame, examples: Examples, as_of: datetime) -> Census
             F.max(F.col(WEIGHT) if examples.weight else F.lit(1.0)).alias("heaviest"),
         )
     )
-    rows = counted.collect()
+    # One more than there can be of as many sites as there may be tells that there are too many, however many they are.
+    rows = (counted.limit(_MOST_ROWS + 1) if examples.site else counted).collect()
     inside = [row for row in rows if row["cell"] is not None]
     _check_census(rows, inside, examples, as_of)
     content = content_of(_summed(inside))
-    layout = Layout({row["cell"]: row["content_rows"] for row in inside})
+    layout = _sites(inside, examples.site, all_seen=len(rows) <= _MOST_ROWS) if examples.site else _layout(inside)
     until = max(row["until"] for row in rows if row["until"] is not None)
     between = min(row["first"] for row in inside), max(row["last"] for row in inside)
     return Census(layout, content, until, sum(row["corrected"] for row in rows), (_instant(between[0]), _instant(between[1])))
+
+
+def _layout(rows: Iterable[Row], *bits: int) -> Layout:
+    return Layout({row["cell"]: row["content_rows"] for row in rows}, *bits)
+
+
+def _sites(rows: Sequence[Row], column: str, *, all_seen: bool) -> SiteLayout:
+    """Where the rows of each site lie, in the order of the sites' texts."""
+    if nowhere := sum(row["content_rows"] for row in rows if not row["site"]):
+        raise ContractError(f"{nowhere} examples without a site in `{column}`", expected="a site in every row", mend="filter them with where")
+    names = sorted({row["site"] for row in rows})
+    if not all_seen or len(names) > MOST_SITES:
+        raise ContractError(
+            f"more than {MOST_SITES} sites in `{column}`, {names[:3]} among them",
+            expected="few: each has files of its own",
+            mend="name a coarser column",
+        )
+    return SiteLayout(column, {name: _layout((row for row in rows if row["site"] == name), SITE_BITS) for name in names})
 
 
 def _instant(found: int) -> datetime:

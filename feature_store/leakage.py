@@ -66,7 +66,7 @@ class LeakageReport:
     Args:
         training_set: Its id.
         rows: Its rows; times, keys and duplicates are counted in all of them.
-        sample: Labelled rows, the first by `row_position`, on which features were judged.
+        sample: Labelled rows, the first by `row_position` (of sites, drawn by its hash), on which features were judged.
         findings: What should be looked at; empty for a clean set.
         strengths: Every feature that was judged by itself, strongest first.
         times: Columns of times that lie after the spine time in some row.

@@ -39,7 +39,8 @@ class Limits:
     Args:
         too_good: AUC, or rank correlation, from which a single feature is too good (above 0.5 up to 1).
         duplicates: Share of a part's rows above which twins (all features and the label alike) in the first part are a finding.
-        sample: Most labelled rows on which features are judged; the rows are in an order by hash, so the first ones are a fair sample.
+        sample: Most labelled rows on which features are judged; the rows are in an order by hash, so the first ones are a fair sample (of sites about as many,
+            drawn by another hash).
         group: Columns whose values must stay in one part, whatever the split says.
         allow: Features that were looked at and accepted: their findings become notes.
     """
@@ -191,9 +192,16 @@ class Audit:
     def _strengths(self, measure: Measure | None) -> tuple[int, tuple[Strength, ...]]:
         if measure is None:
             return 0, ()
-        sample = self.frame.where(F.col("row_position") < self.limits.sample)
-        rows = min(self.limits.sample, self.training_set.rows)
+        sample, rows = self._sample()
         return rows, strengths(sample, self._of(NumericType, BooleanType), self._of(StringType), self._examples.label, measure)
+
+    def _sample(self) -> tuple[DataFrame, int]:
+        """Rows on which features are judged, and how many: positions follow a hash, but those of sites begin with the first site alone."""
+        most, rows = self.limits.sample, self.training_set.rows
+        if self._examples.site is None or rows <= most:
+            return self.frame.where(F.col("row_position") < most), min(most, rows)
+        sample = self.frame.where(F.pmod(F.xxhash64("row_position"), F.lit(rows)) < most)
+        return sample, sample.count()
 
     @cached_property
     def _groups(self) -> tuple[str, ...]:

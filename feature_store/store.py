@@ -200,6 +200,7 @@ class FeatureStore:
         seed: int = 0,
         functions: Sequence[RowFunction] = (),
         weight: str | None = None,
+        site: str | None = None,
         on_stage: Callable[[str], None] = lambda _: None,
     ) -> TrainingSet:
         """Join examples with what was known at their time, and freeze them in one table.
@@ -228,14 +229,16 @@ class FeatureStore:
             functions: Features computed of each joined row, in order; they stand after the looked-up ones.
             weight: Column of the spine, or SQL expression over its columns, that says how much a row counts: finite and zero or more.
                 The set holds it as `sample_weight` (double).
+            site: Column of the spine (text or whole number, at most 256 values) that says where a row is at home: no file holds rows of two
+                sites, and `row_position` counts a site after the other, in each by the hash. None: rows have no sites.
             on_stage: Told what is done next, each time before some seconds or minutes of work.
 
         Raises:
-            ContractError: No example, a null row key, or columns, types or keys that do not fit.
+            ContractError: No example, a null row key or site, more than 256 sites, or columns, types or keys that do not fit.
         """
         now = _utc(as_of, "as_of")
         versions = Versions(tuple(row_key), spine_known_time, now) if spine_known_time else None
-        examples = Examples(spine_time, label, label_known_time, tuple(row_key), split, maturity, seed, weight)
+        examples = Examples(spine_time, label, label_known_time, tuple(row_key), split, maturity, seed, weight, site)
         assembly = Assembly.resolve(
             self.tables,
             self._registry,

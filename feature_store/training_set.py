@@ -14,13 +14,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from feature_store.assembly import Assembly, lookup_of
-from feature_store.checks import refuse_clash, require_columns, require_instant
+from feature_store.checks import refuse_clash, require_columns, require_instant, require_site
 from feature_store.content import Content, measure, row_hash
 from feature_store.delta import TableFiles, Tables, Transaction
 from feature_store.erasure.forgotten import Forgotten, refuse_erased
 from feature_store.errors import ContractError, TableNotFound
 from feature_store.examples import ENTERED, Census, Examples, take_census
-from feature_store.layout import ROW_GROUP, Layout
+from feature_store.layout import ROW_GROUP, Layout, SiteLayout
 from feature_store.leakage import LeakageReport
 from feature_store.leakage_audit import Audit, Limits, SourceTimes
 from feature_store.names import parse_table, quote
@@ -88,8 +88,11 @@ class TrainingSets:
         details = {"definition": definition_hash, "inputs": dict(assembly.inputs), "as_of": as_of.isoformat()}
         table = f"training_set_{identity}"
         on_stage(STAGES[1])
-        without_statistics(self._tables, table, frame.schema, assembly.personal)
-        written = self._tables.overwrite(table, frame, transaction=Transaction(table), details=details, settings=_SETTINGS).snapshot
+        sites = (examples.site,) if examples.site else ()
+        without_statistics(self._tables, table, frame.schema, assembly.personal, sites)
+        written = self._tables.overwrite(
+            table, frame, partition_by=sites, transaction=Transaction(table), details=details, settings=_SETTINGS
+        ).snapshot
         on_stage(STAGES[2])
         made = measure(self._tables.read(table, written.version))
         if made.rows != census.layout.rows:
@@ -288,12 +291,16 @@ def _check(assembly: Assembly, examples: Examples, name: str) -> None:
     require_columns(spine, examples.needed, "the spine")
     if examples.label_known_time:
         require_instant(spine.schema, examples.label_known_time, "label_known_time")
+    if examples.site:
+        require_site(spine.schema, examples.site)
     if examples.maturity < timedelta(0):
         raise ContractError(f"a maturity of {examples.maturity}", expected="zero or more", mend="correct it")
     refuse_clash({"the training set": ("split", "row_position"), "the joined columns": assembly.columns()})
 
 
-def _arranged(assembly: Assembly, examples: Examples, layout: Layout, spine: DataFrame, statistics: JoinStatistics | None = None) -> DataFrame:
+def _arranged(
+    assembly: Assembly, examples: Examples, layout: Layout | SiteLayout, spine: DataFrame, statistics: JoinStatistics | None = None
+) -> DataFrame:
     joined = assembly.join(spine, statistics).withColumn("split", examples.part(spine))
     return layout.arrange(joined, examples.order(spine), row_hash(spine, salt="tie"))
 

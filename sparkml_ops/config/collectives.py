@@ -33,7 +33,7 @@ class CollectivesSection(Section):
         default=1,
         ge=1,
         description="1: gradients are summed at each step. More (local SGD): each rank makes so many steps on its own rows before the models are "
-        "averaged by rows; less is said, and the result depends on the number of workers",
+        "averaged by rows; less is said, and the result depends on the number of workers. With training.sites: federated averaging",
     )
     timeline: bool = Field(
         default=False, description="horovod only: publish Horovod's timeline of each launch (attempt-<k>/timeline.json, for chrome://tracing)"

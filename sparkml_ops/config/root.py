@@ -52,6 +52,14 @@ class Sections(Section):
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
 
+    @field_validator("training")
+    @classmethod
+    def _at_home(cls, training: TrainingSection, info: ValidationInfo) -> TrainingSection:
+        examples = info.data.get("training_set")
+        if training.sites and examples is not None and examples.site is None:
+            raise ValueError("training.sites without training_set.site: name the column that says where a row is at home")
+        return training
+
     @field_validator("tuning")
     @classmethod
     def _searchable(cls, tuning: TuningSection, info: ValidationInfo) -> TuningSection:
@@ -59,6 +67,9 @@ class Sections(Section):
             check_space(info.data["training"], tuning.searched)
             if tuning.automl and (task := info.data["training"].task) != "binary":
                 raise ValueError(f"automl with training.task {task}: its candidates are binary models; search training.model.kind in the space")
+            if info.data["training"].sites and (tuning.automl or tuning.parallel > 1):
+                found = "automl" if tuning.automl else f"parallel={tuning.parallel}"
+                raise ValueError(f"{found} with training.sites: rows of all sites would be read in one place; take trials one after the other")
         return tuning
 
     @field_validator("retraining")

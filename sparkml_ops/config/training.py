@@ -148,6 +148,12 @@ class TrainingSection(Section):
     model: ModelSection = ModelSection()
     optimizer: OptimizerSection = OptimizerSection()
     collectives: CollectivesSection = CollectivesSection()
+    sites: bool = Field(
+        default=False,
+        description="federated averaging: each rank holds whole sites of training_set.site and opens no file of another one; between ranks go models"
+        " (collectives.local_steps above 1), losses and counts, while Spark's own passes (preprocessing, baselines, evaluation) read all sites and"
+        " give aggregates",
+    )
     slices: tuple[str, ...] = Field(
         default=(), description="columns by whose values the evaluation is cut too, and what a training that goes on from a model has forgotten"
     )
@@ -172,6 +178,21 @@ class TrainingSection(Section):
             raise ValueError("training.device=gpu with model.kind two_tower: it trains on processors; leave device out")
         if self.collectives.timeline and self.backend != "horovod":
             raise ValueError(f"training.collectives.timeline with backend {self.backend}: the timeline is Horovod's")
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks there are."""
+        return 1 if self.backend == "local" else self.workers
+
+    @model_validator(mode="after")
+    def _fits_sites(self) -> Self:
+        if self.sites and self.collectives.local_steps == 1:
+            raise ValueError("training.sites with collectives.local_steps=1: gradients would be summed at each step; set it to 2 or more")
+        if self.sites and self.batch_size % self.ranks:
+            raise ValueError(
+                f"training.batch_size={self.batch_size} with sites on {self.ranks} workers: each takes as much of a batch; take a multiple"
+            )
         return self
 
     @model_validator(mode="after")

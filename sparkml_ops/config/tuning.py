@@ -24,6 +24,7 @@ _CORNERS = 1024
 # These say on which rows or how a training is run and judged: two trials that differ in them cannot be compared.
 _FIXED = {
     "label",
+    "sites",
     "task",
     "quantiles",
     "seed",

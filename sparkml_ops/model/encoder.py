@@ -27,6 +27,8 @@ _ARROW = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "big
 _ARROW |= {"array<float>": arrow_type("array<double>"), "array<double>": arrow_type("array<double>")}
 # Rows standardised at once, column by column, and then laid row by row: what a core's cache holds.
 _ROWS = 16_384
+# Columns a power of two apart would fall upon the same places of that cache.
+_APART = 16
 Columns: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
 
 
@@ -84,9 +86,8 @@ class Encoder:
     def _fill_numeric(self, columns: Columns, encoded: npt.NDArray[Any]) -> None:
         values = [_values(columns, column.name, column.type) for column in self.spec.numeric]
         first = len(values) + sum(column.indicator for column in self.spec.numeric)
-        for start in range(0, len(encoded) if values else 0, _ROWS):
-            part = slice(start, start + _ROWS)
-            encoded[part, :first] = self._standardised([column[part] for column in values], first, encoded.dtype).T
+        if values:
+            self._fill_single(values, encoded[:, :first])
         for array in self.spec.arrays:
             width = len(array.mean)
             found = vectors(columns, array.name, array.type, width)
@@ -97,25 +98,34 @@ class Encoder:
                 encoded[:, first + width] = absent.any(axis=1)
             first += width + array.indicator
 
-    def _standardised(self, values: Sequence[npt.NDArray[Any]], width: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Some rows as [width, rows]: computed in float64, rounded once."""
-        encoded, scratch = np.zeros((width, len(values[0])), dtype), np.empty(len(values[0]))
+    def _fill_single(self, values: Sequence[npt.NDArray[Any]], encoded: npt.NDArray[Any]) -> None:
+        """The inputs of one number a row, some rows at a time in the same memory: new memory costs more than what is done in it."""
+        rows = min(_ROWS, len(encoded))
+        block, scratch = np.zeros((encoded.shape[1], rows + _APART), encoded.dtype), np.empty(rows)
+        for start in range(0, len(encoded), _ROWS):
+            part = encoded[start : start + _ROWS]
+            count = len(part)
+            self._standardise([column[start : start + count] for column in values], block[:, :count], scratch[:count])
+            part[:] = block[:, :count].T
+
+    def _standardise(self, values: Sequence[npt.NDArray[Any]], block: npt.NDArray[Any], scratch: npt.NDArray[np.float64]) -> None:
+        """Some rows into [inputs, rows]: computed in float64, rounded once."""
+        single = block[: len(values)]
         with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, as the predictor expects
             for index, column in enumerate(self.spec.numeric):
                 scratch[:] = values[index]
                 scratch -= column.mean
                 scratch /= column.scale
-                encoded[index] = scratch
-            if not np.isnan(encoded.sum()):
-                return encoded
+                single[index] = scratch
+            gaps = bool(np.isnan(single.min()))
         indicator = len(values)
         for index, column in enumerate(self.spec.numeric):
-            absent = np.isnan(encoded[index])
-            encoded[index, absent] = (column.fill - column.mean) / column.scale
+            absent = np.isnan(single[index]) if gaps else False
+            if gaps:
+                single[index, absent] = (column.fill - column.mean) / column.scale
             if column.indicator:
-                encoded[indicator] = absent
+                block[indicator] = absent
                 indicator += 1
-        return encoded
 
     def _fill_categories(self, columns: Columns, encoded: npt.NDArray[np.int32]) -> None:
         for index, (column, vocabulary) in enumerate(zip(self.spec.categorical, self._vocabularies, strict=True)):

@@ -48,7 +48,7 @@ class Network(nn.Module):
         embedded = [embedding(categories[:, index]) for index, embedding in enumerate(self.embeddings)]
         if self.linear:
             return torch.stack([self.output(numeric), *embedded]).sum(0).squeeze(1)  # of several outputs none is squeezed
-        values = torch.cat([numeric, *embedded], dim=1)
+        values = torch.cat([numeric, *embedded], dim=1) if embedded else numeric
         for index, layer in enumerate(self.hidden):
             values = torch.relu(layer(values))
             if masks:

@@ -45,6 +45,7 @@ from sparkml_ops.training.loop import TrainingTask
 from sparkml_ops.training.own_module import refuse_unfit
 from sparkml_ops.training.plan import SPLIT, Group, Plan, plan_groups
 from sparkml_ops.training.preprocessing import Fitted, fit
+from sparkml_ops.training.sites import settle
 from sparkml_ops.training.warm import WarmStart
 from sparkml_ops.training.weighting import RowWeights, row_weights
 
@@ -75,8 +76,12 @@ class Job:
         return Checkpoints(self.storage, f"{self.folder}/checkpoints")
 
     def check(self) -> None:
-        """Refuse, before the first job, a session that cannot hold the ranks of a training that is still to be done."""
-        if self.settings.backend != "local" and not self.storage.exists(f"{self.folder}/trained.json"):
+        """Refuse, before the first job, sites or a session that cannot hold the ranks of a training that is still to be done."""
+        if self.storage.exists(f"{self.folder}/trained.json"):
+            return
+        if self.settings.sites:
+            plans_of(self.groups, self.settings)
+        if self.settings.backend != "local":
             Slots.of(self.spark).refuse_unfit(launch_settings(self.spark, self.settings).tasks)
 
     def fit(self) -> Fitted:
@@ -233,11 +238,15 @@ class Job:
 
 
 def plans_of(groups: Mapping[str, Sequence[Group]], settings: TrainingSection) -> dict[str, Plan]:
-    """The order of the rows to train on and, where there are such, to validate on."""
+    """The order of the rows to train on and, where there are such, to validate on.
+
+    Raises:
+        ContractError: Rows are to stay at their sites, and cannot.
+    """
     plans = {"train": Plan(tuple(groups["train"]), settings.shards, settings.batch_size, settings.seed)}
     if groups["validation"]:
         plans["validation"] = Plan(tuple(groups["validation"]), settings.shards, _VALIDATION_BATCH, settings.seed, shuffle=False)
-    return plans
+    return settle(plans, settings.ranks) if settings.sites else plans
 
 
 def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> LaunchSettings:
@@ -247,7 +256,7 @@ def launch_settings(spark: SparkSession | None, settings: TrainingSection) -> La
     device = "cpu" if settings.model.kind == "two_tower" else settings.device  # what it is measured by is not on GPUs yet
     gpus = 0 if local or spark is None or device == "cpu" else gpus_of_a_task(spark)
     return LaunchSettings(
-        workers=1 if local else settings.workers,
+        workers=settings.ranks,
         ranks_per_task=max(1, gpus),
         device=device,
         backend=settings.backend,
@@ -268,7 +277,7 @@ def fingerprint(settings: TrainingSection, training_set: TrainingSet, warm_start
         "rows": training_set.content_hash,
     }
     if settings.collectives.local_steps > 1:
-        document["workers"] = 1 if settings.backend == "local" else settings.workers
+        document["workers"] = settings.ranks
     if warm_start is not None:
         document["warm_start"] = warm_start.digest
         if warm_start.moments is not None:

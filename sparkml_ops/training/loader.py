@@ -1,29 +1,33 @@
-"""Batches of a worker: blocks decoded by one thread ahead of need, encoded and shuffled by another, dealt from all shards at once.
+"""Batches of a worker: threads read and encode blocks ahead of need, and gather the rows of many steps at once from all shards.
 
-A batch mixes as many blocks as the worker has shards, each from another place of the data. Memory does not grow with the data: one shuffled
-block for each shard and two ahead; small data stays in memory, encoded, and is read once (`sources.py`).
+A batch mixes as many blocks as the worker has shards, each from another place of the data. Memory does not grow with the data: about one
+block for each shard; small data stays in memory, encoded, and is read once (`sources.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from sparkml_ops.training.group_reader import GroupReader
+from sparkml_ops.training.dealing import Stretch, remaining, stretches
+from sparkml_ops.training.group_reader import GroupReader, Rows
 from sparkml_ops.training.plan import Block, Plan
-from sparkml_ops.training.sources import BUDGET, source_of
+from sparkml_ops.training.sources import BUDGET, Source, Submit, source_of
 
 __all__ = ["Batch", "Loader"]
 
+# Stretches of steps that are on their way while one is dealt.
 _AHEAD = 2
+# Decoding, arithmetic and gathering leave the interpreter's lock; on one core the second thread changes nothing.
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -57,26 +61,26 @@ class Batch:
 
 
 @dataclass
-class _Queue:
-    """Blocks of a shard whose rows are yet to be dealt.
+class _Open:
+    """A block whose rows are yet to be dealt.
 
     Args:
-        blocks: In the order of the epoch.
-        at: Rows of the first one that are dealt already.
+        place: Where its rows begin in the source.
+        needed: What must be done before they are there.
+        order: Places of its rows in their order, once that is drawn.
+        rows: How many there are, those that were dealt before left out.
+        at: How many of them are dealt.
     """
 
-    blocks: deque[Any] = field(default_factory=deque)
+    place: int
+    needed: list[Future[Any]]
+    order: Future[npt.NDArray[np.int64]]
+    rows: int
     at: int = 0
 
-    def take(self, most: int) -> tuple[Any, int, int]:
-        """The next rows of the first block: block, start and stop."""
-        head, start = self.blocks[0], self.at
-        stop = min(start + most, len(head))
-        self.at = stop
-        if stop == len(head):
-            self.blocks.popleft()
-            self.at = 0
-        return head, start, stop
+
+#: Rows of an order that are dealt together.
+_Part = tuple[_Open, int, int]
 
 
 class Loader:
@@ -96,66 +100,84 @@ class Loader:
 
     def batches(self, epoch: int, first: int = 0) -> Generator[Batch]:
         """This worker's part of each global batch of an epoch, from step `first` on."""
-        queued = {shard: _Queue() for shard in self._shards}
-        with self._blocks(epoch, first) as blocks:
-            for step in range(first, self.plan.steps):
-                yield self._batch(step, blocks, queued)
+        threads = ThreadPoolExecutor(_THREADS, "training-loader")
+        try:
+            dealer = _Dealer(self.plan, self._source, self._shards, epoch, first, threads.submit)
+            asked = ((stretch, *self._ask(dealer, stretch)) for stretch in stretches(self.plan, self._shards, first))
+            pending = deque(islice(asked, _AHEAD))
+            while pending:
+                stretch, tensors, gathered = pending.popleft()
+                pending.extend(islice(asked, 1))
+                gathered.result()
+                yield from self._cut(stretch, tensors)
+        finally:
+            threads.shutdown(cancel_futures=True)
+            self._source.close()
 
-    def _batch(self, step: int, blocks: Iterator[tuple[int, Any]], queued: Mapping[int, _Queue]) -> Batch:
-        parts: list[tuple[Any, int, int]] = []
-        shards = self.plan.quotas(self._shards, step)
-        for shard, quota in shards:
-            wanted = quota
-            while wanted:
-                while not queued[shard].blocks:
-                    # Blocks come in the order in which shards run out of rows.
-                    owner, block = next(blocks)
-                    queued[owner].blocks.append(block)
-                parts.append(part := queued[shard].take(wanted))
-                wanted -= part[2] - part[1]
-        rows = self._source.join(parts) if parts else self._reader.empty(0)
-        numeric, categories, label, position, weight = (torch.from_numpy(np.ascontiguousarray(column)) for column in rows.columns)
-        return Batch(step, numeric, categories, label, position, weight, tuple(shards), self.plan.batch_rows(step))
+    def _ask(self, dealer: _Dealer, stretch: Stretch) -> tuple[list[torch.Tensor], Future[None]]:
+        """Memory for the rows of some steps, and what fills it."""
+        # Torch's own memory begins at a line of the cache.
+        like = (torch.from_numpy(column) for column in self._reader.empty(0).columns)
+        tensors = [torch.empty((stretch.length, *column.shape[1:]), dtype=column.dtype) for column in like]
+        return tensors, dealer.deal(stretch, Rows(*[tensor.numpy() for tensor in tensors]))
 
-    @contextmanager
-    def _blocks(self, epoch: int, first: int) -> Iterator[Iterator[tuple[int, Any]]]:
-        """Shuffled blocks with their shard, in the order of need."""
-        # One thread for each stage: decoding leaves the interpreter's lock, and more would only fight for this worker's core.
-        with ThreadPoolExecutor(1, "training-decoder") as decoder, ThreadPoolExecutor(1, "training-encoder") as encoder:
-            needs = iter(self._needs(epoch, first))
-            pending: deque[Future[tuple[int, Any]]] = deque()
+    def _cut(self, stretch: Stretch, tensors: list[torch.Tensor]) -> Iterator[Batch]:
+        for step, start, rows in zip(stretch.steps, stretch.starts.tolist(), stretch.rows.T.tolist(), strict=True):
+            numeric, categories, label, position, weight = (tensor[start : start + sum(rows)] for tensor in tensors)
+            shards = tuple((shard, count) for shard, count in zip(self._shards, rows, strict=True) if count)
+            yield Batch(step, numeric, categories, label, position, weight, shards, self.plan.batch_rows(step))
 
-            def ask(count: int) -> None:
-                for shard, block, skip in islice(needs, count):
-                    fetched = decoder.submit(self._source.fetch, block)
-                    pending.append(encoder.submit(self._shuffled, fetched, shard, block, skip, epoch))
 
-            def arrive() -> Iterator[tuple[int, Any]]:
-                ask(_AHEAD)
-                while pending:
-                    loaded = pending.popleft().result()
-                    ask(1)
-                    yield loaded
+class _Dealer:
+    """Has an epoch's rows gathered, stretch by stretch, and its blocks read in time.
 
-            try:
-                yield arrive()
-            finally:
-                # The blocks that are on their way are finished: what stays in memory counts on them.
-                decoder.submit(self._source.close)
+    A task waits for tasks that were handed in before it, and never for a later one: with any number of threads one of them can go on.
+    """
 
-    def _shuffled(self, fetched: Future[Any], shard: int, block: Block, skip: int, epoch: int) -> tuple[int, Any]:
-        return shard, self._source.shuffled(fetched.result(), block, self.plan.order(block, epoch)[skip:])
+    def __init__(self, plan: Plan, source: Source, shards: range, epoch: int, first: int, submit: Submit) -> None:
+        self._plan, self._source, self._epoch, self._submit = plan, source, epoch, submit
+        self._blocks = {shard: remaining(plan, shard, epoch, first) for shard in shards}
+        self._open: dict[int, _Open] = {}
+        # What may be under way: one stretch is asked for as another arrives.
+        self._gathers: deque[Future[None]] = deque(maxlen=_AHEAD + 1)
 
-    def _needs(self, epoch: int, first: int) -> list[tuple[int, Block, int]]:
-        """(shard, block, rows to leave out at its start), by the step and shard that ask first."""
-        needs: list[tuple[int, int, int, Block, int]] = []
-        for shard in self._shards:
-            done, offset = self.plan.dealt(shard, first), 0
-            for block in self.plan.blocks(shard, epoch):
-                rows = block.stop - block.start
-                if offset + rows > done:
-                    skip = max(0, done - offset)
-                    step = ((offset + skip) * self.plan.shards + shard) // self.plan.batch_size
-                    needs.append((step, shard, offset, block, skip))
-                offset += rows
-        return [(shard, block, skip) for _, shard, _, block, skip in sorted(needs, key=lambda need: need[:3])]
+    def deal(self, stretch: Stretch, into: Rows) -> Future[None]:
+        """Have the rows of some steps put into their places."""
+        wanted = zip(self._blocks, stretch.rows.sum(axis=1).tolist(), strict=True)
+        parts = [part for shard, rows in wanted for part in self._parts(shard, rows)]
+        gathered: Future[None] = self._submit(_gather, self._source.rows, stretch, parts, into)
+        self._gathers.append(gathered)
+        for block, _, stop in parts:
+            if stop == block.rows:
+                # The one before may take longer, and had rows of it too.
+                self._source.end(block.place, tuple(self._gathers))
+        return gathered
+
+    def _parts(self, shard: int, rows: int) -> Iterator[_Part]:
+        """The next rows of a shard."""
+        while rows:
+            block = self._open.get(shard)
+            if block is None or block.at == block.rows:
+                block = self._open[shard] = self._begin(*next(self._blocks[shard]))
+            start = block.at
+            block.at = min(start + rows, block.rows)
+            rows -= block.at - start
+            yield block, start, block.at
+
+    def _begin(self, block: Block, skip: int) -> _Open:
+        place, needed = self._source.begin(block, self._submit)
+        order = self._submit(lambda: self._plan.order(block, self._epoch)[skip:] + place)
+        return _Open(place, needed, order, block.stop - block.start - skip)
+
+
+def _gather(rows: Rows, stretch: Stretch, parts: list[_Part], into: Rows) -> None:
+    """Put the rows of some steps into their places; between steps stands any row."""
+    if not parts:
+        return
+    for block, _, _ in parts:
+        for task in block.needed:
+            task.result()
+    ordered = np.concatenate([block.order.result()[start:stop] for block, start, stop in parts])
+    found = np.full(stretch.length, ordered[0])
+    found[stretch.places()] = ordered
+    rows.gather(found, into)

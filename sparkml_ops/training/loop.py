@@ -10,7 +10,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -38,6 +38,7 @@ from sparkml_ops.training.precision import safe_products
 from sparkml_ops.training.rhythm import choose_rhythm
 from sparkml_ops.training.scaling import LossScale, finite
 from sparkml_ops.training.schedule import rate
+from sparkml_ops.training.stopwatch import Stopwatch
 from sparkml_ops.training.validation import Validation
 from sparkml_ops.training.weighting import RowWeights
 
@@ -121,7 +122,8 @@ class Trainer:
         self.loaders = {split: self._loader(split, plan) for split, plan in task.plans.items()}
         self._checkpoints = Checkpoints(task.storage, task.folder)
         self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
-        self._seconds = {"read": 0.0, "compute": 0.0, "communicate": 0.0}
+        self._shares = 1.0, torch.ones((), dtype=self._dtype, device=self._device)
+        self._seconds = {part: Stopwatch() for part in ("read", "compute", "communicate")}
         self._history: tuple[Epoch, ...] = ()
         self._beat = time.monotonic()
 
@@ -135,7 +137,7 @@ class Trainer:
     def _train_epoch(self, progress: Progress) -> Progress:
         started, every = time.monotonic(), self._settings.checkpoint_every
         rows = 0
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        self._seconds = {part: Stopwatch() for part in self._seconds}
         self._history = progress.history
         with closing(self.loaders["train"].batches(progress.epoch, progress.step)) as batches:
             for batch in self._waiting(on_device(batches, self._device)):
@@ -175,18 +177,23 @@ class Trainer:
     def _backward(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Put this rank's part of the gradient into the weights; returns the sum of its rows' losses."""
         *earlier, (last, last_masks) = _parts(batch, masks, self._settings.accumulate)
-        weights, total = self._weights, torch.zeros((), dtype=self._dtype, device=self._device)
-        divisor = batch.rows if self._scale is None else batch.rows / self._scale.factor
+        weights, total = self._weights, None
+        share = self._share(batch.rows if self._scale is None else batch.rows / self._scale.factor)
         for part, part_masks in earlier:
             losses, mine = self._summed(part, part_masks)
             # Not by `backward`, with which the reduction over ranks begins.
-            for weight, gradient in zip(weights, torch.autograd.grad(losses / divisor, weights, materialize_grads=True), strict=True):
+            for weight, gradient in zip(weights, torch.autograd.grad(losses, weights, share, materialize_grads=True), strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
-            total = total + mine
+            total = mine if total is None else total + mine
         losses, mine = self._summed(last, last_masks)
-        # Divided by the rows of all workers: the sum over ranks is the mean over the global batch, however uneven the parts.
-        (losses / divisor).backward()  # type: ignore[no-untyped-call]
-        return total + mine
+        losses.backward(share)  # type: ignore[no-untyped-call]
+        return mine if total is None else total + mine
+
+    def _share(self, divisor: float) -> torch.Tensor:
+        """What a row's loss counts: divided by the rows of all workers, so that the sum over ranks is the mean over the global batch, however uneven."""
+        if self._shares[0] != divisor:
+            self._shares = divisor, torch.ones((), dtype=self._dtype, device=self._device) / divisor
+        return self._shares[1]
 
     def _summed(self, batch: Batch, masks: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         weight = None if self._task.row_weights is None else batch.weight
@@ -231,7 +238,9 @@ class Trainer:
             return True
         elif self._scale.overflowed():
             return False
-        raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {_extremes(self._task.spec, batch)}")
+        # What a site's rows hold stays there.
+        seen = f"of {len(batch.label)} rows of its sites" if self._settings.sites else _extremes(self._task.spec, batch)
+        raise self._not_finite(f"a gradient that is not finite in step {batch.step} of epoch {epoch}; {seen}")
 
     def _not_finite(self, found: str) -> NotFiniteError:
         newest = self._checkpoints.newest()
@@ -268,7 +277,7 @@ class Trainer:
         """Seconds of reading, computing and communicating, a mean over the ranks; then the most memory that one has taken, in MiB."""
         mine = torch.zeros(self._context.size, 4, dtype=torch.float64)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-        mine[self._context.rank] = torch.tensor([*(self._seconds[part] for part in ("read", "compute", "communicate")), peak])
+        mine[self._context.rank] = torch.tensor([*(self._seconds[part].seconds for part in ("read", "compute", "communicate")), peak])
         ranks = self._context.communicator.all_reduce(mine)
         return (round(value, 3) for value in (*ranks[:, :3].mean(0).tolist(), float(ranks[:, 3].max())))
 
@@ -337,11 +346,8 @@ class Trainer:
                 return
             yield batch
 
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._seconds[part] += time.perf_counter() - started
+    def _timed(self, part: str) -> Stopwatch:
+        return self._seconds[part]
 
 
 def _extremes(spec: ModelSpec, batch: Batch) -> str:

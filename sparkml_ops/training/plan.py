@@ -125,11 +125,16 @@ class Plan:
         """How many rows of a shard are in a step."""
         return self.dealt(shard, step + 1) - self.dealt(shard, step)
 
-    def quotas(self, shards: range, step: int) -> list[tuple[int, int]]:
-        """(shard, its rows in a step) of the shards that have any there: the same as `quota`, for the loop over all steps."""
-        low, high, each = min(step * self.batch_size, self.rows), min((step + 1) * self.batch_size, self.rows), self.shards
-        found = [(shard, (high - shard + each - 1) // each - (low - shard + each - 1) // each) for shard in shards]
-        return [pair for pair in found if pair[1]]
+    def quotas(self, shards: range, steps: range) -> npt.NDArray[np.int64]:
+        """[shards, steps] how many rows of each shard are in each step: the same as `quota`, of many at once."""
+        ends = np.minimum(np.arange(steps.start, steps.stop + 1) * self.batch_size, self.rows)
+        dealt = (ends - np.array(shards, np.int64).reshape(-1, 1) + self.shards - 1) // self.shards
+        found: npt.NDArray[np.int64] = np.diff(dealt, axis=1)
+        return found
+
+    def most(self, shards: range, steps: int = 1) -> int:
+        """How many rows of some shards of a worker so many steps hold at most."""
+        return -(-steps * self.batch_size * len(shards) // self.shards)
 
     def blocks(self, shard: int, epoch: int) -> tuple[Block, ...]:
         """The blocks of a shard in the order of an epoch.
@@ -245,8 +250,18 @@ def open_parquet(path: str, **options: Any) -> Iterator[pq.ParquetFile]:
         options: Of `pq.ParquetFile`; a store far away is read in as few calls as there can be, whatever they say.
     """
     if "://" not in path:
-        with pq.ParquetFile(path, **({"pre_buffer": True} | options)) as file:
+        with _local({"source": path, "pre_buffer": True} | options) as file:
             yield file
         return
     with fsspec.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=True) as file:
         yield file
+
+
+def _local(options: dict[str, Any]) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(**options)
+    except OSError:
+        if not options.get("memory_map"):
+            raise
+        # There are mounts of stores whose files can be read and not mapped.
+        return pq.ParquetFile(**options | {"memory_map": False})

@@ -2,7 +2,7 @@
 
 `EachStep` is synchronous descent: gradients are summed over ranks before each step, and the number of ranks changes nothing. `LocalSteps` is
 local SGD (Stich 2019; Lin et al. 2020): each rank steps on its own rows, and every few steps the models are averaged, weighted by the rows that
-each has seen since (McMahan et al. 2017, federated averaging). Less is said, the more the ranks' rows differ the more is lost, and the result
+each has seen since; where a rank's rows are those of its sites (`sites.py`), that is federated averaging (McMahan et al. 2017). Less is said, the more the ranks' rows differ the more is lost, and the result
 does depend on the number of ranks. The optimiser's moments are averaged like the weights (Yu, Jin and Yang 2019, who show that momentum then
 keeps the linear speed-up), so that all ranks are equal after an averaging and a checkpoint of one of them is the state of all.
 """

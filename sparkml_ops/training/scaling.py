@@ -6,6 +6,7 @@ The ranks look at reduced gradients, which are the same on all of them: so all s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 
@@ -26,9 +27,14 @@ def finite(gradients: Sequence[torch.Tensor], factor: float = 1.0) -> bool:
     if not gradients:
         return True
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
-    found, share = (torch.full((1,), number, device=values[0].device) for number in (0.0, 1.0 / factor))
-    torch._amp_foreach_non_finite_check_and_unscale_(values, found, share)
+    found = torch.zeros(1, device=values[0].device)
+    torch._amp_foreach_non_finite_check_and_unscale_(values, found, _share(factor, values[0].device))
     return not found.item()
+
+
+@lru_cache(maxsize=4)
+def _share(factor: float, device: torch.device) -> torch.Tensor:
+    return torch.full((1,), 1.0 / factor, device=device)
 
 
 class LossScale:

@@ -1,42 +1,44 @@
-"""Where a worker's blocks come from: rows that fit into memory are decoded once and stay, of more rows each shard has a place in its row group.
+"""The memory in which a worker's rows lie, encoded and in the order of the data: all of them where they fit, else as many blocks as are open.
 
-Each block is made in two stages, `fetch` (decoding, which leaves the interpreter's lock) and `shuffled` (encoding), so that two threads can
-work on two blocks. `fetch` is called by one thread at a time, `shuffled` by one other.
+A block is read by a task that a thread runs; its rows are gathered from here once, into their batches. Blocks of different shards may be
+read at the same time, those of one shard one after the other.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from heapq import heappop, heappush
+from typing import Any, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from sparkml_ops.training.dealing import most_blocks
 from sparkml_ops.training.group_reader import GroupReader, Rows
 from sparkml_ops.training.plan import Block, Group, Piece, Plan
 
-__all__ = ["Resident", "Source", "Streamed", "source_of"]
+__all__ = ["Resident", "Source", "Streamed", "Submit", "source_of"]
 
 #: Bytes of encoded rows that a worker keeps.
 BUDGET = 256 * 1024**2
+Submit: TypeAlias = "Callable[..., Future[Any]]"
 
 
 class Source(Protocol):
-    """Blocks of a worker. What `shuffled` returns has a length, and `join` makes rows of parts of it."""
+    """Blocks of a worker. Its methods are called by one thread."""
 
-    def fetch(self, block: Block) -> Any:
-        """Read what a block needs."""
+    rows: Rows
 
-    def shuffled(self, fetched: Any, block: Block, order: npt.NDArray[np.int64]) -> Any:
-        """The block's rows in an order."""
+    def begin(self, block: Block, submit: Submit) -> tuple[int, list[Future[Any]]]:
+        """Have a block read: where in `rows` it begins, and what must be done before it is there."""
 
-    def join(self, parts: Sequence[tuple[Any, int, int]]) -> Rows:
-        """Parts of blocks (block, start, stop), one after the other."""
+    def end(self, place: int, gathers: Sequence[Future[Any]]) -> None:
+        """The block that begins at a place is not needed any more once all is done that gathers rows of it."""
 
     def close(self) -> None:
-        """Leave no file open."""
+        """End an epoch, of which nothing is under way any more: no file stays open."""
 
 
 def source_of(plan: Plan, reader: GroupReader, shards: range, budget: int = BUDGET) -> Source:
@@ -55,7 +57,7 @@ def source_of(plan: Plan, reader: GroupReader, shards: range, budget: int = BUDG
 
 
 class Resident:
-    """All rows of a worker in their order, each decoded when it is first needed; a block is the places of its rows.
+    """All rows of a worker, each decoded when it is first needed.
 
     Args:
         plan: Which row is where.
@@ -64,36 +66,35 @@ class Resident:
     """
 
     def __init__(self, plan: Plan, reader: GroupReader, rows: Block) -> None:
-        self._plan, self._reader, self._range, self._rows = plan, reader, rows, reader.empty(rows.stop - rows.start)
-        self._read: set[Group] = set()
+        self._plan, self._reader, self._range, self.rows = plan, reader, rows, reader.empty(rows.stop - rows.start)
+        self._read: dict[Group, Future[None]] = {}
 
-    def fetch(self, block: Block) -> list[tuple[int, pa.Table]]:
-        """Row groups that were not read before, each with the number of its first row."""
-        row, fetched = block.start, []
+    def begin(self, block: Block, submit: Submit) -> tuple[int, list[Future[Any]]]:
+        """Read the row groups that were not read before."""
+        row, needed = block.start, []
         for piece in self._plan.pieces(block):
-            if piece.group not in self._read:
-                fetched.append((row - piece.start, self._reader.read(piece.group)))
-                self._read.add(piece.group)
+            if (read := self._read.get(piece.group)) is None or _failed(read):
+                read = self._read[piece.group] = submit(self._load, piece.group, row - piece.start)
+            needed.append(read)
             row += piece.stop - piece.start
-        return fetched
+        return block.start - self._range.start, needed
 
-    def shuffled(self, fetched: list[tuple[int, pa.Table]], block: Block, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Places of the block's rows."""
-        for first, table in fetched:
-            low, high = max(self._range.start, first), min(self._range.stop, first + table.num_rows)
-            self._reader.fill(self._rows[low - self._range.start : high - self._range.start], table.slice(low - first, high - low))
-        return order + (block.start - self._range.start)
-
-    def join(self, parts: Sequence[tuple[npt.NDArray[np.int64], int, int]]) -> Rows:
-        """One gathering for all shards of the worker."""
-        return self._rows.take(np.concatenate([places[start:stop] for places, start, stop in parts]))
+    def end(self, place: int, gathers: Sequence[Future[Any]]) -> None:
+        """Rows stay."""
 
     def close(self) -> None:
         """Nothing is open."""
 
+    def _load(self, group: Group, first: int) -> None:
+        table, mine = self._reader.read(group), self._range
+        low, high = max(mine.start, first), min(mine.stop, first + table.num_rows)
+        self._reader.fill(self.rows[low - mine.start : high - mine.start], table.slice(low - first, high - low))
+
 
 class Streamed:
-    """Blocks read some pages at a time. A page is decoded twice only where a shard, or an epoch of it, begins inside a row group.
+    """Blocks in places that are used again, read some pages at a time.
+
+    A page is decoded twice only where a shard, or an epoch of it, begins inside a row group.
 
     Args:
         plan: Which row is where.
@@ -102,50 +103,62 @@ class Streamed:
     """
 
     def __init__(self, plan: Plan, reader: GroupReader, shards: range) -> None:
-        self._plan, self._reader, self._ends = plan, reader, {plan.shard(shard).stop for shard in shards}
+        self._plan, self._reader, bounds = plan, reader, [plan.shard(shard) for shard in shards]
+        self._starts, self._ends = [rows.start for rows in bounds], {rows.stop for rows in bounds}
+        self._each = min(plan.block_rows, bounds[0].stop - bounds[0].start)
+        # Memory is that of the places that were ever used, which are the first ones, about one for each shard.
+        self._places = len(shards) * most_blocks(plan, shards, self._each)
+        self.rows = reader.empty(self._places * self._each)
         # One for each shard, and where the epoch of a shard has ended one more, until all have.
         self._most = 2 * len(shards)
         self._cursors: OrderedDict[tuple[Group, int], _Cursor] = OrderedDict()
-        self._scratch = reader.empty(0)
+        self._begin_anew()
 
-    def fetch(self, block: Block) -> list[pa.Table]:
-        """The block's rows in their order."""
-        pieces = list(self._plan.pieces(block))
-        found = [part for piece in pieces for part in self._pages(piece)]
-        if block.stop in self._ends and (left := self._cursors.pop((pieces[-1].group, pieces[-1].stop), None)) is not None:
-            left.close()
-        return found
+    def begin(self, block: Block, submit: Submit) -> tuple[int, list[Future[Any]]]:
+        """Read a block into a place that is free, or will be when the rows that are there are gathered."""
+        place = heappop(self._free)
+        shard = bisect_right(self._starts, block.start)
+        before = [*self._gathers.pop(place, ()), *([self._latest[shard]] if shard in self._latest else [])]
+        self._latest[shard] = loaded = submit(self._load, block, place, before)
+        return place, [loaded]
 
-    def shuffled(self, fetched: list[pa.Table], block: Block, order: npt.NDArray[np.int64]) -> Rows:
-        """The block's rows."""
-        if len(self._scratch) < block.stop - block.start:  # one for all blocks, since new memory costs more than what is done in it
-            self._scratch = self._reader.empty(block.stop - block.start)
-        start = 0
-        for table in fetched:
-            self._reader.fill(self._scratch[start : start + table.num_rows], table)
-            start += table.num_rows
-        return self._scratch.take(order)
-
-    def join(self, parts: Sequence[tuple[Rows, int, int]]) -> Rows:
-        """Each part copied once."""
-        cut = ([column[start:stop] for column in block.columns] for block, start, stop in parts)
-        return Rows(*[np.concatenate(columns) for columns in zip(*cut, strict=True)])
+    def end(self, place: int, gathers: Sequence[Future[Any]]) -> None:
+        """The place may be used again."""
+        self._gathers[place] = gathers
+        heappush(self._free, place)
 
     def close(self) -> None:
-        """End what is open, as at the end of an epoch."""
+        """As at the end of an epoch."""
         while self._cursors:
             self._cursors.popitem()[1].close()
+        self._begin_anew()
 
-    def _pages(self, piece: Piece) -> list[pa.Table]:
+    def _begin_anew(self) -> None:
+        self._free = [number * self._each for number in range(self._places)]
+        self._gathers: dict[int, Sequence[Future[Any]]] = {}
+        self._latest: dict[int, Future[Any]] = {}
+
+    def _load(self, block: Block, place: int, before: Sequence[Future[Any]]) -> None:
+        for task in before:
+            task.result()
+        pieces = list(self._plan.pieces(block))
+        for piece in pieces:
+            for table in self._pages(piece):
+                self._reader.fill(self.rows[place : place + table.num_rows], table)
+                place += table.num_rows
+        if block.stop in self._ends and (left := self._cursors.pop((pieces[-1].group, pieces[-1].stop), None)) is not None:
+            left.close()
+
+    def _pages(self, piece: Piece) -> Iterator[pa.Table]:
+        # Taken out while it is read: another thread neither moves nor closes it.
         cursor = self._cursors.pop((piece.group, piece.start), None) or _Cursor(self._reader.pages(piece.group))
-        found = cursor.read(piece)
+        yield from cursor.read(piece)
         if piece.stop == piece.group.rows:
             cursor.close()
         else:
             self._cursors[piece.group, piece.stop] = cursor
         if len(self._cursors) > self._most:
             self._cursors.popitem(last=False)[1].close()
-        return found
 
 
 class _Cursor:
@@ -154,17 +167,15 @@ class _Cursor:
     def __init__(self, pages: Iterator[pa.Table]) -> None:
         self._pages, self._rest, self._at = pages, pa.table({}), 0
 
-    def read(self, piece: Piece) -> list[pa.Table]:
+    def read(self, piece: Piece) -> Iterator[pa.Table]:
         """Go on to a piece that begins here or later, and read it."""
-        parts = []
         while self._at < piece.stop:
             if not self._rest.num_rows:
                 self._rest = next(self._pages)
             begins, here = self._at, min(self._rest.num_rows, (piece.start if self._at < piece.start else piece.stop) - self._at)
             if begins >= piece.start:
-                parts.append(self._rest.slice(0, here))
+                yield self._rest.slice(0, here)
             self._rest, self._at = self._rest.slice(here), begins + here
-        return parts
 
     def close(self) -> None:
         """Close the file."""
@@ -172,3 +183,7 @@ class _Cursor:
         close = getattr(self._pages, "close", None)
         if close is not None:
             close()
+
+
+def _failed(task: Future[Any]) -> bool:
+    return task.cancelled() or (task.done() and task.exception() is not None)

@@ -50,7 +50,13 @@ def check_spine(work: Work, declared: TrainingSetDeclaration, *, label: bool) ->
     what = f"the spine `{table}`"
     known = spine_known_time(work, declared)
     times = [name for name in (declared.time, known, declared.label_known_time if label else None) if name]
-    read = (*declared.row_key, *times, *([declared.label] if label else []), *declared.columns, *lookup_keys(declared))
+    read = (
+        *declared.row_key,
+        *times,
+        *((declared.label, *([declared.site] if declared.site else [])) if label else ()),
+        *declared.columns,
+        *lookup_keys(declared),
+    )
     # In a condition Spark tells no `A` from `a`.
     folded = {name.lower() for name in schema.names}
     filtered = [name for name in columns_of(declared.where) if name.lower() not in folded] if declared.where else []

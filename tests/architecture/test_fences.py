@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import feature_store
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("feature_store", "sparkml_ops")
 # Each of these breaks under Spark Connect.
@@ -21,7 +23,7 @@ COLLECTORS = {
     "feature_store/delta/log.py:_place": "what a catalog says of one table: a row a column",
     "feature_store/erasure/erase.py:_counted": "a count for each table of the warehouse",
     "feature_store/erasure/prove.py:search": "counts for each table and kind of file",
-    "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most",
+    "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most; of 256 sites with fewer cells each, 65,538",
     "feature_store/quality/checked.py:_examples": "at most five rows, for a message",
     "feature_store/quality/tally.py:take_tally": "a row of counts for each twelve columns",
     "feature_store/row_function.py:_evaluated": "the single row that was asked for",
@@ -131,6 +133,12 @@ def test_public_names_are_listed() -> None:
     ]
 
     assert not without
+
+
+def test_public_names_of_the_store_are_there() -> None:
+    """They are imported when they are first used: each is found, and no other."""
+    assert all(getattr(feature_store, name).__name__ == name for name in feature_store.__all__)
+    assert not hasattr(feature_store, "Features")
 
 
 def test_lock_files_name_no_address() -> None:

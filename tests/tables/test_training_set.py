@@ -15,7 +15,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import feature_store as fs
+from feature_store import layout
 from feature_store.content import measure
+from feature_store.examples import Examples
+from feature_store.leakage_audit import Audit, Limits
 from feature_store.scan import plan_scan
 
 SPINE = "row bigint, origin string, at timestamp, label double, label_known timestamp, carrier string"
@@ -304,6 +307,10 @@ class TestRefusals:
             ({"row_key": ("maybe",), "spine": "holed"}, r"[0-9]+ examples with a null in \('maybe',\)"),
             ({"spine": "taken"}, "output columns of one name: `split`"),
             ({"spine": "nowhere"}, "no table `nowhere`"),
+            ({"site": "carier"}, r"no column `carier` \(did you mean `carrier`\?\) in the spine `examples`"),
+            ({"site": "label"}, "the site `label` of type double; expected string or a whole number"),
+            ({"site": "maybe", "spine": "holed"}, r"[0-9]+ examples without a site in `maybe`"),
+            ({"site": "many", "spine": "split up"}, r"more than 256 sites in `many`, \['a 10', 'a 108', 'a 109'\] among them"),
         ],
     )
     def test_a_request_that_cannot_be_meant(self, local: Flights, changes: dict[str, Any], message: str) -> None:
@@ -313,6 +320,9 @@ class TestRefusals:
             changes = {**changes, "spine": examples.withColumn("maybe", F.when(F.col("row") % 3 != 0, F.col("row")))}
         if changes.get("spine") == "taken":
             changes = {**changes, "spine": examples.withColumn("split", F.lit("train"))}
+        if changes.get("spine") == "split up":
+            more = examples.crossJoin(examples.sparkSession.range(9)).withColumn("many", F.concat_ws(" ", F.lit("a"), F.col("row") * 9 + F.col("id")))
+            changes = {**changes, "spine": more}
 
         with pytest.raises(fs.ContractError, match=message):
             local.training_set(**changes)
@@ -417,6 +427,33 @@ def test_a_large_set_is_cut_into_row_groups_in_order(spark: SparkSession, tmp_pa
     positions = [pd.read_parquet(file.path, columns=["row_position"])["row_position"].to_numpy() for file in scan.files]
     assert all((np.diff(part) == 1).all() for part in positions)
     assert sorted(part[0] for part in positions) == [0, min(len(part) for part in positions if part[0] == 0)]
+
+
+def test_sites_have_files_of_their_own(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site after the other, the rows of each in the order of their hash, in as many files as they need; an audit's sample is of all of them."""
+    monkeypatch.setattr(layout, "_FILE", 100)  # rows: large sets are slow to make
+    store, north = fs.FeatureStore(spark, root=str(tmp_path)), "north/é %20=x"
+    site = F.when(F.col("id") % 10 == 0, "south").otherwise(north)
+    rows = spark.range(600).select((F.col("id") % 590).alias("row"), F.lit(START).alias("at"), F.lit(1.0).alias("label"), site.alias("clinic"))
+
+    made = store.training_set(rows, (), name="sites", spine_time="at", label="label", row_key=("row",), as_of=AS_OF, site="clinic")
+
+    scan = plan_scan(store.tables, made.snapshot)
+    assert scan is not None
+    parts = [(file.partition["clinic"], pd.read_parquet(file.path, columns=["row", "row_position"])) for file in scan.files]
+    found = pd.concat([part.assign(clinic=clinic) for clinic, part in parts]).sort_values("row_position")
+    definition = store._training_sets.definition(made.id)
+    assert definition is not None
+    examples = Examples.from_document(definition)
+    expected = rows.select("clinic", "row", examples.order(rows).alias("order")).toPandas().sort_values(["clinic", "order"])
+    assert sorted(clinic for clinic, _ in parts) == [north] * 5 + ["south"]
+    assert all((np.diff(part["row_position"]) == 1).all() for _, part in parts)
+    assert found["row_position"].tolist() == list(range(600))
+    assert found[["clinic", "row"]].to_numpy().tolist() == expected[["clinic", "row"]].to_numpy().tolist()
+    sample, count = Audit(made, store.load(made), definition, Limits(sample=200))._sample()
+    sampled = sample.toPandas()["clinic"].value_counts()
+    assert sampled.sum() == count == pytest.approx(200, rel=0.2)
+    assert sampled["south"] == pytest.approx(20, rel=0.5)
 
 
 class TestHash:

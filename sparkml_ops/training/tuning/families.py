@@ -19,7 +19,7 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.retriever import Applied
 from sparkml_ops.performance.contest import Contest, Contestant, hold
 from sparkml_ops.storage import Storage
-from sparkml_ops.training.plan import Group, open_parquet
+from sparkml_ops.training.plan import Group, completed, open_parquet
 from sparkml_ops.training.tuning.trial import StudyFolder, Trial, ranked
 
 __all__ = ["LOGISTIC", "Candidate", "best_of_families", "candidates", "choose", "speeds"]
@@ -128,4 +128,4 @@ def _sample(groups: Sequence[Group], columns: Sequence[str]) -> pa.RecordBatch:
         raise ContractError("no row group to predict", expected="validation rows", mend="add training_set.split.validation")
     with open_parquet(groups[0].path) as file:
         rows = file.read_row_group(groups[0].index, columns=list(columns), use_threads=False).slice(0, _ROWS)
-    return rows.combine_chunks().to_batches()[0]
+    return completed(rows, groups[0].constants).select(list(columns)).combine_chunks().to_batches()[0]

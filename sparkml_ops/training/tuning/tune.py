@@ -70,11 +70,13 @@ class Tuned:
 
 def study_name(training_set: TrainingSet, training: TrainingSection, tuning: TuningSection) -> str:
     """Name of the study of these rows, settings and space; more trials or minutes are the same study."""
-    document = {
+    document: dict[str, Any] = {
         "training": training.model_dump(mode="json", exclude=OPERATIONAL),
         "tuning": tuning.model_dump(mode="json", exclude=_BUDGET),
         "rows": training_set.content_hash,
     }
+    if training.collectives.local_steps > 1:
+        document["workers"] = training.ranks
     return f"{training_set.id}-{hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
@@ -156,13 +158,15 @@ class _Rows:
         self._groups = self._job(self.training, "rows").groups
 
     def check(self) -> None:
-        """Refuse rows that a trial cannot be judged on."""
+        """Refuse rows that a trial cannot be judged on, or that cannot stay at their sites."""
         if not sum(group.rows for group in self._groups["validation"]):
             raise ContractError(
                 f"training set {self.training_set.id} without labelled rows of split validation",
                 expected="some: a trial is judged on them",
                 mend="add training_set.split.validation, and make the training set anew",
             )
+        if self.training.sites:
+            plans_of(self._groups, self.training)
 
     def task(self, settings: TrainingSection, checkpoints: str, stop: Asking | None) -> TrainingTask:
         """The task of a trial."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 from training_rows import table
 
-from feature_store import hooks
+from feature_store import FeatureStore, Split, hooks
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.records import TrainingSet
@@ -44,6 +46,15 @@ SETTINGS = TrainingSection(
     model={"hidden": (16,)},
     slices=("c",),
 )
+FEDERATED = {
+    "backend": "ddp",
+    "workers": 2,
+    "sites": True,
+    "collectives": {"local_steps": 4},
+    "checkpoint_every": 0,
+    "exclude": ("id", "clinic"),
+    "slices": (),
+}
 CHECKPOINTS = 3 * 5  # of an unbroken run: nine steps an epoch, one after every second and after the last
 
 
@@ -314,3 +325,33 @@ def test_a_killed_rank_of_horovod_changes_nothing(room: Room, trained: Trained, 
     for name in ("evaluation_auc", "evaluation_log_loss"):
         assert found.metrics[name] == pytest.approx(trained.metrics[name], abs=1e-4)
     assert [epoch.train_loss for epoch in found.history] == pytest.approx([epoch.train_loss for epoch in trained.history], abs=1e-5)
+
+
+def test_sites_train_together_and_their_rows_stay(room: Room, tmp_path: Path) -> None:
+    """From a training set of sites to figures of all of them, by two ranks; a set without sites and too many ranks are refused before the first job."""
+    store = FeatureStore(room.spark, root=str(tmp_path / "warehouse"))
+    at, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
+    spine = room.tables.read("training_set_t").select(
+        F.col("row_position").alias("id"), F.lit(at).alias("at"), "x", "n", "c", "label", F.expr("if(n < 3, 'north', 'south / 2')").alias("clinic")
+    )
+    split = Split({"train": end}, {"validation": 0.2, "evaluation": 0.2})
+    made = store.training_set(spine, (), name="clinics", spine_time="at", label="label", row_key=("id",), split=split, as_of=end, site="clinic")
+    settings = TrainingSection(**{**SETTINGS.model_dump(exclude_unset=True), **FEDERATED})
+    there = Room(room.spark, store.tables, made, str(tmp_path / "storage"))
+
+    found = there.train("sites", settings=settings)
+
+    rows = store.load(made).toPandas()
+    held, trained = rows[rows["split"] == "evaluation"], rows[rows["split"] == "train"]
+    scores = there.load("sites/artifact").predict(held)
+    assert found.metrics["evaluation_auc"] == pytest.approx(roc_auc_score(held["label"], scores), abs=1e-9)
+    assert found.metrics["evaluation_auc"] > 0.65
+    assert (found.metrics["train_rows"], found.metrics["evaluation_rows"]) == (len(trained), len(held))
+    assert "clinic" not in [name for name, _ in there.load("sites/artifact").spec.inputs]
+    with pytest.raises(ContractError, match=r"not of one site; .*make the training set anew"):
+        room.train("no_sites", settings=settings)
+    with pytest.raises(ContractError, match=r"4 workers for 2 sites with rows to train on"):
+        there.train("few_sites", settings=settings.model_copy(update={"workers": 4}))
+    with pytest.raises(ContractError, match="begun with other settings"):
+        there.train("sites", settings=settings.model_copy(update={"backend": "local"}))
+    assert {path.name for root in (room.root, there.root) for path in Path(root).glob("training/*_sites")} == set()

@@ -182,6 +182,7 @@ class TestTrainingSet:
             "maturity": timedelta(days=2),
             "seed": 7,
             "weight": None,
+            "site": None,
         }
 
     def test_a_split_needs_an_instant(self) -> None:

@@ -67,16 +67,18 @@ def test_a_project_declares_group_shares_and_weight() -> None:
     assert by_group["split"] == Split({"train": UNTIL}, SHARES, group=("customer",))
     assert by_time["split"] == Split({"train": UNTIL, "evaluation": UNTIL + timedelta(days=31)})
     assert by_group["weight"] == "coalesce(amount, 1)"
+    assert (by_group["site"], TrainingSetDeclaration(**declared, site="shop").options()["site"]) == (None, "shop")
+    assert "site" not in TrainingSetDeclaration(**declared).model_dump()
     with pytest.raises(ValueError, match="java_method"):
         TrainingSetDeclaration(**{**declared, "weight": "java_method('a')"})
 
 
-def test_sets_without_weight_or_group_keep_their_ids() -> None:
-    """Their definition says nothing of either; one with a weight is read back with it."""
+def test_sets_without_weight_site_or_group_keep_their_ids() -> None:
+    """Their definition says nothing of them; one with a weight and sites is read back with them."""
     plain = Examples("at", "late", None, ("id",), Split({"train": UNTIL}), timedelta(0), 0)
-    weighted = Examples("at", "late", None, ("id",), Split({"train": UNTIL}, SHARES, group=("customer",)), timedelta(0), 0, "amount")
+    weighted = Examples("at", "late", None, ("id",), Split({"train": UNTIL}, SHARES, group=("customer",)), timedelta(0), 0, "amount", "shop")
 
-    assert "weight" not in plain.document()
+    assert not {"weight", "site"} & plain.document().keys()
     assert weighted.document()["weight"] == "amount"
     assert Examples.from_document({**weighted.document(), "spine": "raw"}) == weighted
-    assert "customer" in weighted.needed
+    assert {"customer", "shop"} <= set(weighted.needed)

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from sparkml_ops.errors import ContractError
-from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput, encoder
 from sparkml_ops.model.encoder import Encoder
 from sparkml_ops.model.spec import ArrayInput
 
@@ -207,8 +207,10 @@ def test_other_arrays_are_refused(column: pa.Array, found: str) -> None:
         Encoder(LISTED).encode(pa.table({"d": pa.nulls(len(column), pa.date32()), "e": column}))
 
 
-def test_gaps_do_not_change_the_numbers_of_other_rows() -> None:
+@pytest.mark.parametrize("together", [1000, 16_384])
+def test_gaps_do_not_change_the_numbers_of_other_rows(monkeypatch: pytest.MonkeyPatch, together: int) -> None:
     """A row's numbers are the same to the bit beside a null, beside an infinite value, and alone; whole numbers as doubles too."""
+    monkeypatch.setattr(encoder, "_ROWS", together)
     spec = ModelSpec("linear", (NumericInput("x", "float", 0.3, 0.7, 1.3, True), NumericInput("n", "bigint", 5.0, 2.0**40, 3.7)), ())
     rng = np.random.default_rng(11)
     x, n = rng.normal(size=5000).astype(np.float32), rng.integers(0, 2**50, 5000)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import deltalake
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from training_rows import SPEC, table, usable, write
@@ -17,17 +19,28 @@ from feature_store.records import Snapshot
 from feature_store.scan import Scan, plan_scan
 from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput
 from sparkml_ops.model.encoder import Encoder
-from sparkml_ops.training import group_reader
+from sparkml_ops.training import dealing, group_reader
 from sparkml_ops.training.group_reader import GroupReader
 from sparkml_ops.training.loader import Batch, Loader
 from sparkml_ops.training.plan import Plan, plan_groups
 from sparkml_ops.training.weighting import RowWeights
 
 
-def loader(scan: Scan, split: str = "train", *, rank: int = 0, size: int = 1, budget: int = 1 << 20, shuffle: bool = True) -> Loader:
+def loader(
+    scan: Scan,
+    split: str = "train",
+    *,
+    rank: int = 0,
+    size: int = 1,
+    budget: int = 1 << 20,
+    shuffle: bool = True,
+    shape: tuple[int, int, int] = (5, 64, 70),
+) -> Loader:
+    """Of so many shards, rows of a batch and of a block."""
     groups = plan_groups(scan, label="label", splits=(split,))[split]
     reader = GroupReader(SPEC, label="label", split=split, dtype="float64")
-    return Loader(Plan(groups, 5, 64, 9, shuffle=shuffle, block_rows=70), reader, rank=rank, size=size, budget=budget)
+    shards, batch, block = shape
+    return Loader(Plan(groups, shards, batch, 9, shuffle=shuffle, block_rows=block), reader, rank=rank, size=size, budget=budget)
 
 
 def ids(batches: list[Batch]) -> list[list[int]]:
@@ -68,22 +81,45 @@ def test_workers_share_each_global_batch(scan: Scan, size: int) -> None:
 
 
 def test_an_epoch_goes_on_from_any_step(scan: Scan) -> None:
-    """The batches from step k on are those of the unbroken epoch."""
+    """The batches from step k on are those of the unbroken epoch, and lie in memory alike, on which the last bit of a sum may depend."""
     whole = ids(list(loader(scan).batches(3)))
+    rest = {first: list(loader(scan).batches(3, first)) for first in (0, 1, 7, len(whole) - 1, len(whole))}
 
-    assert all(ids(list(loader(scan).batches(3, first))) == whole[first:] for first in (0, 1, 7, len(whole) - 1, len(whole)))
+    assert all(ids(batches) == whole[first:] for first, batches in rest.items())
+    assert all(batch.numeric.is_contiguous() for batch in rest[1])
+    assert {tensor.data_ptr() % 64 for batches in rest.values() for batch in batches for tensor in (batch.numeric, batch.label, batch.weight)} == {0}
 
 
+@pytest.mark.parametrize("together", [1, 16_384])
 @pytest.mark.parametrize(("rank", "size"), [(0, 1), (1, 3)])
-def test_memory_for_rows_changes_nothing(scan: Scan, monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:
+def test_memory_for_rows_changes_nothing(scan: Scan, monkeypatch: pytest.MonkeyPatch, rank: int, size: int, together: int) -> None:
     """With nothing kept, row groups are read again, some pages at a time, and give the same batches; also from inside an epoch on."""
     monkeypatch.setattr(group_reader, "_PAGES_ROWS", 37)
+    monkeypatch.setattr(dealing, "_ROWS", together)
     poor, rich = (loader(scan, rank=rank, size=size, budget=budget) for budget in (0, 1 << 20))
 
     for epoch, first in ((0, 0), (1, 0), (2, 5), (0, 1)):
         found, expected = (list(each.batches(epoch, first)) for each in (poor, rich))
         assert ids(found) == ids(expected)
         assert all(torch.equal(mine.numeric, other.numeric) for mine, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(3, 700, 20), (7, 10, 3), (40, 33, 11), (2, 5000, 1000)])
+def test_blocks_and_batches_of_any_size_are_dealt(scan: Scan, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int]) -> None:
+    """Rows of many blocks in one step, of one block in many, and shards with fewer rows than a block, from places that are used again."""
+    monkeypatch.setattr(dealing, "_ROWS", 90)
+    reading = loader(scan, budget=0, shape=shape)
+    expected = usable(table(1501), "train")
+    plan = reading.plan
+
+    for epoch in (0, 1):
+        rows = [[block.start + int(row) for block in plan.blocks(shard, epoch) for row in plan.order(block, epoch)] for shard in range(plan.shards)]
+        found = list(reading.batches(epoch))
+        for step, batch in enumerate(found):
+            dealt = [row for shard in range(plan.shards) for row in rows[shard][plan.dealt(shard, step) : plan.dealt(shard, step + 1)]]
+            assert batch.position.tolist() == [expected[row] for row in dealt]
+            assert batch.shards == tuple((shard, plan.quota(shard, step)) for shard in range(plan.shards) if plan.quota(shard, step))
+        assert len(found) == plan.steps
 
 
 def test_rows_that_fit_are_decoded_once(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +173,20 @@ def test_a_fault_of_the_reading_thread_reaches_the_caller(scan: Scan, tmp_path: 
 
     with pytest.raises(FileNotFoundError):
         list(reading.batches(0))
+
+
+def test_a_mount_that_maps_no_files_is_read(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FUSE mounts with direct access are: mapping is an error of the system, reading is none."""
+    plain = pq.ParquetFile
+
+    def mount(source: str, *, memory_map: bool = False, **options: object) -> pq.ParquetFile:
+        if memory_map:
+            raise OSError(errno.ENODEV, "Memory mapping file failed")
+        return plain(source, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", mount)
+
+    assert sorted(row for batch in ids(list(loader(scan).batches(0))) for row in batch) == usable(table(1501), "train")
 
 
 STORED = ModelSpec(

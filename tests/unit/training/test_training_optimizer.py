@@ -15,6 +15,8 @@ from sparkml_ops.training.optimizer import SGD, AdamW
 PROGRAM = """
 import sys
 from pathlib import Path
+import sparkml_ops.training.loop
+assert not {"pyspark", "deltalake", "sqlglot", "mlflow", "scipy", "sklearn"} & set(sys.modules)
 from training_rows import ThreadGroup, table, task, write
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.storage import Storage
@@ -57,7 +59,7 @@ def test_steps_state_and_hooks_are_those_of_torch(kind: type[torch.optim.Optimiz
 
 
 def test_a_training_loads_no_compiler(tmp_path: Path) -> None:
-    """It would take each rank five seconds of CPU time; checkpoints, validation and dropout included."""
+    """It would take each rank five seconds of CPU time; checkpoints, validation and dropout included. Nor does a rank load what the driver needs."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300)
 

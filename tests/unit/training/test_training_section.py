@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from feature_store.declaration import TrainingSetDeclaration
 from sparkml_ops.config.training import TrainingSection
 
 
@@ -27,6 +28,8 @@ from sparkml_ops.config.training import TrainingSection
         ({"backend": "ddp", "collectives": {"timeline": True}}, "timeline with backend ddp"),
         ({"checkpoint_every": 5, "collectives": {"local_steps": 2}}, "no multiple of collectives.local_steps=2"),
         ({"collectives": {"local_steps": 2, "compression": "fp16"}}, "compression with local_steps=2"),
+        ({"sites": True}, "sites with collectives.local_steps=1"),
+        ({"sites": True, "workers": 3, "collectives": {"local_steps": 5}}, "batch_size=1024 with sites on 3 workers"),
         ({"class_weights": (1.0, 0.0)}, "greater than 0"),
         ({"model": {"crosses": [{"columns": ("a", "b")}]}}, "crosses has no meaning with kind mlp"),
         ({"hashed": {"a": 0}}, "greater than or equal to 1"),
@@ -52,10 +55,23 @@ def test_the_local_backend_needs_no_number_of_workers() -> None:
     assert TrainingSection(backend="local").workers == 2
 
 
+def shown_in(guide: str) -> dict[str, Any]:
+    """The configuration in a guide."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", (Path(__file__).parents[3] / "docs" / "guides" / guide).read_text(), re.DOTALL)
+    return dict(yaml.safe_load(block))
+
+
 def test_the_guide_to_gpus_names_settings_that_are_known() -> None:
     """What it shows of the configuration is accepted as it stands."""
-    text = (Path(__file__).parents[3] / "docs" / "guides" / "gpu.md").read_text()
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    shown = TrainingSection(**shown_in("gpu.md")["training"])
 
-    shown = TrainingSection(**yaml.safe_load(block)["training"])
     assert (shown.device, shown.dtype, shown.workers) == ("gpu", "bfloat16", 8)
+
+
+def test_the_guide_to_sites_names_settings_that_are_known() -> None:
+    """What it shows of the configuration is accepted as it stands."""
+    shown = shown_in("train_across_sites.md")
+    training, examples = TrainingSection(**shown["training"]), TrainingSetDeclaration(**shown["training_set"])
+
+    assert (training.sites, training.collectives.local_steps, examples.site) == (True, 50, "hospital")
+    assert set(training.exclude) == {*examples.row_key, examples.site}

@@ -93,6 +93,13 @@ def test_a_project_says_where_the_fault_stands(tmp_path: Path) -> None:
         load(conf, "tiny", overrides=["tuning.trails=3"])
     with pytest.raises(ConfigurationError, match=r"automl with training\.task regression"):
         load(conf, "tiny", overrides=["tuning.automl=true", "training.task=regression"])
+    sites = ["training.sites=true", "training.collectives.local_steps=2", "training_set.site=origin"]
+    assert load(conf, "tiny", overrides=sites).sections.training.sites
+    with pytest.raises(ConfigurationError, match=r"training\.sites without training_set\.site"):
+        load(conf, "tiny", overrides=sites[:2])
+    for tuned, found in (("automl=true", "automl"), ("parallel=2", "parallel=2")):
+        with pytest.raises(ConfigurationError, match=f"{found} with training.sites: rows of all sites would be read in one place"):
+            load(conf, "tiny", overrides=[*sites, f"tuning.{tuned}"])
     with pytest.raises(ConfigurationError, match=r"tuning.*training.epochs=0.0 is no valid training"):
         load(conf, "tiny", overrides=["tuning.space.training.epochs.low=0", "tuning.space.training.epochs.high=3"])
     with pytest.raises(ConfigurationError, match=r"sampler grid with a range of training\.optimizer\.lr"):
