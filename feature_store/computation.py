@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -13,6 +14,7 @@ from pyspark.sql.types import TimestampType
 from feature_store.checks import require_columns
 from feature_store.contract import check_rows, check_schema, check_times, tally_rows
 from feature_store.delta import Tables
+from feature_store.delta.direct import Files
 from feature_store.erasure import without_forgotten
 from feature_store.names import quote
 from feature_store.records import Snapshot
@@ -65,9 +67,22 @@ class Computation:
         check_rows(self.table, made, self.what)
         return made
 
-    def read(self) -> DataFrame:
-        """The source's rows, those of forgotten entities left out."""
-        return without_forgotten(self.tables, self.tables.read(self.source.table, self.source.version))
+    def read(self, near: tuple[int, int] | None = None) -> DataFrame:
+        """The source's rows, those of forgotten entities left out.
+
+        Args:
+            near: Of a half-open stretch of event times in microseconds; rows outside of it may be there too, and are not where the
+                files' statistics say so.
+        """
+        rows = None
+        if near is not None and self.tables.warehouse.catalog is None and (paths := self.files.near(self.table.event_time, *near)) is not None:
+            rows = self.files.rows(paths)
+        return without_forgotten(self.tables, self.tables.read(self.source.table, self.source.version) if rows is None else rows)
+
+    @cached_property
+    def files(self) -> Files:
+        """The source's files."""
+        return Files(self.tables, self.source)
 
     def rows(self, source: DataFrame) -> DataFrame:
         """What the transform makes of source rows that were known; lazy.

@@ -15,7 +15,7 @@ from feature_store.names import quote
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros
 
-__all__ = ["check_rows", "check_schema", "check_times", "check_types", "in_range", "tally_rows"]
+__all__ = ["check_rows", "check_schema", "check_times", "check_types", "in_range", "tally_identities", "tally_rows"]
 
 _EARLIEST = int(datetime(1900, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 _LATEST = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -65,20 +65,30 @@ def check_types(declared: dict[str, str], schema: StructType, what: str) -> None
 
 
 def check_rows(table: FeatureTable, frame: DataFrame, what: str) -> int:
-    """Refuse rows without identity, with impossible times, or twice of one (keys, event time, known time), in one job; count them.
+    """Refuse rows without identity, with impossible times, or twice of one (keys, event time, known time), in one job; count them."""
+    return int(tally_identities(table, frame, what)["rows"])
+
+
+def tally_identities(table: FeatureTable, frame: DataFrame, what: str, beside: Mapping[str, Column] | None = None) -> Row:
+    """Refuse what `check_rows` refuses, with other aggregates in the same job.
 
     Args:
         frame: Rows with the columns that identify one.
+        beside: Name to aggregate, over identities.
+
+    Returns:
+        `rows`, and the aggregates under their names.
     """
     columns = [F.col(quote(name)) for name in table.merge_keys]
     # All that is asked of a row is asked of what identifies it: one shuffle answers everything.
     groups = frame.groupBy(*columns).agg(F.count("*").alias("__rows"))
-    found = groups.agg(*_sums(_conditions(table), F.col("__rows")), F.count_if(F.col("__rows") > 1).alias("doubled")).first()
+    also = {**(beside or {}), "doubled": F.count_if(F.col("__rows") > 1)}
+    found = groups.agg(*_sums(_conditions(table), F.col("__rows")), *(value.alias(name) for name, value in also.items())).first()
     assert found is not None
     _refuse(table, found, what)
     if found["doubled"]:
         _refuse_doubled(table, groups, what)
-    return int(found["rows"])
+    return found
 
 
 def tally_rows(table: FeatureTable, frame: DataFrame, what: str, only: Column | None = None, beside: Mapping[str, Column] | None = None) -> Row:

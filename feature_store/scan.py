@@ -18,14 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_store.delta import Tables
+from feature_store.delta.direct import readable
 from feature_store.errors import ContractError
 from feature_store.records import Snapshot
 
 __all__ = ["Scan", "ScanFile", "most_rows", "newest_instant", "plan_scan"]
-
-_READABLE_FEATURES = frozenset(
-    {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"}
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
     """
     snapshot = tables.standing(snapshot)
     table = deltalake.DeltaTable(tables.location(snapshot.table), version=snapshot.version)
-    if not _readable(table):
+    if not readable(table):
         return None
     partitions = table.metadata().partition_columns
     if unknown := sorted(set(where or {}) - set(partitions)):
@@ -125,13 +122,6 @@ def newest_instant(tables: Tables, name: str, column: str, version: int | None =
     found: list[datetime | None] = [action.get(f"max.{column}") for action in actions if action.get("num_records") != 0]
     instants = [value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC) for value in found if value is not None]
     return max(instants) if instants and len(instants) == len(found) else None
-
-
-def _readable(table: deltalake.DeltaTable) -> bool:
-    protocol, settings = table.protocol(), table.metadata().configuration
-    if settings.get("delta.columnMapping.mode", "none") != "none" or settings.get("delta.enableDeletionVectors") == "true":
-        return False
-    return protocol.min_reader_version < 3 or set(protocol.reader_features or ()) <= _READABLE_FEATURES
 
 
 def _matches(action: Mapping[str, Any], where: Mapping[str, str] | None) -> bool:

@@ -24,10 +24,12 @@ __all__ = [
     "VERSION",
     "LastWrite",
     "Span",
+    "added",
     "byte_count",
     "feed",
     "feed_stream",
     "files_between",
+    "instant_micros",
     "is_lost",
     "last_write",
     "row_count",
@@ -53,7 +55,7 @@ _UPKEEP = frozenset(
 )
 # A feed that the log calls whole and that is not, in Delta's and Spark's words.
 _LOST = re.compile(
-    r"FILE_NOT_EXIST|FileNotFound|DELTA_FILE_NOT_FOUND|DELTA_MISSING_CHANGE_DATA|DELTA_CHANGE_DATA_FEED_INCOMPATIBLE|DELTA_CHANGE_TABLE_FEED_DISABLED"
+    r"FILE_NOT_EXIST|FileNotFound|PATH_NOT_FOUND|DELTA_FILE_NOT_FOUND|DELTA_MISSING_CHANGE_DATA|DELTA_CHANGE_DATA_FEED_INCOMPATIBLE|DELTA_CHANGE_TABLE_FEED_DISABLED"
 )
 # Rows of the feed for each row that an operation counts: an update is two.
 _METRICS = {"numTargetRowsInserted": 1, "numTargetRowsUpdated": 2, "numTargetRowsDeleted": 1, "numDeletedRows": 1, "numUpdatedRows": 2}
@@ -143,6 +145,16 @@ def span(tables: TableReader, name: str, first: int, last: int) -> Span:
     return Span("", known, sum(size for _, size in read), all(kind != "remove" for kind, _ in read))
 
 
+def added(tables: TableReader, name: str, first: int, last: int) -> frozenset[str] | None:
+    """Paths of the files that came with the commits in (first, last], where these did nothing else to the table's rows and columns; else None."""
+    place = tables.location(name)
+    commits = [_commit(place, version) for version in range(first + 1, min(last, first + _COMMITS) + 1)]
+    if last - first > _COMMITS or any(commit is None or any("metaData" in action for action in commit) for commit in commits):
+        return None
+    read = [entry for commit in commits for entry in _read(commit or ())]
+    return frozenset(unquote(action["path"]) for _, action in read) if all(kind == "add" for kind, _ in read) else None
+
+
 def row_count(tables: TableReader, name: str, version: int) -> int | None:
     """Rows of a version from the statistics of its files; None where a file has none."""
     counts = _live(tables, name, version)["num_records"].to_pylist()
@@ -176,7 +188,7 @@ def files_between(tables: TableReader, name: str, version: int, column: str, sta
         if count is None or least is None or greatest is None:
             return None
         # They are cut off to the millisecond.
-        first, last = _micros(least), _micros(greatest) + 1_000
+        first, last = instant_micros(least), instant_micros(greatest) + 1_000
         inside = min(last, end) - max(first, start)
         if inside > 0:
             files, rows = files + 1, rows + count * inside / (last - first)
@@ -244,7 +256,8 @@ def _disturbed(place: str, first: int, changed: Sequence[tuple[int, Mapping[str,
     return ""
 
 
-def _micros(instant: datetime) -> int:
+def instant_micros(instant: datetime) -> int:
+    """Microseconds since 1970; an instant without a zone is in UTC."""
     return (instant.replace(tzinfo=instant.tzinfo or UTC) - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from feature_store.checks import is_plain
 from feature_store.computation import Computation
 from feature_store.content import row_hash
 from feature_store.delta.changes import KIND, feed
+from feature_store.erasure import without_forgotten
 from feature_store.expressions import columns_of
 from feature_store.names import quote
 from feature_store.table import FeatureTable
@@ -39,12 +41,26 @@ class Changes:
     as_of: int
     complete: bool
 
+    @cached_property
+    def came(self) -> DataFrame | None:
+        """The source rows of the changes, where these are nothing else than rows that came, read from their files; else None."""
+        if self.version == self.now.source.version or self.now.tables.warehouse.catalog is not None:
+            return None
+        paths = self.now.files.added_since(self.version)
+        rows = None if paths is None else self.now.files.rows(paths)
+        return None if rows is None else without_forgotten(self.now.tables, rows)
+
+    @property
+    def held(self) -> DataFrame:
+        """`frame`, cheap to read more than once."""
+        return self.frame() if self.complete and self.came is not None else self.frame().localCheckpoint()
+
     def frame(self) -> DataFrame:
         """Identity, times and weight of the rows that came or went and of those that have become known; lazy.
 
         A row may stand in it though nothing is different in the end, never the other way round.
         """
-        parts = [] if self.version == self.now.source.version else [self._net()]
+        parts = [] if self.version == self.now.source.version else [self._net() if self.came is None else self._of(self.came)]
         if not self.complete:
             parts.append(self._known_since())
         return parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
@@ -66,9 +82,12 @@ class Changes:
         return net.where(F.col(WEIGHT) != 0).drop(_HASH)
 
     def _known_since(self) -> DataFrame:
-        now = self.now
-        rows = now.rows(now.read()).where(later_than(now, self.as_of))
-        return rows.select(*map(quote, self._identity), F.lit(1).cast("long").alias(WEIGHT))
+        return self._of(self.now.read(), later_than(self.now, self.as_of))
+
+    def _of(self, source: DataFrame, where: Column | None = None) -> DataFrame:
+        """Source rows that are there now."""
+        rows = self.now.rows(source)
+        return (rows if where is None else rows.where(where)).select(*map(quote, self._identity), F.lit(1).cast("long").alias(WEIGHT))
 
     def _hash(self, rows: DataFrame) -> Column:
         """Of the values that the table reads."""

@@ -48,14 +48,14 @@ class Part:
 
     def made(self) -> DataFrame:
         """Their rows as they shall be; lazy but for the check for doubled rows."""
-        made = self.now.made(self._needed(self.now.rows(self.now.read())))
+        made = self.now.made(self._needed())
         if not self.now.table.aggregates:
             check_rows(self.now.table, made, self.now.what)
         return self._inside(made)
 
     def stretch(self, region: Windows) -> DataFrame:
         """All rows of the stretch of time that they lie in, of every entity, as they shall be and as a table of windows is laid; lazy."""
-        near = self._near(self.now.rows(self.now.read()))
+        near = self._near()
         made = self.now.made(self._with_versions(near))
         return region.laid(made.where(self.bounds.holds(self.now.table.event_time)))
 
@@ -63,12 +63,14 @@ class Part:
         near = frame.where(self.bounds.holds(self.now.table.event_time))
         return self.region.inside(near, self.touched, small=self._small)
 
-    def _needed(self, rows: DataFrame) -> DataFrame:
+    def _needed(self) -> DataFrame:
         """The source's rows from which the parts are computed."""
-        return self._with_versions(self.region.inside(self._near(rows), self.region.sources(self.touched), small=self._small))
+        return self._with_versions(self.region.inside(self._near(), self.region.sources(self.touched), small=self._small))
 
-    def _near(self, rows: DataFrame) -> DataFrame:
-        return rows.where(self.region.source_bounds(self.bounds).holds(self.now.table.event_time))
+    def _near(self) -> DataFrame:
+        """The source's rows of their stretch of time."""
+        bounds = self.region.source_bounds(self.bounds)
+        return self.now.rows(self.now.read((bounds.start, bounds.end))).where(bounds.holds(self.now.table.event_time))
 
     def _with_versions(self, needed: DataFrame) -> DataFrame:
         """Source rows, and beside them all versions of the same ones."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_store.computation import Computation, epoch_micros
+from feature_store.contract import tally_identities
 from feature_store.delta import Commit, Transaction
 from feature_store.delta.changes import files_between, row_count
 from feature_store.incremental.changes import WEIGHT, Changes, known_after, later_than
@@ -55,15 +57,17 @@ class Update:
         Raises:
             ContractError: A changed row breaks the table's contract; nothing was written.
         """
-        # Read several times from here on, while the feed is read and netted once. It lives as long as this frame does.
-        changed = self._changes.frame().localCheckpoint()
+        if (rows := self._apart()) is not None:
+            return self._appended(rows, inputs, transaction)
+        # Read several times from here on, while a feed is read and netted once. It lives as long as this frame does.
+        changed = self._changes.held
         came = F.col(WEIGHT) > 0
         also = {"changed": F.count("*"), "used": F.max(F.when(came, self.now.known()))}
         found = self.now.check(changed, came, also)
         name, tables = self.now.table.table_name, self.now.tables
         if not found["changed"] and self._changes.version == self.now.source.version:
             return Commit(tables.newest(name), self.recorded, fresh=False)
-        details = {"kind": "refresh", **inputs, **self._known(found["used"]), "base": self.base}
+        details = self._details(inputs, found["used"])
         if not found["changed"]:
             return tables.append(name, self._stored.limit(0), transaction=transaction, details=details)
         part = self._part(changed)
@@ -71,7 +75,30 @@ class Update:
             return None
         if (share := self._dense(part)) is not None:
             return None if share > MOST else self._replaced(part, details, transaction)
+        part = replace(part, touched=part.touched.localCheckpoint())
         return self._merged(part, details, transaction, only_came=found["rows"] == found["changed"])
+
+    def _apart(self) -> DataFrame | None:
+        """The source rows that came, where nothing else happened and no other row of the source lies in their stretch of time; else None.
+
+        In a table of single rows the rows that these make are then all that is new, and none of them can be there already.
+        """
+        changes, now = self._changes, self.now
+        if now.table.aggregates or not changes.complete or changes.came is None or now.tables.newest(now.table.table_name).version != self.base:
+            return None
+        paths = now.files.added_since(changes.version) or frozenset()
+        stretch = now.files.span(paths, now.table.event_time)
+        return changes.came if stretch is not None and now.files.near(now.table.event_time, *stretch) == paths else None
+
+    def _appended(self, rows: DataFrame, inputs: Mapping[str, Any], transaction: Transaction) -> Commit:
+        """What source rows make, added as it is."""
+        made = self.now.made(self.now.rows(rows))
+        found = tally_identities(self.now.table, made, self.now.what, {"used": F.max(self.now.known())})
+        return self.now.tables.append(self.now.table.table_name, made, transaction=transaction, details=self._details(inputs, found["used"]))
+
+    def _details(self, inputs: Mapping[str, Any], used: int | None) -> dict[str, Any]:
+        """What the commit says of itself."""
+        return {"kind": "refresh", **inputs, **self._known(used), "base": self.base}
 
     def _dense(self, part: Part) -> float | None:
         """Share of the table in the stretch of time that a part lies in, where writing all of it anew costs less than a merge; else None.
@@ -110,7 +137,7 @@ class Update:
         rows, gone = (part.made(), None) if only_came and not table.row_id else (part.difference(), GONE)
         return tables.merge(table.table_name, rows, table.merge_keys, details=details, transaction=transaction, gone=gone, between=bounds)
 
-    @property
+    @cached_property
     def _changes(self) -> Changes:
         as_of = epoch_micros(datetime.fromisoformat(self.recorded["as_of"]))
         return Changes(self.now, int(self.recorded["sources"][self.now.source.table]), as_of, bool(self.recorded.get("complete")))
@@ -142,7 +169,10 @@ class Update:
         """What the changed rows touch, unless that is most of the table."""
         table, region = self.now.table, region_of(self.now.table)
         rows = self._with_versions(changed) if table.aggregates and table.row_id else changed
-        touched = region.touched(rows).localCheckpoint()
+        touched = region.touched(rows)
+        if rows is not changed:
+            # That read the whole source.
+            touched = touched.localCheckpoint()
         start, end = region.bounds()
         found = touched.agg(F.count("*").alias("parts"), start.alias("start"), end.alias("end")).first()
         assert found is not None

@@ -312,6 +312,62 @@ def test_what_only_came_leaves_other_files_alone(tables: Tables, spark: SparkSes
         assert_pit_equal(store.read(table.name), expected(table, source.rows, NOW))
 
 
+@pytest.mark.usefixtures("large_share")
+def test_what_came_apart_is_added_as_it_is(tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in a stretch of time without others need no look at these; one identity twice is refused, within them and beside older rows."""
+    source, store = Source(tables, seed=3), fs.FeatureStore(spark, root=tables.warehouse.root)
+    added: list[int] = []
+    store.register(PLAIN)
+    store.refresh("plain", NOW)
+    append = update.Update._appended
+
+    def seen(self: update.Update, *given: Any) -> Commit:
+        added.append(self.base)
+        return append(self, *given)
+
+    monkeypatch.setattr(update.Update, "_appended", seen)
+
+    def arrive(*moved: tuple[int, float]) -> None:
+        """A row anew for each id and hours by which it lies after the earliest hour that no row reaches."""
+        first = source.rows[["happened", "known"]].max().max()
+        more = [source.rows[source.rows.id == number].head(1).assign(happened=first + timedelta(hours=by), known=first) for number, by in moved]
+        made = pd.concat(more, ignore_index=True).assign(known=lambda rows: rows[["happened", "known"]].max(axis=1))
+        tables.append("events", source.frame(made))
+        source.rows = pd.concat([source.rows, made], ignore_index=True)
+
+    one, other = source.rows[source.rows["items"].map(lambda item: item is not None and item > -4)].id.head(2)
+    arrive((one, 1), (other, 2), (other, 5))
+    arrive((one, 1), (0, 1))
+    assert (store.refresh("plain", NOW).version, added) == (1, [0])
+    assert_pit_equal(store.read("plain"), expected(PLAIN, source.rows, NOW))
+
+    before = source.rows
+    arrive((one, 7), (one, 7))
+    with pytest.raises(fs.ContractError, match=r"duplicates of .* in the rows of `plain` from `events`.*\(2 times\)"):
+        store.refresh("plain", NOW)
+    tables.overwrite("events", source.frame(before))
+    source.rows = before
+    store.refresh("plain", NOW)
+    assert added == [0, 1]
+
+    arrive((one, 3))
+    log = deltalake.DeltaTable(tables.location("events"))
+    came = set(log.file_uris())
+    log.optimize.compact()
+    for uri in came - live_files(tables, "events"):
+        Path(uri).unlink()
+    store.refresh("plain", NOW)
+    assert_pit_equal(store.read("plain"), expected(PLAIN, source.rows, NOW))
+
+    last = source.rows[source.rows.id == one].tail(1)
+    later = last.assign(happened=last.happened + timedelta(hours=9), known=last.known + timedelta(hours=9))
+    tables.append("events", source.frame(pd.concat([last, later])))
+    with pytest.raises(fs.ContractError, match=r"duplicates of .*\(2 times\)"):
+        store.refresh("plain", NOW)
+    assert added == [0, 1]
+    assert_pit_equal(store.read("plain"), expected(PLAIN, source.rows, NOW))
+
+
 @pytest.mark.parametrize("kind", ["path", "catalog"])
 def test_a_stretch_that_is_touched_all_over_is_made_anew(kind: str, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of it that are no longer made go; other rows stay, and files without any of it; what has a feed of its own is merged."""
