@@ -15,7 +15,7 @@ from feature_store.delta import Tables, Transaction
 from sparkml_ops.records import GateReport, GateResult, to_json
 from sparkml_ops.window import instant
 
-__all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "reports", "store_report"]
+__all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "reports", "reports_on", "store_report"]
 
 TABLE = "gate_reports"
 _SCHEMA = StructType(
@@ -79,6 +79,14 @@ def reports(tables: Tables, *, model: str, digest: str, evaluation_hash: str, co
         return ()
     where = {"model": model, "digest": digest, "evaluation_hash": evaluation_hash, "config_hash": config_hash}
     found = (_report(row) for row in tables.rows(TABLE, where))
+    return tuple(sorted(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id)))
+
+
+def reports_on(tables: Tables, model: str) -> tuple[StoredReport, ...]:
+    """All reports on a model's versions, oldest first, whatever they are bound to."""
+    if not tables.exists(TABLE):
+        return ()
+    found = (_report(row) for row in tables.rows(TABLE, {"model": model}))
     return tuple(sorted(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id)))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ModelVersion, Snapshot, TrainingSet
 
-__all__ = ["DIGEST", "FILES", "LOADER", "TRAINING_SET", "RegisteredModel", "tags_of"]
+__all__ = ["DIGEST", "FILES", "LOADER", "TRAINING_SET", "ListedModel", "Logged", "RegisteredModel", "tags_of"]
 
 DIGEST = "sparkml_ops.digest"
 FILES = "sparkml_ops.files"
@@ -65,6 +66,36 @@ class RegisteredModel:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ContractError(f"damaged tags on version {version} of `{name}` ({error})", mend="register the model again") from error
         return cls(name, version, tags[DIGEST], training_set, run_id, source, tags[LOADER], files)
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One version in the list of a registered model.
+
+    Args:
+        version: MLflow's number.
+        made_at: When it was registered, UTC.
+        aliases: What means it now.
+        registered: The version with our tags; None where something else registered it.
+    """
+
+    version: int
+    made_at: datetime
+    aliases: tuple[str, ...]
+    registered: RegisteredModel | None
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the run behind a version has logged.
+
+    Args:
+        params: As MLflow keeps them, text.
+        metrics: The last value of each.
+    """
+
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
 
 
 def tags_of(digest: str, files: Mapping[str, str], loader: str, training_set: TrainingSet) -> dict[str, str]:

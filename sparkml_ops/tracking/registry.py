@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from sparkml_ops.model.artifact import digest as digest_of
 from sparkml_ops.records import TrainingSet
 from sparkml_ops.tracking.address import check_alias, check_name
 from sparkml_ops.tracking.inspection import OWN_DATA, OWN_LOADER, check_digest, check_package, file_hashes
-from sparkml_ops.tracking.registered import RegisteredModel, tags_of
+from sparkml_ops.tracking.registered import DIGEST, ListedModel, Logged, RegisteredModel, tags_of
 from sparkml_ops.tracking.store import awaited, calling, connect, default_uri, is_code, shown
 
 if TYPE_CHECKING:
@@ -83,6 +84,33 @@ class Registry:
         """
         found = self._version(name, which)
         return RegisteredModel.from_tags(name, int(found.version), found.tags, run_id=found.run_id or "", source=found.source or "")
+
+    def versions(self, name: str) -> tuple[ListedModel, ...]:
+        """All versions of a model, oldest first.
+
+        Raises:
+            ContractError: No such model.
+        """
+        aliases, client, page = self._aliases(check_name(name)), self.open(), None
+        found: list[ModelVersion] = []
+        while page != "":
+            with calling(self.uri):
+                part = client.search_model_versions(f"name = '{name}'", page_token=page)
+            found, page = [*found, *part], part.token or ""
+        return tuple(sorted((_listed(version, aliases) for version in found), key=lambda listed: listed.version))
+
+    def logged(self, run_id: str) -> Logged:
+        """Parameters and metrics of a run; none where the run is gone or was never there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with calling(self.uri):
+                data = self.open().get_run(run_id).data if run_id else None
+        except MlflowException as error:
+            if not is_code(error, *_ABSENT):
+                raise
+            data = None
+        return Logged({}, {}) if data is None else Logged(dict(data.params), dict(data.metrics))
 
     def fetch(self, registered: RegisteredModel, folder: Path, *, loaders: Collection[str] = ()) -> Path:
         """Download a version's files and verify them: digest, loader, no code, no path that leaves the folder.
@@ -229,6 +257,14 @@ class Registry:
         with calling(self.uri):
             names = [model.name for model in client.search_registered_models(max_results=6)]
         raise ContractError(f"no registered model `{name}`", expected=f"one of {_some(names)}", mend="register it first, or correct release.model")
+
+
+def _listed(found: ModelVersion, aliases: Mapping[str, str]) -> ListedModel:
+    version, tags = int(found.version), found.tags
+    ours = DIGEST in tags
+    registered = RegisteredModel.from_tags(found.name, version, tags, run_id=found.run_id or "", source=found.source or "") if ours else None
+    names = tuple(sorted(alias for alias, number in aliases.items() if int(number) == version))
+    return ListedModel(version, datetime.fromtimestamp(found.creation_timestamp / 1000, UTC), names, registered)
 
 
 def _covered(folder: Path, loader: str) -> Path:

@@ -162,7 +162,15 @@ def test_the_notebooks_run_on_the_same_tables(first: Demo, data: Path) -> None:
     environment = {**os.environ, "SPARKML_OPS_CONF": str(ROOT / "conf"), "SPARKML_OPS_SET": " ".join(places(data)[1::2])}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
 
-    assert len(names) == 5
+    assert len(names) == 6
     assert done.returncode == 0, done.stderr[-3000:]
-    for said in ("July AUC 0.7", "in quarantine", "delays seen: [5, 60]", "auc_gain_logistic_lower", "mean probability 0.", "estimated AUC 0.7"):
+    for said in (
+        "July AUC 0.7",
+        "in quarantine",
+        "delays seen: [5, 60]",
+        "auc_gain_logistic_lower",
+        "mean probability 0.",
+        "estimated AUC 0.7",
+        "files that still tell of it: 0",
+    ):
         assert said in done.stdout, said
