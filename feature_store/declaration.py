@@ -217,7 +217,11 @@ class LookupDeclaration(Declaration):
 class SplitDeclaration(Declaration):
     """Parts of a training set relative to the day until which it trains."""
 
-    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows' keys or groups that is held out; 0: none")
+    validation: Duration | Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="share of the training rows' keys or groups that is held out, 0: none; or the length of a part of its own before `until`, as"
+        ' "30d": what is chosen by it (epochs, a search) is then chosen for rows that come later',
+    )
     evaluation: Duration | Annotated[float, Field(gt=0, lt=1)] = Field(
         description='length of the evaluation part after `until`, as "31d"; or a share of the keys or groups before it, as 0.2'
     )
@@ -225,8 +229,12 @@ class SplitDeclaration(Declaration):
 
     def at(self, until: datetime, seed: int = 0, since: datetime | None = None, replay: float = 0.0) -> Split:
         """The split that trains on rows before `until`, and not before `since` but for a share of the keys there."""
+        shares: dict[str, float] = {}
         boundaries: dict[str, datetime | None] = {"train": until}
-        shares = {"validation": self.validation} if self.validation else {}
+        if isinstance(self.validation, str):
+            boundaries = {"train": until - parse_duration(self.validation), "validation": until}
+        elif self.validation:
+            shares["validation"] = self.validation
         if isinstance(self.evaluation, float):
             shares["evaluation"] = self.evaluation
         else:

@@ -190,6 +190,35 @@ class TestTrainingSet:
         with pytest.raises(ContractError, match="expected until"):
             TrainingSetDeclaration(**yaml.safe_load(self.TEXT)).options()
 
+    @pytest.mark.parametrize(
+        ("validation", "expected"),
+        [
+            (0.1, Split({"train": datetime(2013, 7, 1, tzinfo=UTC), "evaluation": datetime(2013, 8, 1, tzinfo=UTC)}, ("validation", 0.1), 7)),
+            (
+                "30d",
+                Split(
+                    {
+                        "train": datetime(2013, 6, 1, tzinfo=UTC),
+                        "validation": datetime(2013, 7, 1, tzinfo=UTC),
+                        "evaluation": datetime(2013, 8, 1, tzinfo=UTC),
+                    },
+                    seed=7,
+                ),
+            ),
+        ],
+    )
+    def test_what_is_chosen_by_may_be_a_share_or_a_time(self, validation: object, expected: Split) -> None:
+        """The last days before `until` are then no rows to train on."""
+        said = {**yaml.safe_load(self.TEXT), "split": {"validation": validation, "evaluation": "31d"}}
+
+        assert TrainingSetDeclaration(**said).options(datetime(2013, 7, 1, tzinfo=UTC))["split"] == expected
+
+    @pytest.mark.parametrize("validation", [1.0, -0.1, "soon", "-3d"])
+    def test_a_part_to_choose_by_that_cannot_be_meant(self, validation: object) -> None:
+        """Neither a share nor a length."""
+        with pytest.raises((ValidationError, ContractError)):
+            TrainingSetDeclaration(**{**yaml.safe_load(self.TEXT), "split": {"validation": validation, "evaluation": "31d"}})
+
 
 class TestSplit:
     @pytest.mark.parametrize(
