@@ -1,7 +1,7 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # Keep features
-# MAGIC A year in the life of one table, small and in a folder of its own: windows on a grid, refreshes by what changed, a stream of the same
+# MAGIC The life of one table, small and in a folder of its own: windows on a grid, refreshes by what changed, a stream of the same
 # MAGIC definition, a range computed again, tests against the oracle, and an entity that asks to be forgotten.
 
 # COMMAND ----------
@@ -70,7 +70,8 @@ print("windows as the oracle says")
 # COMMAND ----------
 # MAGIC %md
 # MAGIC ## A table that follows its source
-# MAGIC The source records its changes. A late sale reopens the days that it touches and no other; `plan_refresh` says what would be done.
+# MAGIC The source records its changes; `plan_refresh` says what a refresh would do with them, and why. A sale of the third that is reported in the
+# MAGIC night to the fourth counts from then on, and not an instant earlier.
 
 # COMMAND ----------
 source = f"{folder}/warehouse/sales"
@@ -89,7 +90,7 @@ table = fs.FeatureTable(
 )
 store.register(table)
 store.refresh("shop_daily", as_of=at(4))
-late = ("south", at(1, 15), at(4, 2), 70.0)
+late = ("south", at(3, 15), at(4, 2), 70.0)
 sales([late]).write.format("delta").mode("append").save(source)
 print(store.plan_refresh("shop_daily", as_of=at(5)).text)
 store.refresh("shop_daily", as_of=at(5))
