@@ -52,7 +52,9 @@ def diff_models(common: Common, one: VersionArgument, other: VersionArgument) ->
     if common.json:
         print(to_json(found))
         return
-    rows = [(item.kind, item.name, _text(item.before), _text(item.after)) for item in found]
+    # Of a digest people compare the beginning; machines get all of it.
+    length = {"artifact": 12, "file": 12}
+    rows = [(item.kind, item.name, *(_text(value)[: length.get(item.kind)] for value in (item.before, item.after))) for item in found]
     print_listing(("what", "name", one, other), rows, lead=2)
 
 
