@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 
-from pyspark.sql.types import DataType, DateType, NumericType, StringType, StructField, StructType, TimestampNTZType, TimestampType
+from pyspark.sql.types import DateType, NumericType, StringType, StructField, StructType, TimestampNTZType, TimestampType
 
 from feature_store.delta import Purge, Tables
 from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.registry import Registry
 
-__all__ = ["personal_columns", "statistics_properties", "unmeasured", "without_statistics"]
+__all__ = ["marked_personal", "personal_columns", "statistics_properties", "without_statistics"]
 
 _COLUMNS, _NUMBER = "delta.dataSkippingStatsColumns", "delta.dataSkippingNumIndexedCols"
 _OWN = "sparkml_ops.personal"
@@ -32,44 +32,46 @@ def personal_columns(registry: Registry, lookups: Iterable[Lookup]) -> frozenset
     return frozenset(found)
 
 
-def statistics_properties(schema: StructType, personal: Collection[str], partition_by: Sequence[str] = ()) -> dict[str, str]:
-    """The table properties that leave personal data out of file statistics; none where there is nothing to leave out.
+def statistics_properties(fields: Iterable[StructField], personal: Collection[str], partition_by: Sequence[str] = ()) -> dict[str, str]:
+    """The table properties that leave personal data out of the statistics of a table with some columns, and of those that it gets later.
 
     >>> spend = StructType().add("customer", "string").add("at", "timestamp").add("sum", "double").add("first", "boolean")
-    >>> statistics_properties(spend, {"customer"})["delta.dataSkippingStatsColumns"]
+    >>> statistics_properties(spend.fields, {"customer"})["delta.dataSkippingStatsColumns"]
     '`at`,`sum`'
     """
-    hidden = sorted({*personal} & {*schema.names})
-    if not hidden:
-        return {}
-    shown = [item.name for item in schema.fields if item.name not in (*hidden, *partition_by) and _bounded(item.dataType)]
+    shown = [item.name for item in fields if item.name not in (*personal, *partition_by) and isinstance(item.dataType, _BOUNDED)]
     kept = {_COLUMNS: ",".join(map(quote, shown))} if shown else {_NUMBER: "0"}
-    return {**kept, _OWN: json.dumps(hidden)}
+    return {**kept, _OWN: json.dumps(sorted(personal))}
 
 
-def unmeasured(tables: Tables, name: str) -> frozenset[str]:
-    """The columns that a table was told to hold personal data in."""
+def marked_personal(tables: Tables, name: str) -> frozenset[str]:
+    """The columns of a table that were marked as personal when it was written."""
     return frozenset(json.loads(tables.properties(name).get(_OWN, "[]")))
 
 
-def without_statistics(tables: Tables, name: str, schema: StructType, personal: Collection[str], partition_by: Sequence[str] = ()) -> None:
+def without_statistics(
+    tables: Tables, name: str, schema: StructType, personal: Collection[str], partition_by: Sequence[str] = (), *, overwritten: bool = False
+) -> None:
     """Make sure, before rows are written, that columns with personal data get no statistics; costs nothing where there are none.
 
     Args:
         name: The table.
-        schema: The columns that it is made with, where it is not there yet.
+        schema: The columns that are written.
         personal: Which of them hold personal data; others are ignored.
         partition_by: Its partition columns, whose values stand in the log as they are.
+        overwritten: Whether the table will have these columns and no others.
     """
-    wanted = statistics_properties(schema, personal, partition_by)
-    if not wanted:
+    hidden = {*personal} & {*schema.names}
+    if not hidden:
         return
     if not tables.exists(name):
         plain = StructType([StructField(item.name, item.dataType) for item in schema.fields])
-        tables.ensure(name, plain, partition_by=partition_by, properties=wanted)
-    elif not wanted.items() <= tables.properties(name).items():
+        tables.ensure(name, plain, partition_by=partition_by, properties=statistics_properties(plain.fields, hidden, partition_by))
+        return
+    if not overwritten:
+        hidden |= marked_personal(tables, name)
+    # Delta refuses a list with a column that the table is yet to get, which has its bounds from the next write on, or is about to lose.
+    there = [item for item in tables.schema(name).fields if not overwritten or item.name in schema.names]
+    wanted = statistics_properties(there, hidden, partition_by)
+    if not wanted.items() <= tables.properties(name).items():
         Purge.of(tables).set_properties(name, wanted)
-
-
-def _bounded(kind: DataType) -> bool:
-    return isinstance(kind, _BOUNDED)

@@ -163,7 +163,7 @@ class Refresh:
         return checked(self.now.tables, self.now.table, frame, what=what, as_of=self.now.as_of, unit=unit, whole=whole, beside=beside)
 
     def _overwrite(self, made: Checked, details: Mapping[str, Any], transaction: Transaction | None) -> Commit:
-        without_statistics(self.now.tables, self._name, made.rows.schema, self.now.table.pii)
+        without_statistics(self.now.tables, self._name, made.rows.schema, self.now.table.pii, overwritten=True)
         written_as, once = {**details, **made.details}, made.transaction or transaction
         large = self.now.table.aggregates and may_be_large(self.now.tables, self.now.table, self.now.source)
         rows, file_rows = (Windows(self.now.table).laid(made.rows), FILE_ROWS) if large else (made.rows, None)

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.delta import Tables
-from feature_store.pii import unmeasured, without_statistics
+from feature_store.pii import marked_personal, without_statistics
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.records import ScoredWindow, Snapshot, to_document
@@ -221,7 +221,7 @@ def _commit(call: _Call, plan: _Plan, staged: Staged) -> ScoredWindow:
         "quarantined": quarantined,
         "reasons": dict(staged.reasons),
     }
-    without_statistics(call.tables, target, rows.schema, unmeasured(call.tables, call.scoring_set.table), PARTITIONS)
+    without_statistics(call.tables, target, rows.schema, marked_personal(call.tables, call.scoring_set.table), PARTITIONS)
     commit = call.tables.replace(
         target,
         rows,

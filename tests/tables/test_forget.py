@@ -28,6 +28,7 @@ from feature_store.consumers import Consumer, Consumers
 from feature_store.content import measure
 from feature_store.delta import Purge, Tables
 from feature_store.erasure.forgotten import ERASURES, Forgotten
+from feature_store.pii import marked_personal, without_statistics
 from feature_store.scan import plan_scan
 
 NAME = "C-0017x"
@@ -205,6 +206,34 @@ def test_personal_columns_have_no_statistics(filled: Filled) -> None:
     made = "".join(path.read_text() for path in (filled.folder / filled.made.snapshot.table / "_delta_log").glob("*.json"))
     assert '\\"p_amount\\":' in made
     assert not [name for name in OTHERS if name in made]
+
+
+def test_a_table_grows_and_shrinks_beside_its_personal_columns(tables: Tables) -> None:
+    """Delta refuses a list of columns that are not there, so none stands in it before its time; a personal one that comes later has no bounds either."""
+    merged = {"spark.databricks.delta.schema.autoMerge.enabled": "true"}
+
+    def write(query: str, *, overwritten: bool = False) -> None:
+        rows = tables.spark.sql(query)
+        without_statistics(tables, "t", rows.schema, {"name", "mail"}, () if overwritten else ("w",), overwritten=overwritten)
+        if overwritten:
+            tables.overwrite("t", rows)
+        else:
+            tables.replace("t", rows, {"w": str(rows.first()["w"])}, partition_by=("w",), settings=merged)  # type: ignore[index]
+
+    write("SELECT 1 AS n, 'w1' AS w")
+    write("SELECT 2 AS n, 'ann@x' AS mail, true AS flag, 2.5D AS size, 'w2' AS w")
+    write("SELECT 3 AS n, 'Ann' AS name, 'w3' AS w")
+    assert marked_personal(tables, "t") == {"mail", "name"}
+    write("SELECT 4 AS n, 'bob@x' AS mail, false AS flag, 3.5D AS size, 'w4' AS w")
+    log = sorted(Path(tables.location("t"), "_delta_log").glob("*.json"))
+    said = "".join(path.read_text() for path in log)
+    assert not [value for value in ("ann@x", "bob@x", "Ann") if value in said]
+    assert '\\"size\\":3.5' in said, "the next write has the bounds of what came"
+
+    write("SELECT 5 AS n, 'Cid' AS name", overwritten=True)
+    write("SELECT 6 AS n, 'Dee' AS name", overwritten=True)
+    assert marked_personal(tables, "t") == {"name"}
+    assert tables.properties("t")["delta.dataSkippingStatsColumns"] == "`n`"
 
 
 # Between rows and tombstone; before the files; after log entries, before the table's properties are put back.

@@ -14,7 +14,7 @@ from tiny_project import Place
 
 import feature_store as fs
 from feature_store.delta import Tables
-from feature_store.pii import unmeasured
+from feature_store.pii import marked_personal
 from feature_store.records import Snapshot
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
@@ -64,7 +64,7 @@ def test_a_key_that_a_table_marks_as_personal_has_no_statistics(tables: Tables) 
 
     kept = materialise(tables, store, spine(tables, JULY), lookups, target="scores", window=JULY, spine_time="scheduled", row_key=("flight_id",))
 
-    assert unmeasured(tables, kept.table) == {"origin", "p_nick"}
+    assert marked_personal(tables, kept.table) == {"origin", "p_nick"}
     for name, shown in (("persons", "delay"), (kept.table, "p_delay")):
         log = "".join(path.read_text() for path in Path(tables.location(name), "_delta_log").glob("*.json"))
         assert "minValues" in log

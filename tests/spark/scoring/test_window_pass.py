@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from scoring_rows import SCHEMA, SETTINGS, WINDOW, all_bad, bad_rows, good_rows, run, store_rows
 
 from feature_store.delta import Tables
-from feature_store.pii import unmeasured, without_statistics
+from feature_store.pii import marked_personal, without_statistics
 from feature_store.records import Snapshot
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
@@ -57,7 +57,7 @@ def test_every_row_is_there_once(warehouse: Tables, scored: ScoredWindow) -> Non
 
 def test_a_key_that_tells_of_persons_has_no_statistics(warehouse: Tables, scored: ScoredWindow) -> None:
     """The scoring set says which column that is; its neighbours have theirs."""
-    assert unmeasured(warehouse, scored.snapshot.table) == {"leg"}
+    assert marked_personal(warehouse, scored.snapshot.table) == {"leg"}
     adds = [
         json.loads(line).get("add") for path in Path(warehouse.location(scored.snapshot.table), "_delta_log").glob("*.json") for line in path.open()
     ]
