@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
-from tiny_plans import INTERPRETED, JAVA
+from tiny_plans import FEW_ROWS, JAVA
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
@@ -27,7 +27,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "local"),
         "spark.driver.extraJavaOptions": JAVA,
-        **INTERPRETED,
+        **FEW_ROWS,
     }
     built = session.build(session.SparkSection(master="local[2]", driver_memory="2g", conf=settings))
     yield built

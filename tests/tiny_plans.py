@@ -1,8 +1,8 @@
 """Settings of a session whose tables have a few rows: most of its time would go into compiling plans. Doors and e2e run as users do."""
 
-__all__ = ["INTERPRETED", "JAVA"]
+__all__ = ["FEW_ROWS", "JAVA"]
 
-INTERPRETED = {
+FEW_ROWS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     # Each task over a table's log writes the text of its decoder anew, for longer than it decodes a few commits.

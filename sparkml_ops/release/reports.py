@@ -75,25 +75,25 @@ def store_report(tables: Tables, report: GateReport, *, run_id: str, at: datetim
 
 def reports(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> tuple[StoredReport, ...]:
     """The reports bound to exactly these, oldest first; of two of the same instant the one that refused is the later."""
-    if not tables.exists(TABLE):
-        return ()
-    where = {"model": model, "digest": digest, "evaluation_hash": evaluation_hash, "config_hash": config_hash}
-    found = (_report(row) for row in tables.rows(TABLE, where))
-    return tuple(sorted(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id)))
+    return _stored(tables, {"model": model, "digest": digest, "evaluation_hash": evaluation_hash, "config_hash": config_hash})
 
 
 def reports_on(tables: Tables, model: str) -> tuple[StoredReport, ...]:
-    """All reports on a model's versions, oldest first, whatever they are bound to."""
-    if not tables.exists(TABLE):
-        return ()
-    found = (_report(row) for row in tables.rows(TABLE, {"model": model}))
-    return tuple(sorted(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id)))
+    """All reports on a model's versions in the same order, whatever they are bound to."""
+    return _stored(tables, {"model": model})
 
 
 def newest_report(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> StoredReport | None:
     """The last report bound to exactly these."""
     found = reports(tables, model=model, digest=digest, evaluation_hash=evaluation_hash, config_hash=config_hash)
     return found[-1] if found else None
+
+
+def _stored(tables: Tables, where: Mapping[str, str]) -> tuple[StoredReport, ...]:
+    if not tables.exists(TABLE):
+        return ()
+    found = (_report(row) for row in tables.rows(TABLE, where))
+    return tuple(sorted(found, key=lambda stored: (stored.at, not stored.report.passed, stored.id)))
 
 
 def _report(row: Mapping[str, Any]) -> StoredReport:

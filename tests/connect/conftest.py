@@ -14,7 +14,7 @@ from pathlib import Path
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
-from tiny_plans import INTERPRETED
+from tiny_plans import FEW_ROWS
 
 from sparkml_ops import jars
 from sparkml_ops.session import DELTA_PACKAGE, DELTA_SETTINGS
@@ -32,7 +32,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     settings = {
         **jars.known({"spark.jars.packages": DELTA_PACKAGE}),
         **DELTA_SETTINGS,
-        **INTERPRETED,
+        **FEW_ROWS,
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": port,
         "spark.driver.host": "127.0.0.1",

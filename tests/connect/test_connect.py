@@ -12,7 +12,7 @@ from ended import run
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tiny_plans import INTERPRETED
+from tiny_plans import FEW_ROWS
 from tiny_project import AS_OF, ROWS, WINDOW, Place
 
 from feature_store import FeatureStore
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(3600)  # of the fixtures too, on a busy machine
 @pytest.fixture(scope="module")
 def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Features, training set, a model trained in this process, promoted."""
-    prepared = Place(tmp_path_factory.mktemp("place"), spark={"conf": INTERPRETED})
+    prepared = Place(tmp_path_factory.mktemp("place"), spark={"conf": FEW_ROWS})
     prepared.prepare(spark)
     return prepared
 

@@ -13,14 +13,14 @@ import pytest
 from installed import ROOT, Installed
 from pyspark.sql import SparkSession
 from standalone_cluster import StandaloneCluster
-from tiny_plans import INTERPRETED
+from tiny_plans import FEW_ROWS
 from tiny_project import Place
 
 
 @pytest.fixture(scope="session")
 def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The project with a champion, ready to score."""
-    prepared = Place(tmp_path_factory.mktemp("prepared"), spark={"conf": INTERPRETED})
+    prepared = Place(tmp_path_factory.mktemp("prepared"), spark={"conf": FEW_ROWS})
     prepared.prepare(spark)
     return prepared
 

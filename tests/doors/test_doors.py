@@ -19,7 +19,7 @@ from ended import Ended, run
 from installed import ROOT, Installed
 from pyspark.sql import SparkSession
 from standalone_cluster import StandaloneCluster
-from tiny_plans import INTERPRETED
+from tiny_plans import FEW_ROWS
 from tiny_project import AS_OF, ROWS, WINDOW, Place, content
 
 from sparkml_ops.cli.submit import submit_command
@@ -35,7 +35,7 @@ SHELL |= {"PATH": f"{BINARIES}{os.pathsep}{SHELL['PATH']}", "SPARK_LOCAL_IP": "1
 # Of the cluster's administrator, who has set another time zone: results do not depend on it. A folder with a spark-defaults.conf would come first
 # on the class path, and with another class path Java leaves its archive of Spark's classes alone.
 ZONE = "America/New_York"
-DEFAULTS = " ".join(f"-D{name}={value}" for name, value in {"spark.sql.session.timeZone": ZONE, "spark.ui.enabled": "false", **INTERPRETED}.items())
+DEFAULTS = " ".join(f"-D{name}={value}" for name, value in {"spark.sql.session.timeZone": ZONE, "spark.ui.enabled": "false", **FEW_ROWS}.items())
 WHEEL_TASK = """
 import sys
 from importlib.metadata import entry_points

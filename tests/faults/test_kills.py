@@ -15,7 +15,7 @@ from drivers import Drivers
 from hook_names import PASSED, RESUMED
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
-from tiny_plans import INTERPRETED
+from tiny_plans import FEW_ROWS
 from tiny_project import AS_OF, UNTIL, WINDOW, Place, content, events
 
 from feature_store import hooks
@@ -64,7 +64,7 @@ class Runs:
 def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The names of the hooks come from the unbroken run; the chains of kills go on from copies."""
     folder = tmp_path_factory.mktemp("kills")
-    unbroken = Place(folder / "unbroken", spark={"conf": INTERPRETED})
+    unbroken = Place(folder / "unbroken", spark={"conf": FEW_ROWS})
     project = unbroken.project(spark)
     unbroken.tables(spark).overwrite("events", events(spark).where("id is not null").coalesce(1))
     project.build_features(as_of=AS_OF)

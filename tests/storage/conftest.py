@@ -13,7 +13,7 @@ import boto3
 import pytest
 from object_store import BUCKET, SECRET, ObjectStore
 from pyspark.sql import SparkSession
-from tiny_plans import INTERPRETED
+from tiny_plans import FEW_ROWS
 from tiny_project import Place
 
 from sparkml_ops import session
@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
 def spark(store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The session of this lane."""
     section = store.spark
-    settings: Mapping[str, str] = {"spark.local.dir": str(tmp_path_factory.mktemp("spark")), **INTERPRETED, **section["conf"]}
+    settings: Mapping[str, str] = {"spark.local.dir": str(tmp_path_factory.mktemp("spark")), **FEW_ROWS, **section["conf"]}
     built = session.build(session.SparkSection(master="local[2]", driver_memory="1g", packages=section["packages"], conf=dict(settings)))
     yield built
     built.stop()
