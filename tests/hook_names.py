@@ -81,6 +81,7 @@ ELSEWHERE = {
         ["storage.publish.catalogue_part", "storage.publish.catalogue"], "of a retrieval, killed in tests/spark/training/test_retrieval_run.py"
     ),
     "delta.commit.* of sparkml_ops/scoring/item_index.py": "of build_index, one commit that is made again",
+    "delta.commit.* of sparkml_ops/scoring/withdrawal.py": "of predictions rollback, cut off before its ledger in tests/spark/scoring/test_predictions.py",
     "storage.publish.trial_model": "of tune with automl, before trial_finished, without which it does not count",
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/tables/test_quality_kills.py",

@@ -34,6 +34,8 @@ from sparkml_ops.scoring.signature import Field
 __all__ = [
     "OUTCOME",
     "PARTITIONS",
+    "QUARANTINED",
+    "SCORED",
     "SLOT",
     "finished",
     "identity_fields",
@@ -47,7 +49,7 @@ __all__ = [
 
 SLOT, OUTCOME, PREDICTION = "slot", "outcome", "prediction"
 PARTITIONS = (WINDOW, SLOT, OUTCOME)
-_SCORED, _QUARANTINED = "scored", "quarantined"
+SCORED, QUARANTINED = "scored", "quarantined"
 # What each row carries besides its key, time, prediction and reason.
 _LINEAGE = (
     StructField("model_name", StringType()),
@@ -66,7 +68,7 @@ def predictions(tables: Tables, target: str, *, window: str | None = None, slot:
     Raises:
         TableNotFound: Nothing has been scored yet.
     """
-    return _read(tables, target, _SCORED, window, slot).drop(REASON)
+    return _read(tables, target, SCORED, window, slot).drop(REASON)
 
 
 def quarantine(tables: Tables, target: str, *, window: str | None = None, slot: str | None = None) -> DataFrame:
@@ -75,7 +77,7 @@ def quarantine(tables: Tables, target: str, *, window: str | None = None, slot: 
     Raises:
         TableNotFound: Nothing has been scored yet.
     """
-    return _read(tables, target, _QUARANTINED, window, slot).drop(PREDICTION)
+    return _read(tables, target, QUARANTINED, window, slot).drop(PREDICTION)
 
 
 def finished(tables: Tables, target: str, *, window: str, slot: str, generation: int = 0) -> ScoredWindow | None:
@@ -168,7 +170,7 @@ def target_rows(
         "generation": F.lit(generation),
         WINDOW: F.lit(window),
         SLOT: F.lit(slot),
-        OUTCOME: F.when(F.col(REASON).isNull(), F.lit(_SCORED)).otherwise(F.lit(_QUARANTINED)),
+        OUTCOME: F.when(F.col(REASON).isNull(), F.lit(SCORED)).otherwise(F.lit(QUARANTINED)),
     }
     values = F.struct(*(F.col(f"output_{index}").alias(field.name) for index, field in enumerate(outputs)))
     return staged.select(

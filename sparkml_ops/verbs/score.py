@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -13,6 +14,7 @@ from feature_store.versions import Versions
 from sparkml_ops import scoring
 from sparkml_ops.config.root import Config
 from sparkml_ops.errors import ContractError
+from sparkml_ops.ledger import WITHDRAW
 from sparkml_ops.progress import track
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
@@ -123,7 +125,7 @@ def keys_alone(declared: TrainingSetDeclaration) -> list[str]:
 
 def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[ScoredWindow]:
     declared, settings = training_set.declaration(work), work.sections.scoring
-    key = generation(work, RunKey("score", work.config.project, settings.target, window.label, slot), wanted)
+    key = _key(work, RunKey("score", work.config.project, settings.target, window.label, slot), wanted)
 
     def body(run_id: str, now: datetime) -> ScoredWindow:
         with track("score", 3) as advance:
@@ -151,6 +153,33 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Sco
         return scored
 
     return Task(key, ScoredWindow, ("scoring", "training_set", "features", "release"), body, check=partial(_check, work, window, key.generation))
+
+
+def _key(work: Work, key: RunKey, wanted: Generation) -> RunKey:
+    """The key with its generation as a number: of what was taken back the next one that stands, or a new one.
+
+    Raises:
+        ContractError: That generation took another one back.
+    """
+    where = {"project": key.project, "target": key.target}
+    runs = [run for run in work.ledger.runs(where) if (run.key.window, run.key.slot) == (key.window, key.slot)]
+    taken = {run.key.generation: int(run.record["withdrawn"]) for run in runs if run.key.verb == WITHDRAW}
+    if not taken:
+        return generation(work, key, wanted)
+    scored = [run.key.generation for run in runs if run.key.verb == key.verb]
+    fresh = max(*scored, *taken) + 1
+    if wanted == "next":
+        return replace(key, generation=fresh)
+    if wanted in taken:
+        raise ContractError(
+            f"generation {wanted} of window {key.window}, slot {key.slot}, which took generation {taken[wanted]} back",
+            expected=f"a generation that scores, {fresh} or later",
+            mend="score with --generation next",
+        )
+    if wanted in taken.values():
+        standing = [number for number in scored if number > wanted and number not in taken.values()]
+        return replace(key, generation=min(standing, default=fresh))
+    return replace(key, generation=wanted)
 
 
 def _check(work: Work, window: Window, generation: int, now: datetime) -> None:

@@ -41,6 +41,8 @@ COLLECTORS = {
     "sparkml_ops/training/catalogue.py:write": "a name for each task",
     "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
     "sparkml_ops/training/tuning/runners.py:__call__": "a row for each trial",
+    "sparkml_ops/verbs/predictions.py:explain": "the rows of one key, twenty at most",
+    "sparkml_ops/verbs/predictions.py:reasons": "as many reasons as were asked for",
     "sparkml_ops/training/preprocessing.py:_summarise": "counts for each column, and its vocabulary up to the declared size",
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

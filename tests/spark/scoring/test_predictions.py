@@ -1,0 +1,151 @@
+"""What was scored, why not, what happened to one row, and a scoring taken back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+from played_months import FEBRUARY, FIRST, JANUARY, NOW, declared
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from tiny_project import Place, content
+from typer.testing import CliRunner
+
+from sparkml_ops import scoring
+from sparkml_ops.cli.app import app
+from sparkml_ops.config.load import load
+from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring.side_by_side import compare_sides
+from sparkml_ops.verbs import due, predictions, withdraw
+from sparkml_ops.verbs.work import Work
+
+
+@pytest.fixture(scope="module")
+def place(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A copy of two scored months."""
+    return declared(prepared, prepared.copy(tmp_path_factory.mktemp("predictions") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def work(place: Place, spark: SparkSession) -> Work:
+    return Work(load(place.folder / "conf", "tiny"), spark)
+
+
+def call(place: Place, *words: str) -> object:
+    done = CliRunner().invoke(app, ["predictions", *words, "--project", "tiny", "--conf", str(place.folder / "conf"), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_fact_about_one_prediction(work: Work, place: Place) -> None:
+    """What the model was given, from which version and time it came, which model, and what came out; times are instants in UTC."""
+    [facts] = predictions.explain(work, {"id": "700"}, window=FEBRUARY)
+
+    events = pd.DataFrame(place.rows("events")).set_index("id")
+    mine = events.loc[700]
+    before = events[(events["customer"] == mine["customer"]) & (events["at"] < mine["at"])].sort_values("at").iloc[-1]
+    [source] = facts.sources
+    assert (facts.key, facts.outcome, facts.model_version, facts.champion_then) == ({"id": 700}, "scored", 1, 1)
+    assert facts.spine_time == mine["at"].to_pydatetime()
+    assert facts.inputs == {"customer": mine["customer"], "distance": mine["distance"], "amount": before["amount"]}
+    assert (source.table, source.event_time, source.known_time, source.features) == (
+        "customers",
+        before["at"].to_pydatetime(),
+        before["at"].to_pydatetime(),
+        ("amount",),
+    )
+    [row] = [row for row in place.rows("tiny_scores") if row["id"] == 700]
+    assert facts.prediction == row["prediction"]
+    assert facts.scored_at == datetime(2020, 3, 1, tzinfo=UTC)
+    assert facts.model is not None
+    assert facts.model.version == 1
+    assert call(place, "explain", "id=700")[0]["sources"][0]["version"] == source.version
+
+
+@pytest.mark.parametrize(
+    ("key", "found"), [({"di": "7"}, "the key \\['di'\\]"), ({"id": "seven"}, "no row id=seven"), ({"id": "100000"}, "no row id=100000")]
+)
+def test_a_row_that_is_not_there_is_said(work: Work, key: dict[str, str], found: str) -> None:
+    """A wrong column, a value that is no number, a number that nobody has."""
+    with pytest.raises(ContractError, match=found):
+        predictions.explain(work, key)
+
+
+def test_what_was_scored_is_listed_without_spark(place: Place) -> None:
+    """One line a window and slot."""
+    work = Work(load(place.folder / "conf", "tiny"))
+    listed = [(run.key.window, run.key.slot, run.record["rows"]) for run in predictions.scorings(work)]
+
+    assert [item[:2] for item in listed] == [(JANUARY, "champion"), (FEBRUARY, "champion")]
+    assert predictions.scorings(work, window="2021-01") == []
+    assert [(row["window"], row["rows"]) for row in call(place, "show")] == [(window, rows) for window, _, rows in listed]
+    assert "spark" not in work.__dict__
+
+
+def test_two_sets_of_predictions_beside_each_other(spark: SparkSession) -> None:
+    """Counts and distances are those of pandas; a row in quarantine is on neither side's alone."""
+    left = pd.DataFrame({"id": [1, 2, 3, 4, 5], "p": [0.1, 0.4, 0.9, 0.6, None], "outcome": ["scored"] * 4 + ["quarantined"]})
+    right = pd.DataFrame({"id": [2, 3, 4, 6, 5], "p": [0.6, 0.9, 0.5, 0.2, 0.3], "outcome": ["scored"] * 5})
+    frames = [
+        spark.createDataFrame(side).select("id", F.when(F.col("outcome") == "scored", F.struct("p")).alias("prediction"), "outcome")
+        for side in (left, right)
+    ]
+    found = compare_sides(frames[0], frames[1], ["id"])
+
+    both = left[left["outcome"] == "scored"].merge(right, on="id")
+    assert (found.rows, found.only_left, found.only_right, found.quarantined_left, found.quarantined_right) == (3, 1, 1, 1, 0)
+    output = found.outputs["p"]
+    assert output.changed == pytest.approx((both["p_x"] != both["p_y"]).mean())
+    assert output.left == pytest.approx(both["p_x"].mean())
+    assert output.mean_change == pytest.approx((both["p_x"] - both["p_y"]).abs().mean())
+    assert output.largest_change == pytest.approx((both["p_x"] - both["p_y"]).abs().max())
+    assert output.correlation == pytest.approx(both["p_x"].corr(both["p_y"]))
+    assert output.crossed == pytest.approx(((both["p_x"] >= 0.5) != (both["p_y"] >= 0.5)).mean())
+    same = compare_sides(frames[0].where("id = 1"), frames[0].where("id = 1"), ["id"]).outputs["p"]
+    assert (same.changed, same.correlation) == (0.0, None)
+
+
+class TestRollback:
+    """A scoring of broken rows is taken back after another month was scored."""
+
+    def test_the_window_has_its_former_rows_and_is_scored_anew(self, place: Place, spark: SparkSession) -> None:
+        """Also though a later commit of another window exists; the newest goes first, and once."""
+        project, work = place.project(spark), Work(load(place.folder / "conf", "tiny"), spark)
+        first, plain = content(project.predictions(JANUARY)), content(project.predictions(JANUARY).drop("feature_versions", "generation"))
+        events = work.tables.read("events", work.tables.newest("events").version)
+        first_run, first_scored = predictions.scorings(work, window=JANUARY)[0].run_id, project.score(JANUARY, as_of=FIRST)
+        work.tables.overwrite("events", events.withColumn("distance", F.when(F.col("id") == 3, math.inf).otherwise(F.col("distance"))))
+        again = project.score(JANUARY, as_of=NOW, generation="next")
+        work.tables.overwrite("events", events)
+        [reason] = call(place, "reasons")
+        assert reason == {"example": {"id": 3}, "reason": "infinite feature: distance", "rows": 1, "slot": "champion", "window": JANUARY}
+        project.score(FEBRUARY, as_of=NOW, generation="next")
+        run = predictions.scorings(work, window=JANUARY)[0].run_id
+
+        with pytest.raises(ContractError, match="the newest scoring that stands there"):
+            withdraw.perform(work, scoring_run=first_run)
+        back = call(place, "rollback", run)
+        assert (back["rows"], back["withdrawn"]) == (again.rows + 1, 1)
+        assert content(project.predictions(JANUARY)) == first
+        assert withdraw.perform(work, scoring_run=run).fresh is False
+        assert project.score(JANUARY, as_of=NOW).snapshot.version == predictions.scorings(work, window=JANUARY)[0].record["snapshot"]["version"]
+
+        # As a killed one leaves it: the commit has landed, and the ledger does not know.
+        once = scoring.withdraw(work.tables, "tiny_scores", first_scored, run_id=first_run, generation=0, number=3)
+        assert withdraw.perform(work, scoring_run=first_run).record == once
+        assert project.predictions(JANUARY).isEmpty()
+        assert project.predictions(FEBRUARY).count() == predictions.scorings(work, window=FEBRUARY)[0].record["rows"]
+        assert due.open_windows(work, "score", as_of=NOW) == ()  # February is the first that stands
+        assert [run.key.window for run in predictions.scorings(work)] == [FEBRUARY]
+
+        anew = project.score(JANUARY, as_of=NOW)
+        assert anew.snapshot == work.tables.newest("tiny_scores")
+        assert anew == replace(again, snapshot=anew.snapshot, rows=again.rows + 1, quarantined=0)
+        assert project.score(JANUARY, as_of=NOW) == anew
+        assert content(project.predictions(JANUARY).drop("feature_versions", "generation")) == plain
+        with pytest.raises(ContractError, match="which took generation 1 back"):
+            project.score(JANUARY, as_of=NOW, generation=2)
