@@ -11,10 +11,11 @@ from pyspark.sql import functions as F
 
 from feature_store.declaration import TrainingSetDeclaration
 from feature_store.versions import Versions
-from sparkml_ops import scoring
+from sparkml_ops import clock, release, scoring
 from sparkml_ops.config.root import Config
-from sparkml_ops.errors import ContractError
+from sparkml_ops.errors import ContractError, first_line
 from sparkml_ops.ledger import WITHDRAW
+from sparkml_ops.logs import logger
 from sparkml_ops.progress import track
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
@@ -23,10 +24,14 @@ from sparkml_ops.verbs.consumers import record_predictions
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.shadows import ended_after, version_of
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
 __all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine"]
+
+
+_LONGEST = 300
 
 
 def run(
@@ -55,8 +60,14 @@ def run(
 def perform(
     work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None
 ) -> Outcome[ScoredWindow]:
-    """Run the verb and say how it ended."""
-    return outcome(work, _task(work, Window.parse(window), slot, generation), as_of=as_of)
+    """Run the verb, then that of the shadows where the slot is the champion's, and say how the first ended."""
+    parsed, now = Window.parse(window), clock.resolve(as_of)
+    task = _task(work, parsed, slot, generation)
+    done = outcome(work, task, as_of=now)
+    if slot == release.CHAMPION:
+        for shadow, which in work.sections.rollout.shadows.items():
+            _shadow(work, replace(task.key, slot=shadow), which, done.record, now)
+    return done
 
 
 def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
@@ -66,7 +77,9 @@ def plan(work: Work, *, window: str, slot: str = "champion", generation: Generat
     model = work.tracking.resolve(work.sections.release.model, slot)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
-    return make_plan(work, task, reads=reads, writes=writes, notes=[f"engine {settings.engine}"], as_of=as_of)
+    shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
+    notes = [f"engine {settings.engine}", *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
+    return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
 def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datetime) -> Snapshot:
@@ -123,14 +136,27 @@ def keys_alone(declared: TrainingSetDeclaration) -> list[str]:
     return [key for key in dict.fromkeys(lookup_keys(declared)) if key not in declared.columns]
 
 
-def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[ScoredWindow]:
+def _shadow(work: Work, key: RunKey, which: str, champion: ScoredWindow, now: datetime) -> None:
+    """Score the champion's scoring set with another version; whatever becomes of it, the champion's rows have been committed."""
+    try:
+        version = version_of(work, which, champion.model.version)
+        if version is not None:
+            with ended_after(work.spark, work.sections.rollout.shadow_timeout) as spark:
+                beside = Work(work.config, spark)
+                outcome(beside, _task(beside, Window.parse(key.window), key.slot, key.generation, version), as_of=now)
+    except Exception as error:
+        logger.warning("shadow %s of window %s failed, the champion's predictions stand: %s", key.slot, key.window, first_line(error)[:_LONGEST])
+
+
+def _task(work: Work, window: Window, slot: str, wanted: Generation, version: int | None = None) -> Task[ScoredWindow]:
+    """The scoring of a slot by the version that its alias means, or by a given one."""
     declared, settings = training_set.declaration(work), work.sections.scoring
     key = _key(work, RunKey("score", work.config.project, settings.target, window.label, slot), wanted)
 
     def body(run_id: str, now: datetime) -> ScoredWindow:
         with track("score", 3) as advance:
             advance(0, "loading the model")
-            model = scoring.load(work.tracking, work.storage, work.sections.release.model, slot, settings)
+            model = scoring.load(work.tracking, work.storage, work.sections.release.model, version or slot, settings)
             advance(1, "joining features")
             inputs = scoring_set(work, window, key.generation, as_of=now)
             advance(2, "scoring rows")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from played_months import FEBRUARY, FIRST, JANUARY, NOW, declared
 from pyspark.sql import SparkSession
@@ -19,8 +23,11 @@ from sparkml_ops import scoring
 from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
+from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.project import Project
 from sparkml_ops.scoring.side_by_side import compare_sides
 from sparkml_ops.verbs import due, predictions, withdraw
+from sparkml_ops.verbs.shadows import ended_after
 from sparkml_ops.verbs.work import Work
 
 
@@ -107,6 +114,55 @@ def test_two_sets_of_predictions_beside_each_other(spark: SparkSession) -> None:
     assert output.crossed == pytest.approx(((both["p_x"] >= 0.5) != (both["p_y"] >= 0.5)).mean())
     same = compare_sides(frames[0].where("id = 1"), frames[0].where("id = 1"), ["id"]).outputs["p"]
     assert (same.changed, same.correlation) == (0.0, None)
+
+
+class TestShadows:
+    """Another version scores what the champion has scored, in a slot of its own."""
+
+    SHADOWS = ("rollout.shadows.next=newest", "rollout.shadows.same=1", "rollout.shadows.absent=nobody")
+
+    @pytest.fixture
+    def shadowed(self, place: Place, spark: SparkSession, tmp_path: Path) -> tuple[Place, Project]:
+        copy = declared(place, place.copy(tmp_path / "tiny"))
+        return copy, Project.open(copy.folder / "conf", "tiny", overrides=self.SHADOWS, spark=spark)
+
+    def test_a_shadow_scores_the_same_rows_and_a_broken_one_harms_nobody(
+        self, shadowed: tuple[Place, Project], spark: SparkSession, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The champion itself is no shadow, neither is an alias that nothing has; changed files are refused, and said."""
+        _, project = shadowed
+        work = Work(project.config, spark)
+        first = work.tracking.resolve("tiny", 1)
+        folder = Path(first.source.removeprefix("file://")) / "data" / "artifact"
+        spec = ModelSpec.from_json((folder / "model.json").read_text())
+        run = work.tracking.run("train/second", "train").run_id
+        assert work.tracking.register(run, folder, name="tiny", training_set=first.training_set, inputs=spec.requested, outputs=spec.outputs) == 2
+        champion = content(project.predictions(JANUARY, slot="champion"))
+
+        project.score(JANUARY, as_of=FIRST)
+        assert [run.key.slot for run in predictions.scorings(work, window=JANUARY)] == ["champion", "next"]
+        assert content(project.predictions(JANUARY, slot="champion")) == champion
+        beside = predictions.compare(work, "champion", "next", window=JANUARY)
+        assert (beside.only_left, beside.only_right, beside.outputs["probability"].changed) == (0, 0, 0.0)
+
+        weights = next(Path(work.tracking.resolve("tiny", 2).source.removeprefix("file://")).rglob("*.safetensors"))
+        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        caplog.clear()
+        scored = project.score(FEBRUARY, as_of=NOW, generation="next")
+        assert scored.rows
+        assert [run.key.slot for run in predictions.scorings(work, window=FEBRUARY)] == ["champion"]
+        assert "shadow next of window 2020-02 failed, the champion's predictions stand" in caplog.text
+
+    def test_a_shadow_that_never_ends_is_ended(self, spark: SparkSession) -> None:
+        """Its jobs alone: those of other threads go on."""
+
+        def sleep(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            time.sleep(600)
+            yield from batches
+
+        with pytest.raises(Exception, match=r"cancelled|interrupt|CANCEL"), ended_after(spark, "2s") as session:
+            session.range(1).mapInArrow(sleep, "id bigint").count()
+        assert spark.range(3).count() == 3
 
 
 class TestRollback:

@@ -1,0 +1,37 @@
+"""Options of models beside the champion: shadows, whose predictions nobody acts on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from feature_store.declaration import Duration
+from sparkml_ops.config.section import Section
+
+__all__ = ["CHAMPION_SLOT", "RolloutSection"]
+
+CHAMPION_SLOT = "champion"
+# A number is one in YAML.
+Which = Annotated[str, BeforeValidator(str), Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class RolloutSection(Section):
+    """`rollout`: which other versions score a window when the champion has."""
+
+    shadows: dict[str, Which] = Field(
+        default_factory=dict,
+        description="slot to version: `newest` registered one, a number, or an alias. It is scored after the champion's rows are committed; "
+        "whatever becomes of it is logged and changes nothing else",
+    )
+    shadow_timeout: Duration | None = Field(default="1h", description="time after which a shadow's pass is ended; null: never")
+
+    @field_validator("shadows")
+    @classmethod
+    def _own_slots(cls, shadows: dict[str, str]) -> dict[str, str]:
+        for slot in shadows:
+            if slot == CHAMPION_SLOT:
+                raise ValueError("a shadow in the slot `champion`: give it one of its own")
+            if not slot.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"the slot `{slot}`: letters, digits, - and _ only")
+        return shadows
