@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from sparkml_ops.records import ScoredWindow
 from sparkml_ops.scoring import finished, predictions, quarantine
 from sparkml_ops.scoring.checks import value_checks
 from sparkml_ops.scoring.model import ScoringModel
+from sparkml_ops.scoring.row_checks import RowChecks
 
 KEY = ["flight_id", "leg"]
 GOOD = 120
@@ -195,13 +197,24 @@ def test_bad_identities_refuse_before_the_model_runs(tables: Tables, model: Scor
 
 
 def test_configured_checks_tell_null_from_nan(spark: SparkSession) -> None:
-    """They run in Spark, where null and NaN still differ; limits leave both alone."""
-    options = {"x": {"minimum": 0, "maximum": 10, "allow_null": False}, "y": {"minimum": 0, "allow_nan": False}, "n": {"maximum": 5}}
+    """They run where null and NaN still differ, in Spark and in the tasks that read files; limits leave both alone."""
+    options = {
+        "x": {"minimum": 0, "maximum": 10, "allow_null": False},
+        "y": {"minimum": 0, "allow_nan": False},
+        "n": {"maximum": 5},
+        "d": {"minimum": 0.1},
+    }
     checks = ScoringSection.model_validate({"checks": options}).checks
     rows = [(1.0, 1.0, 1), (-0.5, 1.0, 1), (10.5, 1.0, 1), (None, 1.0, 1), (math.nan, 1.0, None), (1.0, None, 1), (1.0, math.nan, 1), (1.0, 1.0, 6)]
-    frame = spark.createDataFrame(rows, "x double, y double, n int").coalesce(1)
+    frame = spark.createDataFrame(
+        [(*row, Decimal("0.1")) for row in rows] + [(1.0, 1.0, 1, Decimal("0.09"))], "x double, y double, n int, d decimal(9,2)"
+    )
+    frame = frame.coalesce(1).select("*", F.lit(1).alias("key"), F.timestamp_micros(F.lit(0)).alias("at"))
 
     found = [row["reason"] for row in frame.select(F.coalesce(*value_checks(frame.schema, checks)).alias("reason")).collect()]
 
     below, above = "value out of range: x below 0", "value out of range: x above 10"
-    assert found == [None, below, above, "missing value: x is null", None, None, "missing value: y is NaN", "value out of range: n above 5"]
+    nan, many = "missing value: y is NaN", "value out of range: n above 5"
+    assert found == [None, below, above, "missing value: x is null", None, None, nan, many, "value out of range: d below 0.1"]
+    [batch] = frame.toArrow().combine_chunks().to_batches()
+    assert RowChecks(("key",), "at", (), checks)(batch, None).to_arrow().to_pylist() == found
