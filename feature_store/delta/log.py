@@ -180,6 +180,17 @@ class TableReader:
             log = log if version == found else deltalake.DeltaTable(self.location(name), version=version)
         return StructType.fromJson(json.loads(log.schema().to_json()))
 
+    def known_schema(self, name: str) -> StructType:
+        """The newest version's columns, from the log, of a table that this version may write to.
+
+        Raises:
+            TableNotFound: There is no such table.
+            ContractError: It is of a newer format.
+        """
+        log = self._log(name)
+        self._check_format(name, log)
+        return StructType.fromJson(json.loads(log.schema().to_json()))
+
     def columns(self, name: str) -> dict[str, str]:
         """Names and types (Spark's short form) of the newest version's columns, from the log."""
         return {field.name: field.dataType.simpleString() for field in self.schema(name)}

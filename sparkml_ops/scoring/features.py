@@ -81,7 +81,7 @@ def _column(series: pd.Series[Any], field: Field, reasons: RowReasons, *, cast: 
         array = _instants(series, field, cast=cast)
     elif field.type in ("string", "boolean", "date"):
         array = _same_kind(series, field)
-    elif field.length is not None:
+    elif field.type in ("array<float>", "array<double>"):
         array = _list(series, field, reasons)
     elif series.dtype == object and cast:
         array = pa.array(series, pa.string(), from_pandas=True).cast(wanted)
@@ -136,8 +136,10 @@ def _same_kind(series: pd.Series[Any], field: Field) -> pa.Array:
 
 
 def _list(series: pd.Series[Any], field: Field, reasons: RowReasons) -> pa.Array:
-    """Arrays of the model's length; others get a reason and are null."""
+    """Arrays of the model's length, where it has one; others get a reason and are null."""
     doubles = _same_kind(series, replace(field, type="array<double>"))
+    if field.length is None:
+        return doubles.cast(ARROW_TYPES[field.type], safe=False)
     other = pc.fill_null(pc.not_equal(pc.list_value_length(doubles), field.length), False)
     reasons.add(other.to_numpy(zero_copy_only=False), Reason.UNCASTABLE.of(f"{field.name} as {field.length} elements"))
     return pc.if_else(other, pa.scalar(None, doubles.type), doubles).cast(ARROW_TYPES[field.type], safe=False)

@@ -102,6 +102,7 @@ class RowFiles:
     def __init__(self, to: Destination) -> None:
         self._to = to
         self._open: dict[str, _Open] = {}
+        self._constants = [_constant(value, 0) for value in to.carried.values()]
 
     def write(self, identity: Sequence[pa.Array], scored: Scored) -> None:
         """Add rows: key and time columns, outputs and reasons."""
@@ -139,7 +140,9 @@ class RowFiles:
         count = len(values)
         if not count:
             return
-        constants = [_constant(value, count) for value in self._to.carried.values()]
+        if len(self._constants[0]) < count:
+            self._constants = [_constant(value, count) for value in self._to.carried.values()]
+        constants = [column.slice(0, count) for column in self._constants]
         names = [*self._to.identity, self._to.prediction, self._to.reason, *self._to.carried]
         batch = pa.RecordBatch.from_arrays([*identity, values, reasons, *constants], names=names)
         file = self._open.get(outcome) or self._begin(outcome, batch.schema)
@@ -159,9 +162,10 @@ class RowFiles:
         folder = Path(self._to.root) / dict(self._to.folders)[outcome]
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self._to.mark}{uuid.uuid4().hex}.snappy.parquet"
-        # Numbers hardly repeat, and a dictionary of them is given up after it has been made.
-        texts = [item.name for item in schema if pa.types.is_string(item.type) or pa.types.is_dictionary(item.type)]
-        writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=texts, store_schema=False)
+        # Other numbers hardly repeat, and a dictionary of them is given up after it has been made.
+        repeated = [*self._to.carried, self._to.reason, *(item.name for item in schema if pa.types.is_string(item.type))]
+        named = [name for name in self._to.stated if schema.field(name).type != pa.string()]
+        writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=repeated, write_statistics=named, store_schema=False)
         self._open[outcome] = _Open(path, writer)
         return self._open[outcome]
 
