@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparkml_ops.scoring.choice import choose
 from sparkml_ops.scoring.item_index import build_index, recommend
 from sparkml_ops.scoring.model import ScoringModel, load
 from sparkml_ops.scoring.reason import Reason
@@ -17,6 +18,7 @@ __all__ = [
     "ScoringModel",
     "activate",
     "build_index",
+    "choose",
     "finished",
     "load",
     "materialise",

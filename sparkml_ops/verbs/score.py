@@ -73,12 +73,14 @@ def perform(
 def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
     """What the verb would read and write."""
     declared, settings = training_set.declaration(work), work.sections.scoring
-    task = _task(work, Window.parse(window), slot, generation)
+    parsed = Window.parse(window)
+    task = _task(work, parsed, slot, generation)
+    stored = scoring.stored_set(work.tables, settings.target, parsed, task.key.generation)
     model = work.tracking.resolve(work.sections.release.model, slot)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
-    notes = [f"engine {settings.engine}", *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
+    notes = [str(scoring.choose(work.tables, settings, stored)), *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
     return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
