@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparkml_ops.scoring.arms import Arms, recorded, served
 from sparkml_ops.scoring.choice import choose
 from sparkml_ops.scoring.item_index import build_index, recommend
 from sparkml_ops.scoring.model import ScoringModel, load
@@ -14,6 +15,7 @@ from sparkml_ops.scoring.withdrawal import withdraw
 
 __all__ = [
     "WINDOW",
+    "Arms",
     "Reason",
     "ScoringModel",
     "activate",
@@ -26,8 +28,10 @@ __all__ = [
     "predictions",
     "quarantine",
     "recommend",
+    "recorded",
     "score",
     "scoring_set_table",
+    "served",
     "stored_set",
     "withdraw",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from feature_store.delta import Tables
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ScoredWindow, Snapshot, to_document
+from sparkml_ops.scoring.arms import ARM_FIELDS, ARMS, Arms
 from sparkml_ops.scoring.checks import value_checks
 from sparkml_ops.scoring.matching import Match, match
 from sparkml_ops.scoring.model import ScoringModel
@@ -39,6 +40,7 @@ class Call:
     run_id: str
     row_key: tuple[str, ...]
     spine_time: str
+    arms: Arms | None = None
 
     @property
     def where(self) -> str:
@@ -109,6 +111,7 @@ class Call:
             "quarantined": quarantined,
             "reasons": dict(reasons),
             "engine": engine,
+            **({ARMS: asdict(self.arms)} if self.arms else {}),
         }
 
 
@@ -137,6 +140,9 @@ class Fit:
         """
         schema = call.tables.schema(call.scoring_set.table, call.scoring_set.version)
         identity = identity_fields(schema, call.row_key, call.spine_time, call.where)
+        if call.arms is not None:
+            call.arms.check(schema, call.where)
+            identity = (*identity, *ARM_FIELDS)
         types = {field.name: field.dataType.simpleString() for field in schema.fields}
         matches = match(types, call.model.published.inputs, where=call.where)
         value_checks(schema, call.settings.checks)

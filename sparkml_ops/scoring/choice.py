@@ -40,7 +40,13 @@ class Choice:
 
 
 def choose(
-    tables: Tables, settings: ScoringSection, scoring_set: Snapshot | None, *, identity: Sequence[StructField] = (), grows: bool = False
+    tables: Tables,
+    settings: ScoringSection,
+    scoring_set: Snapshot | None,
+    *,
+    identity: Sequence[StructField] = (),
+    grows: bool = False,
+    arms: bool = False,
 ) -> Choice:
     """The engine of a window; nothing but logs of tables is read.
 
@@ -52,6 +58,7 @@ def choose(
         scoring_set: What is read; None: it is not there yet.
         identity: Key and time columns, where they are known.
         grows: Whether this write brings the target new columns.
+        arms: Whether Spark deals the rows to arms.
 
     Raises:
         ContractError: `files` is named, and a table does not allow it.
@@ -59,6 +66,7 @@ def choose(
     if settings.engine in ("arrow", "pandas"):
         return Choice("pandas" if settings.engine == "pandas" else "arrow", "named by scoring.engine")
     refused = _refused(tables, settings.target, scoring_set, identity) or (f"this write brings `{settings.target}` new columns" if grows else "")
+    refused = refused or ("Spark deals the rows to the arms of rollout.canary" if arms else "")
     if settings.engine == "auto":
         return Choice("arrow", refused) if refused else Choice("files", "tasks read and write the tables' files themselves")
     if refused:

@@ -23,6 +23,7 @@ from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.logs import logger
 from sparkml_ops.records import ScoredWindow, Snapshot
+from sparkml_ops.scoring.arms import Arms
 from sparkml_ops.scoring.call import Call, Fit
 from sparkml_ops.scoring.checks import count_identity, mark_duplicates, refusal, value_checks
 from sparkml_ops.scoring.choice import Choice, choose
@@ -50,6 +51,7 @@ def score(
     run_id: str,
     row_key: Sequence[str],
     spine_time: str,
+    arms: Arms | None = None,
 ) -> ScoredWindow:
     """Score a window: each row of its scoring set once, as a prediction or in quarantine with a reason.
 
@@ -66,11 +68,12 @@ def score(
         run_id: Each row carries it.
         row_key: Columns that identify a row. Rows that share a key are all quarantined.
         spine_time: Column (timestamp) of each row's time.
+        arms: Of a canary or an A/B test: each row carries its own; the slot of the smaller arm scores that arm's rows alone.
 
     Raises:
         ContractError: Columns that do not fit the model, no rows, or too many rows to quarantine; the target is as it was.
     """
-    call = Call(spark, tables, model, scoring_set, window, slot, generation, settings, scored_at, run_id, tuple(row_key), spine_time)
+    call = Call(spark, tables, model, scoring_set, window, slot, generation, settings, scored_at, run_id, tuple(row_key), spine_time, arms)
     done = call.finished() or _first(call)
     model.published.storage.remove(call.staging)
     remove_attempts(call, done)
@@ -93,7 +96,7 @@ def _first(call: Call) -> ScoredWindow:
         )
     try:
         fit = Fit.of(call)
-        choice = choose(call.tables, call.settings, call.scoring_set, identity=fit.identity, grows=bool(fit.settings))
+        choice = choose(call.tables, call.settings, call.scoring_set, identity=fit.identity, grows=bool(fit.settings), arms=call.arms is not None)
         logger.info("score: %s", choice)
         if choice.engine != "files":
             return _staged(call, fit, choice.engine)
@@ -111,6 +114,8 @@ def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredW
     """Through the JVM: scored rows wait in staging until they are counted."""
     table = call.tables.read(call.scoring_set.table, call.scoring_set.version)
     rows = table.where(F.col(WINDOW) == F.lit(call.window))
+    if call.arms is not None:
+        rows = call.arms.of_slot(call.arms.mark(rows), call.slot)
     counts = count_identity(rows, call.row_key, call.spine_time)
     call.check_rows(counts.rows)
     call.check_share(counts.reasons, counts.rows, list)

@@ -65,8 +65,12 @@ def perform(
     task = _task(work, parsed, slot, generation)
     done = outcome(work, task, as_of=now)
     if slot == release.CHAMPION:
-        for shadow, which in work.sections.rollout.shadows.items():
-            _shadow(work, replace(task.key, slot=shadow), which, done.record, now)
+        rollout = work.sections.rollout
+        canary = rollout.canary
+        if canary is not None and (arms := _recorded(work, task.key)) is not None:
+            _beside(work, "canary", replace(task.key, slot=arms.slot), canary.version, done.record, now, arms)
+        for shadow, which in rollout.shadows.items():
+            _beside(work, "shadow", replace(task.key, slot=shadow), which, done.record, now)
     return done
 
 
@@ -138,19 +142,34 @@ def keys_alone(declared: TrainingSetDeclaration) -> list[str]:
     return [key for key in dict.fromkeys(lookup_keys(declared)) if key not in declared.columns]
 
 
-def _shadow(work: Work, key: RunKey, which: str, champion: ScoredWindow, now: datetime) -> None:
+def _beside(work: Work, what: str, key: RunKey, which: str, champion: ScoredWindow, now: datetime, arms: scoring.Arms | None = None) -> None:
     """Score the champion's scoring set with another version; whatever becomes of it, the champion's rows have been committed."""
     try:
         version = version_of(work, which, champion.model.version)
         if version is not None:
             with ended_after(work.spark, work.sections.rollout.shadow_timeout) as spark:
                 beside = Work(work.config, spark)
-                outcome(beside, _task(beside, Window.parse(key.window), key.slot, key.generation, version), as_of=now)
+                outcome(beside, _task(beside, Window.parse(key.window), key.slot, key.generation, version, arms), as_of=now)
     except Exception as error:
-        logger.warning("shadow %s of window %s failed, the champion's predictions stand: %s", key.slot, key.window, first_line(error)[:_LONGEST])
+        logger.warning("%s %s of window %s failed, the champion's predictions stand: %s", what, key.slot, key.window, first_line(error)[:_LONGEST])
 
 
-def _task(work: Work, window: Window, slot: str, wanted: Generation, version: int | None = None) -> Task[ScoredWindow]:
+def _recorded(work: Work, key: RunKey) -> scoring.Arms | None:
+    """The arms of the champion's rows, which were dealt when these were scored."""
+    return scoring.recorded(work.tables, key.target, window=key.window, slot=key.slot, generation=key.generation)
+
+
+def _dealt(work: Work, slot: str, champion: int) -> scoring.Arms | None:
+    """The arms to which the champion's rows are dealt now; None where no other version is there."""
+    canary = work.sections.rollout.canary
+    if canary is None or slot != release.CHAMPION or version_of(work, canary.version, champion) is None:
+        return None
+    return scoring.Arms(canary.slot, canary.entity, canary.salt, canary.share)
+
+
+def _task(
+    work: Work, window: Window, slot: str, wanted: Generation, version: int | None = None, arms: scoring.Arms | None = None
+) -> Task[ScoredWindow]:
     """The scoring of a slot by the version that its alias means, or by a given one."""
     declared, settings = training_set.declaration(work), work.sections.scoring
     key = _key(work, RunKey("score", work.config.project, settings.target, window.label, slot), wanted)
@@ -175,6 +194,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, version: in
                 run_id=run_id,
                 row_key=declared.row_key,
                 spine_time=declared.time,
+                arms=arms or _dealt(work, slot, model.record.version),
             )
             record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's
             advance(3, "")

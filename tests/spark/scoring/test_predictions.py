@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -14,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from played_months import FEBRUARY, FIRST, JANUARY, NOW, declared
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from tiny_project import Place, content
 from typer.testing import CliRunner
@@ -116,27 +117,70 @@ def test_two_sets_of_predictions_beside_each_other(spark: SparkSession) -> None:
     assert (same.changed, same.correlation) == (0.0, None)
 
 
+@pytest.fixture(scope="module")
+def second(place: Place, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """A copy with a second version, of the weights of the first."""
+    copy = declared(place, place.copy(tmp_path_factory.mktemp("second") / "tiny"))
+    work = Work(load(copy.folder / "conf", "tiny"), spark)
+    first = work.tracking.resolve("tiny", 1)
+    folder = Path(first.source.removeprefix("file://")) / "data" / "artifact"
+    spec = ModelSpec.from_json((folder / "model.json").read_text())
+    run = work.tracking.run("train/second", "train").run_id
+    work.tracking.register(run, folder, name="tiny", training_set=first.training_set, inputs=spec.requested, outputs=spec.outputs)
+    return work
+
+
+class TestCanary:
+    """A share of the entities gets another version's predictions."""
+
+    CANARY = ("rollout.canary.entity=[customer]", "rollout.canary.salt=spring", "rollout.canary.share=0.4", "scoring.target=arms")
+
+    def test_each_entity_has_its_arm_and_one_prediction_is_acted_on(self, second: Work, spark: SparkSession) -> None:
+        """The arm is the hash that anybody can compute; the champion scores all rows, and stands where the canary fails."""
+        project = Project.open(second.config.base / "conf", "tiny", overrides=self.CANARY, spark=spark)
+        project.score(JANUARY, as_of=FIRST)
+        rows = pd.DataFrame(map(Row.asDict, second.tables.read("arms").where("window = '2020-01'").collect()))
+        customers = {row["id"]: row["customer"] for row in second.tables.read("events").select("id", "customer").collect()}
+        places = {f"c{index}": int(hashlib.sha256(f"spring\x1fc{index}".encode()).hexdigest()[:13], 16) / 16**13 for index in range(7)}
+        chosen = {name for name, place in places.items() if place < 0.4}
+
+        assert 0 < len(chosen) < 7
+        champion, canary = (rows[rows["slot"] == slot] for slot in ("champion", "canary"))
+        assert set(champion["id"]) == {index for index in customers if index in set(rows["id"])}
+        assert {row.id for row in champion.itertuples() if row.arm == "canary"} == set(canary["id"])
+        assert {customers[index] for index in canary["id"]} == chosen
+        assert set(canary["model_version"]) == {2}
+        assert dict(zip(champion["arm"], champion["propensity"], strict=True)) == {"canary": 0.4, "champion": 0.6}
+        acted = {row["id"]: row["model_version"] for row in project.served(JANUARY).select("id", "model_version").collect()}
+        assert acted == {index: 2 if customers[index] in chosen else 1 for index in champion["id"]}
+        assert project.score(JANUARY, as_of=FIRST).rows == len(champion)
+
+        grown = Project.open(
+            second.config.base / "conf", "tiny", overrides=(*self.CANARY[:2], "rollout.canary.share=0.7", self.CANARY[3]), spark=spark
+        )
+        grown.score(FEBRUARY, as_of=NOW)
+        later = {row["customer"] for row in grown.served(FEBRUARY).where("slot = 'canary'").join(second.tables.read("events"), "id").collect()}
+        assert chosen <= later == {name for name, place in places.items() if place < 0.7}
+
+    def test_an_entity_that_is_not_there_is_named(self, second: Work, spark: SparkSession) -> None:
+        """Before anything is scored."""
+        wrong = ("rollout.canary.entity=[custumer]", *self.CANARY[1:3], "scoring.target=wrong")
+        with pytest.raises(ContractError, match="did you mean `customer`"):
+            Project.open(second.config.base / "conf", "tiny", overrides=wrong, spark=spark).score(JANUARY, as_of=FIRST)
+        assert not second.tables.exists("wrong")
+
+
 class TestShadows:
     """Another version scores what the champion has scored, in a slot of its own."""
 
     SHADOWS = ("rollout.shadows.next=newest", "rollout.shadows.same=1", "rollout.shadows.absent=nobody")
 
-    @pytest.fixture
-    def shadowed(self, place: Place, spark: SparkSession, tmp_path: Path) -> tuple[Place, Project]:
-        copy = declared(place, place.copy(tmp_path / "tiny"))
-        return copy, Project.open(copy.folder / "conf", "tiny", overrides=self.SHADOWS, spark=spark)
-
     def test_a_shadow_scores_the_same_rows_and_a_broken_one_harms_nobody(
-        self, shadowed: tuple[Place, Project], spark: SparkSession, caplog: pytest.LogCaptureFixture
+        self, second: Work, spark: SparkSession, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The champion itself is no shadow, neither is an alias that nothing has; changed files are refused, and said."""
-        _, project = shadowed
+        project = Project.open(second.config.base / "conf", "tiny", overrides=self.SHADOWS, spark=spark)
         work = Work(project.config, spark)
-        first = work.tracking.resolve("tiny", 1)
-        folder = Path(first.source.removeprefix("file://")) / "data" / "artifact"
-        spec = ModelSpec.from_json((folder / "model.json").read_text())
-        run = work.tracking.run("train/second", "train").run_id
-        assert work.tracking.register(run, folder, name="tiny", training_set=first.training_set, inputs=spec.requested, outputs=spec.outputs) == 2
         champion = content(project.predictions(JANUARY, slot="champion"))
 
         project.score(JANUARY, as_of=FIRST)
