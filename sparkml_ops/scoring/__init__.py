@@ -8,7 +8,7 @@ from sparkml_ops.scoring.item_index import build_index, recommend
 from sparkml_ops.scoring.model import ScoringModel, load
 from sparkml_ops.scoring.reason import Reason
 from sparkml_ops.scoring.scoring_set import WINDOW, materialise, scoring_set_table, stored_set
-from sparkml_ops.scoring.target import finished, predictions, quarantine
+from sparkml_ops.scoring.target import finished, landed, predictions, quarantine
 from sparkml_ops.scoring.udf import activate, predict_udf
 from sparkml_ops.scoring.window_pass import score
 from sparkml_ops.scoring.withdrawal import withdraw
@@ -22,6 +22,7 @@ __all__ = [
     "build_index",
     "choose",
     "finished",
+    "landed",
     "load",
     "materialise",
     "predict_udf",

@@ -15,7 +15,7 @@ from feature_store.names import quote
 from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring.matching import nearest
 from sparkml_ops.scoring.scoring_set import WINDOW
-from sparkml_ops.scoring.target import SLOT, predictions, transaction
+from sparkml_ops.scoring.target import SLOT, landed, predictions
 
 __all__ = ["ARMS", "ARM_FIELDS", "Arms", "recorded", "served"]
 
@@ -94,8 +94,8 @@ class Arms:
 
 def recorded(tables: Tables, target: str, *, window: str, slot: str, generation: int) -> Arms | None:
     """The arms to which the rows of a scored window were dealt, as its commit says; None where they were not."""
-    landed = tables.landed(target, transaction(target, window, slot, generation))
-    found = None if landed is None else landed.details.get(ARMS)
+    commit = landed(tables, target, window=window, slot=slot, generation=generation)
+    found = None if commit is None else commit.details.get(ARMS)
     return None if found is None else Arms(**{**found, "entity": tuple(found["entity"])})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructField, StructType
 
-from feature_store.delta import Tables
+from feature_store.delta import Commit, Tables
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ScoredWindow, Snapshot, to_document
@@ -41,6 +41,7 @@ class Call:
     row_key: tuple[str, ...]
     spine_time: str
     arms: Arms | None = None
+    before: Commit | None = None
 
     @property
     def where(self) -> str:
@@ -89,7 +90,7 @@ class Call:
             mend="correct the rows' source, or raise the limit if they may be left out; nothing was written",
         )
 
-    def details(self, versions: Mapping[str, int], rows: int, reasons: Mapping[str, int], engine: str) -> dict[str, Any]:
+    def details(self, versions: Mapping[str, int], rows: int, reasons: Mapping[str, int], engine: str, kept: int = 0) -> dict[str, Any]:
         """What the commit records.
 
         Args:
@@ -97,6 +98,7 @@ class Call:
             rows: All rows, quarantined ones included.
             reasons: Rows in quarantine by kind of reason.
             engine: That scored them.
+            kept: Rows among them whose predictions are of an earlier run.
         """
         quarantined = sum(reasons.values())
         return {
@@ -111,6 +113,7 @@ class Call:
             "quarantined": quarantined,
             "reasons": dict(reasons),
             "engine": engine,
+            **({"kept": kept} if self.before else {}),
             **({ARMS: asdict(self.arms)} if self.arms else {}),
         }
 

@@ -46,7 +46,7 @@ def choose(
     *,
     identity: Sequence[StructField] = (),
     grows: bool = False,
-    arms: bool = False,
+    chosen: str = "",
 ) -> Choice:
     """The engine of a window; nothing but logs of tables is read.
 
@@ -58,7 +58,7 @@ def choose(
         scoring_set: What is read; None: it is not there yet.
         identity: Key and time columns, where they are known.
         grows: Whether this write brings the target new columns.
-        arms: Whether Spark deals the rows to arms.
+        chosen: Why Spark chooses among the rows first; empty: it does not.
 
     Raises:
         ContractError: `files` is named, and a table does not allow it.
@@ -66,7 +66,7 @@ def choose(
     if settings.engine in ("arrow", "pandas"):
         return Choice("pandas" if settings.engine == "pandas" else "arrow", "named by scoring.engine")
     refused = _refused(tables, settings.target, scoring_set, identity) or (f"this write brings `{settings.target}` new columns" if grows else "")
-    refused = refused or ("Spark deals the rows to the arms of rollout.canary" if arms else "")
+    refused = refused or chosen
     if settings.engine == "auto":
         return Choice("arrow", refused) if refused else Choice("files", "tasks read and write the tables' files themselves")
     if refused:

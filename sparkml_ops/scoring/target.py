@@ -42,6 +42,7 @@ __all__ = [
     "SLOT",
     "finished",
     "identity_fields",
+    "landed",
     "lineage",
     "predictions",
     "quarantine",
@@ -90,8 +91,13 @@ def finished(tables: Tables, target: str, *, window: str, slot: str, generation:
     Raises:
         OpsError: It was scored so long ago that the table's log forgot the record.
     """
-    landed = tables.landed(target, transaction(target, window, slot, generation))
-    return None if landed is None else record_of(landed)
+    commit = landed(tables, target, window=window, slot=slot, generation=generation)
+    return None if commit is None else record_of(commit)
+
+
+def landed(tables: Tables, target: str, *, window: str, slot: str, generation: int = 0) -> Commit | None:
+    """The commit of a window that has been scored, or None."""
+    return tables.landed(target, transaction(target, window, slot, generation))
 
 
 def transaction(target: str, window: str, slot: str, generation: int) -> Transaction:

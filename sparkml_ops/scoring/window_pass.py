@@ -17,7 +17,7 @@ from typing import Literal
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from feature_store.delta import Tables
+from feature_store.delta import Commit, Tables
 from feature_store.pii import marked_personal, without_statistics
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError, OpsError
@@ -25,6 +25,7 @@ from sparkml_ops.logs import logger
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.scoring.arms import Arms
 from sparkml_ops.scoring.call import Call, Fit
+from sparkml_ops.scoring.changed import Part, part_of
 from sparkml_ops.scoring.checks import count_identity, mark_duplicates, refusal, value_checks
 from sparkml_ops.scoring.choice import Choice, choose
 from sparkml_ops.scoring.engines import RowPass
@@ -52,6 +53,7 @@ def score(
     row_key: Sequence[str],
     spine_time: str,
     arms: Arms | None = None,
+    before: Commit | None = None,
 ) -> ScoredWindow:
     """Score a window: each row of its scoring set once, as a prediction or in quarantine with a reason.
 
@@ -68,12 +70,13 @@ def score(
         run_id: Each row carries it.
         row_key: Columns that identify a row. Rows that share a key are all quarantined.
         spine_time: Column (timestamp) of each row's time.
+        before: The commit of the scoring that stands, where only what changed since is to be scored.
         arms: Of a canary or an A/B test: each row carries its own; the slot of the smaller arm scores that arm's rows alone.
 
     Raises:
         ContractError: Columns that do not fit the model, no rows, or too many rows to quarantine; the target is as it was.
     """
-    call = Call(spark, tables, model, scoring_set, window, slot, generation, settings, scored_at, run_id, tuple(row_key), spine_time, arms)
+    call = Call(spark, tables, model, scoring_set, window, slot, generation, settings, scored_at, run_id, tuple(row_key), spine_time, arms, before)
     done = call.finished() or _first(call)
     model.published.storage.remove(call.staging)
     remove_attempts(call, done)
@@ -96,7 +99,7 @@ def _first(call: Call) -> ScoredWindow:
         )
     try:
         fit = Fit.of(call)
-        choice = choose(call.tables, call.settings, call.scoring_set, identity=fit.identity, grows=bool(fit.settings), arms=call.arms is not None)
+        choice = choose(call.tables, call.settings, call.scoring_set, identity=fit.identity, grows=bool(fit.settings), chosen=_chosen(call))
         logger.info("score: %s", choice)
         if choice.engine != "files":
             return _staged(call, fit, choice.engine)
@@ -110,40 +113,49 @@ def _first(call: Call) -> ScoredWindow:
         raise
 
 
+def _chosen(call: Call) -> str:
+    """Why Spark chooses among the rows; empty: all are scored as they stand in their files."""
+    return "Spark deals the rows to the arms of rollout.canary" if call.arms else "Spark looks for the rows that changed" if call.before else ""
+
+
 def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredWindow:
     """Through the JVM: scored rows wait in staging until they are counted."""
     table = call.tables.read(call.scoring_set.table, call.scoring_set.version)
     rows = table.where(F.col(WINDOW) == F.lit(call.window))
     if call.arms is not None:
         rows = call.arms.of_slot(call.arms.mark(rows), call.slot)
+    part = None if call.before is None else part_of(call, fit, rows, call.before)
+    rows, kept = (rows, 0) if part is None else (part.rest, part.count)
     counts = count_identity(rows, call.row_key, call.spine_time)
-    call.check_rows(counts.rows)
-    call.check_share(counts.reasons, counts.rows, list)
+    call.check_rows(counts.rows + kept)
+    call.check_share(counts.reasons, counts.rows + kept, list)
     marked, duplicate = mark_duplicates(rows, call.row_key, counts)
-    row_pass = RowPass(call.model.published, fit.matches, fit.identity, ceil(call.settings.max_quarantine_share * counts.rows))
+    row_pass = RowPass(call.model.published, fit.matches, fit.identity, ceil(call.settings.max_quarantine_share * (counts.rows + kept)))
     checks = value_checks(fit.schema, call.settings.checks)
     scored = row_pass.run(marked, refusal(call.row_key, call.spine_time, duplicate, fit.matches, checks), engine)
     with staging(call.spark, call.model.published.storage, call.staging, scored, row_pass.schema) as staged:
         if staged.rows != counts.rows:
             raise OpsError(f"{staged.rows} rows after the pass", expected=f"{counts.rows}, as before it", mend="report this; nothing was written")
-        call.check_share(staged.reasons, staged.rows, staged.examples)
-        return _commit(call, fit, staged, engine)
+        call.check_share(staged.reasons, staged.rows + kept, staged.examples)
+        return _commit(call, fit, staged, engine, part)
 
 
-def _commit(call: Call, fit: Fit, staged: Staged, engine: str) -> ScoredWindow:
+def _commit(call: Call, fit: Fit, staged: Staged, engine: str, part: Part | None) -> ScoredWindow:
     """Replace exactly this window and slot, once for the key; the commit carries the record."""
     target = call.settings.target
     versions = input_versions(call.tables, target, call.scoring_set, call.window, call.generation)
     carried = lineage(model=call.model.record, feature_versions=versions, run_id=call.run_id, scored_at=call.scored_at, generation=call.generation)
     outputs = call.model.published.outputs
     rows = target_rows(staged.frame, fit.identity, outputs, carried=carried, window=call.window, slot=call.slot)
+    kept = 0 if part is None else part.count
+    rows = rows if part is None else rows.unionByName(part.kept, allowMissingColumns=True)
     without_statistics(call.tables, target, rows.schema, marked_personal(call.tables, call.scoring_set.table), PARTITIONS)
     commit = call.tables.replace(
         target,
         rows,
         {WINDOW: call.window, SLOT: call.slot},
         transaction=transaction(target, call.window, call.slot, call.generation),
-        details=call.details(versions, staged.rows, staged.reasons, engine),
+        details=call.details(versions, staged.rows + kept, staged.reasons, engine, kept),
         partition_by=PARTITIONS,
         settings=fit.settings,
     )

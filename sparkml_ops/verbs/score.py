@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.declaration import TrainingSetDeclaration
+from feature_store.delta import Commit
 from feature_store.versions import Versions
 from sparkml_ops import clock, release, scoring
 from sparkml_ops.config.root import Config
@@ -41,6 +42,8 @@ def run(
     window: str,
     slot: str = "champion",
     generation: Generation = 0,
+    version: int | None = None,
+    changed: bool = False,
     as_of: datetime | str | None = None,
 ) -> ScoredWindow:
     """Score a window and store its predictions under a slot, exactly once.
@@ -49,20 +52,30 @@ def run(
         window: `2013-07`, `2013-07-14` or `2013-07-14T05`, of the spine time, UTC.
         slot: Role under which predictions are stored; also the alias that names the model.
         generation: A deliberate repeat; "next" is one more than the newest finished one.
+        version: Of the model, for a slot that is not the champion's; None: the one that the slot's alias means.
+        changed: Score only what came, was corrected, or was set aside since the window was last scored, as its next generation; the other
+            rows keep their predictions. Of a window that nobody has scored, all rows.
         as_of: What became known later is left out; the window has ended by then, unless `scoring.allow_open`.
 
     Raises:
         ContractError: The window has not ended, or its rows do not fit; the table of the predictions is as it was.
     """
-    return perform(Work(config, spark), window=window, slot=slot, generation=generation, as_of=as_of).record
+    return perform(Work(config, spark), window=window, slot=slot, generation=generation, version=version, changed=changed, as_of=as_of).record
 
 
 def perform(
-    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None
+    work: Work,
+    *,
+    window: str,
+    slot: str = "champion",
+    generation: Generation = 0,
+    version: int | None = None,
+    changed: bool = False,
+    as_of: datetime | str | None = None,
 ) -> Outcome[ScoredWindow]:
-    """Run the verb, then that of the shadows where the slot is the champion's, and say how the first ended."""
+    """Run the verb, then that of canary and shadows where the slot is the champion's, and say how the first ended."""
     parsed, now = Window.parse(window), clock.resolve(as_of)
-    task = _task(work, parsed, slot, generation)
+    task = _asked(work, parsed, slot, generation, version, changed=changed)
     done = outcome(work, task, as_of=now)
     if slot == release.CHAMPION:
         rollout = work.sections.rollout
@@ -74,13 +87,22 @@ def perform(
     return done
 
 
-def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
+def plan(
+    work: Work,
+    *,
+    window: str,
+    slot: str = "champion",
+    generation: Generation = 0,
+    version: int | None = None,
+    changed: bool = False,
+    as_of: datetime | str | None = None,
+) -> Plan:
     """What the verb would read and write."""
     declared, settings = training_set.declaration(work), work.sections.scoring
     parsed = Window.parse(window)
-    task = _task(work, parsed, slot, generation)
+    task = _asked(work, parsed, slot, generation, version, changed=changed)
     stored = scoring.stored_set(work.tables, settings.target, parsed, task.key.generation)
-    model = work.tracking.resolve(work.sections.release.model, slot)
+    model = work.tracking.resolve(work.sections.release.model, version or slot)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
@@ -167,8 +189,42 @@ def _dealt(work: Work, slot: str, champion: int) -> scoring.Arms | None:
     return scoring.Arms(canary.slot, canary.entity, canary.salt, canary.share)
 
 
+def _asked(work: Work, window: Window, slot: str, wanted: Generation, version: int | None, *, changed: bool) -> Task[ScoredWindow]:
+    """What a caller asks for.
+
+    Raises:
+        ContractError: A version for the champion's slot, or a generation beside `changed`.
+    """
+    if version is not None and slot == release.CHAMPION:
+        raise ContractError(
+            f"version {version} for the slot {slot}",
+            expected="the version that the champion's alias means",
+            mend=f"`sparkml-ops promote` it, or score it into a slot of its own: --slot version-{version}",
+        )
+    if not changed:
+        return _task(work, window, slot, wanted, version)
+    if wanted not in (0, "next"):
+        raise ContractError(f"generation {wanted} of what changed", expected="no generation: it is the next one", mend="leave out --generation")
+    before = _standing(work, window, slot)
+    return _task(work, window, slot, 0 if before is None else "next", version, before=before)
+
+
+def _standing(work: Work, window: Window, slot: str) -> Commit | None:
+    """The commit of the scoring that stands."""
+    target = work.sections.scoring.target
+    runs = work.ledger.standing({"verb": "score", "project": work.config.project, "target": target})
+    mine = [run.key.generation for run in runs if (run.key.window, run.key.slot) == (window.label, slot)]
+    return scoring.landed(work.tables, target, window=window.label, slot=slot, generation=max(mine)) if mine else None
+
+
 def _task(
-    work: Work, window: Window, slot: str, wanted: Generation, version: int | None = None, arms: scoring.Arms | None = None
+    work: Work,
+    window: Window,
+    slot: str,
+    wanted: Generation,
+    version: int | None = None,
+    arms: scoring.Arms | None = None,
+    before: Commit | None = None,
 ) -> Task[ScoredWindow]:
     """The scoring of a slot by the version that its alias means, or by a given one."""
     declared, settings = training_set.declaration(work), work.sections.scoring
@@ -195,6 +251,7 @@ def _task(
                 row_key=declared.row_key,
                 spine_time=declared.time,
                 arms=arms or _dealt(work, slot, model.record.version),
+                before=before,
             )
             record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's
             advance(3, "")

@@ -170,6 +170,32 @@ class TestCanary:
         assert not second.tables.exists("wrong")
 
 
+def test_only_what_changed_is_scored(second: Work, spark: SparkSession) -> None:
+    """A corrected row, a late one and one that was set aside are; one that went away goes; the rest keep run and prediction."""
+    project = Project.open(second.config.base / "conf", "tiny", overrides=("scoring.target=changes",), spark=spark)
+    events, tables = second.tables.read("events", second.tables.newest("events").version), second.tables
+    distance = F.when(F.col("id") == 7, math.inf).otherwise(F.col("distance"))
+    tables.overwrite("events", events.withColumn("distance", distance))
+    assert project.score(JANUARY, changed=True, as_of=NOW).quarantined == 1  # nobody has scored it: all of it
+    corrected = F.when(F.col("id") == 3, 1.5).otherwise(F.col("distance"))
+    late = events.where("id = 20").withColumn("id", F.lit(2000).cast("bigint"))
+    tables.overwrite("events", events.where("id <> 5").withColumn("distance", corrected).unionByName(late))
+    done = project.score(JANUARY, changed=True, as_of=NOW)
+    whole = project.score(JANUARY, slot="whole", version=1, generation=1, as_of=NOW)
+    again = project.score(JANUARY, changed=True, as_of=NOW)
+    tables.overwrite("events", events)
+
+    assert (done.rows, done.quarantined) == (whole.rows, 0) == (again.rows, again.quarantined)
+    champion, other = (project.predictions(JANUARY, slot=slot).drop("slot", "generation", "feature_versions") for slot in ("champion", "whole"))
+    assert content(champion) == content(other)
+    generations = {row["id"]: row["generation"] for row in project.predictions(JANUARY, slot="champion").collect()}
+    assert {index for index, generation in generations.items() if generation == 1} == {3, 7, 2000}
+    assert 5 not in generations
+    assert set(generations.values()) == {0, 1}  # the third time nothing had changed
+    with pytest.raises(ContractError, match="a slot of its own: --slot version-2"):
+        project.score(JANUARY, version=2, as_of=NOW)
+
+
 class TestShadows:
     """Another version scores what the champion has scored, in a slot of its own."""
 
