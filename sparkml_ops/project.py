@@ -212,8 +212,10 @@ class Project:
         return scoring.predictions(self._work.tables, self._work.sections.scoring.target, window=window, slot=slot)
 
     def served(self, window: str | None = None) -> DataFrame:
-        """The predictions to act on, one a row: that of its arm where `rollout.canary` deals some, the champion's otherwise."""
-        return scoring.served(self._work.tables, self._work.sections.scoring.target, training_set.declaration(self._work).row_key, window=window)
+        """The predictions to act on, one a row, of the published table: that of its arm where `rollout.canary` deals some, else the champion's."""
+        work = self._work
+        target = scoring.published(work.tables, work.config.project, work.sections.scoring.target)
+        return scoring.served(work.tables, target, training_set.declaration(work).row_key, window=window)
 
     def quarantine(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Rows set aside, each with its reason."""

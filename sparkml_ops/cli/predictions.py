@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sparkml_ops.cli.forget import keys_of
 from sparkml_ops.cli.listing import print_listing
-from sparkml_ops.cli.options import AsOf, Common, PlanOption, command, show
+from sparkml_ops.cli.options import ActorOption, AsOf, Common, PlanOption, command, show
 from sparkml_ops.records import to_json
 from sparkml_ops.verbs.predictions import PredictionFacts
 
@@ -120,11 +120,34 @@ def roll_back(
     show(common, call(common.work(), scoring_run=run, as_of=as_of))
 
 
+def publish_predictions(
+    common: Common,
+    target: Annotated[str | None, typer.Argument(help="Table of predictions that consumers are to read.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="What was read before, again.")] = False,
+    as_of: AsOf = None,
+    actor: ActorOption = "",
+    plan: PlanOption = False,
+) -> None:
+    """Another table of predictions for `project.served` to read, when it holds all that is read now; or, with --back, the one before it."""
+    from sparkml_ops.verbs import publish as verb
+
+    if (target is None) != back or (back and plan):
+        raise typer.BadParameter("either a TARGET (and --plan), or --back", param_hint="TARGET")
+    work = common.work()
+    if target is None:
+        print(to_json(verb.back(work, actor=actor, as_of=as_of)))
+    elif plan:
+        print(to_json(verb.look(work, target)))
+    else:
+        print(to_json(verb.publish(work, target, actor=actor, as_of=as_of)))
+
+
 app.command("show")(command(show_predictions))
 app.command("reasons")(command(show_reasons))
 app.command("compare")(command(compare_predictions))
 app.command("explain")(command(explain_prediction))
 app.command("rollback")(command(roll_back))
+app.command("publish")(command(publish_predictions))
 
 
 def _tell(facts: PredictionFacts, console: Console) -> None:

@@ -12,14 +12,13 @@ from typing import Annotated
 import typer
 
 from sparkml_ops.cli.due import score_due
-from sparkml_ops.cli.options import AsOf, Common, GenerationOption, PlanOption, command, parse_generation, show
+from sparkml_ops.cli.options import ActorOption, AsOf, Common, GenerationOption, PlanOption, command, parse_generation, show
 from sparkml_ops.logs import logger
 
 __all__ = ["add_to"]
 
 _REFUSED = 3
 WindowOption = Annotated[str, typer.Option(help="2013-07, 2013-07-14 or 2013-07-14T05, UTC.")]
-ActorOption = Annotated[str, typer.Option(help="Who asks for it; recorded in the event.", envvar="USER")]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -45,6 +45,10 @@ class RolloutSection(Section):
 
     canary: CanarySection | None = Field(default=None, description="a share of the entities for another version; null: none")
 
+    most_missing: float = Field(
+        default=0.0, ge=0, le=1, description="share of the rows that have a prediction now which a newly published table may lack; 0 to 1"
+    )
+
     @field_validator("shadows")
     @classmethod
     def _own_slots(cls, shadows: dict[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from sparkml_ops.scoring.item_index import build_index, recommend
 from sparkml_ops.scoring.model import ScoringModel, load
 from sparkml_ops.scoring.reason import Reason
 from sparkml_ops.scoring.scoring_set import WINDOW, materialise, scoring_set_table, stored_set
+from sparkml_ops.scoring.serving import published
 from sparkml_ops.scoring.target import finished, landed, predictions, quarantine
 from sparkml_ops.scoring.udf import activate, predict_udf
 from sparkml_ops.scoring.window_pass import score
@@ -27,6 +28,7 @@ __all__ = [
     "materialise",
     "predict_udf",
     "predictions",
+    "published",
     "quarantine",
     "recommend",
     "recorded",

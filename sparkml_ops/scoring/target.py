@@ -24,8 +24,9 @@ from pyspark.sql.types import (
 
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.names import quote
+from feature_store.scan import plan_scan
 from sparkml_ops.errors import ContractError, OpsError
-from sparkml_ops.records import ModelVersion, ScoredWindow
+from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot
 from sparkml_ops.scoring.engines import OUTPUT_TYPES, REASON
 from sparkml_ops.scoring.matching import nearest
 from sparkml_ops.scoring.scoring_set import WINDOW
@@ -40,6 +41,7 @@ __all__ = [
     "QUARANTINED",
     "SCORED",
     "SLOT",
+    "counted",
     "finished",
     "identity_fields",
     "landed",
@@ -98,6 +100,23 @@ def finished(tables: Tables, target: str, *, window: str, slot: str, generation:
 def landed(tables: Tables, target: str, *, window: str, slot: str, generation: int = 0) -> Commit | None:
     """The commit of a window that has been scored, or None."""
     return tables.landed(target, transaction(target, window, slot, generation))
+
+
+def counted(tables: Tables, snapshot: Snapshot, place: Mapping[str, str]) -> tuple[int, int]:
+    """Scored and quarantined rows of a version of a target: from its log where that tells, else by two jobs.
+
+    Args:
+        place: Window, slot, or both.
+    """
+    scan = plan_scan(tables, snapshot, where=place)
+    if scan is not None:
+        scored = sum(file.rows for file in scan.files if file.partition[OUTCOME] == SCORED)
+        return scored, scan.rows - scored
+    rows = tables.read(snapshot.table, snapshot.version)
+    for name, value in place.items():
+        rows = rows.where(F.col(name) == F.lit(value))
+    scored = rows.where(F.col(OUTCOME) == F.lit(SCORED)).count()
+    return scored, rows.count() - scored
 
 
 def transaction(target: str, window: str, slot: str, generation: int) -> Transaction:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from feature_store.delta import Tables
-from feature_store.scan import plan_scan
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ScoredWindow, Snapshot, Withdrawal
 from sparkml_ops.scoring.scoring_set import WINDOW
-from sparkml_ops.scoring.target import OUTCOME, PARTITIONS, SCORED, SLOT, transaction
+from sparkml_ops.scoring.target import PARTITIONS, SLOT, counted, transaction
 
 __all__ = ["withdraw"]
 
@@ -42,7 +40,7 @@ def withdraw(tables: Tables, target: str, scored: ScoredWindow, *, run_id: str, 
         rows = rows.where(F.col(name) == F.lit(value))
     # The table began with this scoring: there is nothing to be put back.
     rows = rows if before >= 0 else rows.where(F.lit(False))
-    counts = _counted(tables, Snapshot(target, before), rows, place) if before >= 0 else (0, 0)
+    counts = counted(tables, Snapshot(target, before), place) if before >= 0 else (0, 0)
     details = {"withdrawn": generation, "of": run_id, **place, "rows": counts[0], "quarantined": counts[1]}
     once = transaction(target, scored.window, scored.slot, number)
     try:
@@ -57,13 +55,3 @@ def withdraw(tables: Tables, target: str, scored: ScoredWindow, *, run_id: str, 
         ) from error
     kept = commit.details
     return Withdrawal(run_id, scored.window, scored.slot, generation, commit.snapshot, int(kept["rows"]), int(kept["quarantined"]))
-
-
-def _counted(tables: Tables, before: Snapshot, rows: DataFrame, place: dict[str, str]) -> tuple[int, int]:
-    """Scored and quarantined rows of a window and slot in a version: from the log where it tells."""
-    scan = plan_scan(tables, before, where=place)
-    if scan is None:
-        scored = rows.where(F.col(OUTCOME) == F.lit(SCORED)).count()
-        return scored, rows.count() - scored
-    scored = sum(file.rows for file in scan.files if file.partition[OUTCOME] == SCORED)
-    return scored, scan.rows - scored

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -27,7 +28,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.scoring.side_by_side import compare_sides
-from sparkml_ops.verbs import due, predictions, withdraw
+from sparkml_ops.verbs import due, predictions, publish, withdraw
 from sparkml_ops.verbs.shadows import ended_after
 from sparkml_ops.verbs.work import Work
 
@@ -43,8 +44,8 @@ def work(place: Place, spark: SparkSession) -> Work:
     return Work(load(place.folder / "conf", "tiny"), spark)
 
 
-def call(place: Place, *words: str) -> object:
-    done = CliRunner().invoke(app, ["predictions", *words, "--project", "tiny", "--conf", str(place.folder / "conf"), "--json"])
+def call(folder: Path, *words: str) -> Any:
+    done = CliRunner().invoke(app, ["predictions", *words, "--project", "tiny", "--conf", str(folder / "conf"), "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -71,7 +72,7 @@ def test_every_fact_about_one_prediction(work: Work, place: Place) -> None:
     assert facts.scored_at == datetime(2020, 3, 1, tzinfo=UTC)
     assert facts.model is not None
     assert facts.model.version == 1
-    assert call(place, "explain", "id=700")[0]["sources"][0]["version"] == source.version
+    assert call(place.folder, "explain", "id=700")[0]["sources"][0]["version"] == source.version
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_what_was_scored_is_listed_without_spark(place: Place) -> None:
 
     assert [item[:2] for item in listed] == [(JANUARY, "champion"), (FEBRUARY, "champion")]
     assert predictions.scorings(work, window="2021-01") == []
-    assert [(row["window"], row["rows"]) for row in call(place, "show")] == [(window, rows) for window, _, rows in listed]
+    assert [(row["window"], row["rows"]) for row in call(place.folder, "show")] == [(window, rows) for window, _, rows in listed]
     assert "spark" not in work.__dict__
 
 
@@ -196,6 +197,30 @@ def test_only_what_changed_is_scored(second: Work, spark: SparkSession) -> None:
         project.score(JANUARY, version=2, as_of=NOW)
 
 
+def test_consumers_read_a_new_table_when_it_holds_all_they_have(second: Work, spark: SparkSession) -> None:
+    """Half of it is refused, and what is read stays; the whole becomes what is read, and goes back in one step."""
+    blue = Project.open(second.config.base / "conf", "tiny", overrides=("scoring.target=blue",), spark=spark)
+    project = Project.open(second.config.base / "conf", "tiny", spark=spark)
+    blue.score(JANUARY, as_of=NOW)
+    with pytest.raises(ContractError, match=r"in `blue`: no window 2020-02; \d+ of \d+ rows that have a prediction now and would have none"):
+        publish.publish(second, "blue")
+    assert set(map(tuple, project.served().select("run_id").distinct().collect())) == {
+        (run.run_id,) for run in predictions.scorings(second, slot="champion")
+    }
+
+    blue.score(FEBRUARY, as_of=NOW)
+    look = call(second.config.base, "publish", "blue", "--plan")
+    assert (look["missing"], look["beside"]["outputs"]["probability"]["changed"]) == ([], 0.0)
+    moved = call(second.config.base, "publish", "blue")
+    assert (moved["number"], moved["from_target"], moved["to_target"]) == (1, "tiny_scores", "blue")
+    assert call(second.config.base, "publish", "blue") == moved
+    assert content(project.served()) == content(blue.predictions(slot="champion"))
+    assert call(second.config.base, "publish", "--back")["to_target"] == "tiny_scores"
+    assert content(project.served()) == content(project.predictions(slot="champion"))
+    with pytest.raises(ContractError, match="nothing that was published before"):
+        publish.back(second)
+
+
 class TestShadows:
     """Another version scores what the champion has scored, in a slot of its own."""
 
@@ -247,14 +272,14 @@ class TestRollback:
         work.tables.overwrite("events", events.withColumn("distance", F.when(F.col("id") == 3, math.inf).otherwise(F.col("distance"))))
         again = project.score(JANUARY, as_of=NOW, generation="next")
         work.tables.overwrite("events", events)
-        [reason] = call(place, "reasons")
+        [reason] = call(place.folder, "reasons")
         assert reason == {"example": {"id": 3}, "reason": "infinite feature: distance", "rows": 1, "slot": "champion", "window": JANUARY}
         project.score(FEBRUARY, as_of=NOW, generation="next")
         run = predictions.scorings(work, window=JANUARY)[0].run_id
 
         with pytest.raises(ContractError, match="the newest scoring that stands there"):
             withdraw.perform(work, scoring_run=first_run)
-        back = call(place, "rollback", run)
+        back = call(place.folder, "rollback", run)
         assert (back["rows"], back["withdrawn"]) == (again.rows + 1, 1)
         assert content(project.predictions(JANUARY)) == first
         assert withdraw.perform(work, scoring_run=run).fresh is False
