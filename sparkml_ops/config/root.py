@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from feature_store.declaration import FeatureTableDeclaration, LookupDeclaration, SourceDeclaration, TrainingSetDeclaration
+from sparkml_ops.config.alerts import AlertsSection
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
 from sparkml_ops.config.monitoring import MonitoringSection
@@ -51,6 +52,7 @@ class Sections(Section):
     drift: DriftSection = Field(default_factory=DriftSection)
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
+    alerts: AlertsSection = Field(default_factory=AlertsSection)
 
     @field_validator("training")
     @classmethod

@@ -1,0 +1,115 @@
+"""What the policies of a project are judged by: figures that its verbs stored, read without Spark where the warehouse is a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from feature_store.duration import parse_duration
+from sparkml_ops import release
+from sparkml_ops.alerts.reading import Reading
+from sparkml_ops.alerts.rules import drift_readings, fault_readings, figure_readings, freshness_reading, quarantine_reading
+from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FaultPolicy, FreshnessPolicy, PerformancePolicy, PolicyBase, QuarantinePolicy
+from sparkml_ops.drift.measure import METRICS_TABLE
+from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.monitoring import PERFORMANCE_TABLE
+from sparkml_ops.verbs.due import due_windows
+from sparkml_ops.verbs.work import Work
+from sparkml_ops.window import Window, instant
+
+__all__ = ["AlertEvidence"]
+
+_TAIL = 31  # windows beside those that a policy looks back on: what checks may have missed
+
+
+class AlertEvidence:
+    """Readings of the champion's windows.
+
+    Args:
+        work: The project.
+        now: The clock, UTC: runs with a later one are left out.
+        every: Every window that was ever measured, for a back-test; otherwise the newest ones.
+    """
+
+    def __init__(self, work: Work, now: datetime, *, every: bool = False) -> None:
+        self._work, self._now, self._every = work, now, every
+        self._drift: dict[str, list[Mapping[str, Any]]] = {}
+
+    def readings(self) -> dict[str, list[Reading]]:
+        """Of each policy, in no particular order."""
+        return {name: list(self._of(policy)) for name, policy in self._work.sections.alerts.policies.items()}
+
+    def _of(self, policy: PolicyBase) -> Iterator[Reading]:
+        if isinstance(policy, DriftPolicy | FaultPolicy):
+            yield from self._compared(policy)
+        elif isinstance(policy, PerformancePolicy | BurnPolicy):
+            yield from figure_readings(policy, self._figures)
+        elif isinstance(policy, QuarantinePolicy):
+            yield from self._quarantined(policy)
+        elif isinstance(policy, FreshnessPolicy):
+            yield from self._fresh(policy)
+
+    @cached_property
+    def _runs(self) -> list[FinishedRun]:
+        found = self._work.ledger.runs({"project": self._work.config.project, "target": self._work.sections.scoring.target})
+        return sorted((run for run in found if run.key.slot == release.CHAMPION and run.as_of <= self._now), key=lambda run: run.as_of)
+
+    @cached_property
+    def _figures(self) -> list[dict[str, Any]]:
+        """Every measurement of every window: a later one replaces an earlier one only for later clocks."""
+        tables, wanted = self._work.tables, {"project": self._work.config.project, "target": self._work.sections.scoring.target}
+        if not tables.exists(PERFORMANCE_TABLE):
+            return []
+        rows = tables.rows(PERFORMANCE_TABLE, {**wanted, "slot": release.CHAMPION})
+        return [row | {"as_of": instant(row["as_of"])} for row in rows]
+
+    def _compared(self, policy: DriftPolicy | FaultPolicy) -> Iterator[Reading]:
+        newest = {run.key.window: run for run in self._runs if run.key.verb == "drift"}
+        versions = {run.key.window: _version(run) for run in self._runs if run.key.verb == "score"}
+        make: Callable[..., Iterator[Reading]] = drift_readings if isinstance(policy, DriftPolicy) else fault_readings
+        for label in self._tail(newest, policy):
+            yield from make(policy, self._metrics(newest[label]), versions.get(label))
+
+    def _metrics(self, run: FinishedRun) -> list[Mapping[str, Any]]:
+        """The stored statistics of a comparison; none where a later one took their place."""
+        if run.run_id not in self._drift:
+            where = {"project": run.key.project, "window": run.key.window, "slot": run.key.slot}
+            rows = self._work.tables.rows(METRICS_TABLE, where) if self._work.tables.exists(METRICS_TABLE) else []
+            self._drift[run.run_id] = [row | {"as_of": instant(row["as_of"])} for row in rows if row["run_id"] == run.run_id]
+        return self._drift[run.run_id]
+
+    def _quarantined(self, policy: QuarantinePolicy) -> Iterator[Reading]:
+        for run in self._runs:
+            if run.key.verb == "score":
+                counts = {name: int(run.record[name]) for name in ("rows", "quarantined")}
+                if reading := quarantine_reading(policy, run.key.window, run.as_of, **counts, version=_version(run)):
+                    yield reading
+
+    def _fresh(self, policy: FreshnessPolicy) -> Iterator[Reading]:
+        """What is missing now; for a back-test at each clock of a run, and at each moment at which a window became late."""
+        first: dict[str, FinishedRun] = {}
+        for run in self._runs:
+            if run.key.verb == "score":
+                first.setdefault(run.key.window, run)
+        within = parse_duration(policy.within)
+        clocks = {self._now}
+        if self._every and first:
+            ends = [Window.parse(label).end for label in first] + [window.end for window in due_windows(list(first), as_of=self._now)]
+            due = {end + within + timedelta(seconds=1) for end in ends}
+            clocks |= {run.as_of for run in self._runs} | {instant for instant in due if instant <= self._now}
+        for clock in sorted(clocks):
+            known = [label for label, run in first.items() if run.as_of <= clock]
+            if known:
+                missing = [window.label for window in due_windows(known, as_of=clock) if clock - window.end > within]
+                newest = max((*known, *missing), key=lambda label: Window.parse(label).end)
+                yield freshness_reading(policy, newest, clock, missing, _version(first[newest]) if newest in known else None)
+
+    def _tail(self, labels: Mapping[str, Any], policy: PolicyBase) -> list[str]:
+        ordered = sorted(labels, key=lambda label: Window.parse(label).end)
+        return ordered if self._every else ordered[-(_TAIL + max(policy.of, policy.clear_windows)) :]
+
+
+def _version(run: FinishedRun) -> int:
+    return int(run.record["model"]["version"])

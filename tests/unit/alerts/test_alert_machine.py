@@ -1,0 +1,127 @@
+"""When alerts open and resolve: the state machine by its rules, for any series of windows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparkml_ops.alerts import Alert, AlertEvent, Reading, Standing, Watched, fold, judge, moves, replay
+from sparkml_ops.alerts.reading import Place
+from sparkml_ops.alerts.rules import burning
+from sparkml_ops.config.alerts import BurnPolicy, FreshnessPolicy
+
+WHO = {"owner": "ada", "runbook": "https://wiki.example/late"}
+START = datetime(2013, 1, 1, tzinfo=UTC)
+PLACES = st.lists(st.sampled_from(["beyond", "between", "good"]), max_size=40)
+
+
+def policy(**given: object) -> FreshnessPolicy:
+    return FreshnessPolicy.model_validate({"signal": "freshness", "within": "1d", **WHO, **given})
+
+
+def readings(places: list[Place], subject: str = "") -> list[Reading]:
+    """A day each, measured at its end."""
+    days = [START + timedelta(days=number) for number in range(len(places))]
+    return [Reading(subject, f"{day:%Y-%m-%d}", day + timedelta(days=1), 0.0, 0.0, place, "") for day, place in zip(days, places, strict=True)]
+
+
+POLICIES = st.builds(
+    lambda of, share, clear, cooldown: policy(windows=max(1, round(share * of)), of=of, clear_windows=clear, cooldown=cooldown),
+    st.integers(1, 5),
+    st.floats(0, 1),
+    st.integers(1, 4),
+    st.sampled_from([None, "1d", "3d", "10d"]),
+)
+
+
+@given(PLACES, POLICIES)
+def test_moves_alternate_and_each_has_its_evidence(places: list[Place], rule: FreshnessPolicy) -> None:
+    """Each opening has enough windows beyond the limit, each resolution enough good ones after it, and a cooldown holds."""
+    series = readings(places)
+    numbers = {reading.window: number for number, reading in enumerate(series)}
+
+    found = list(moves(rule, Standing(), series))
+
+    assert [move.kind for move in found] == ["opened", "resolved"] * (len(found) // 2) + ["opened"] * (len(found) % 2)
+    assert sorted(numbers[move.reading.window] for move in found) == [numbers[move.reading.window] for move in found]
+    for move in found:
+        number = numbers[move.reading.window]
+        if move.kind == "opened":
+            assert places[number] == "beyond"
+            assert places[max(0, number + 1 - rule.of) : number + 1].count("beyond") >= rule.windows
+        else:
+            assert places[number + 1 - rule.clear_windows : number + 1] == ["good"] * rule.clear_windows
+    gaps = [second.reading.end - first.reading.end for first, second in pairwise(found) if second.kind == "opened"]
+    assert all(gap >= timedelta(days=int((rule.cooldown or "0d")[:-1])) for gap in gaps)
+
+
+@given(PLACES, POLICIES)
+def test_a_walk_may_stop_anywhere(places: list[Place], rule: FreshnessPolicy) -> None:
+    """Windows that come one by one make the same moves as all at once: what is kept between two checks is enough."""
+    series, standing, found = readings(places), Standing(until=START), []
+    for number in range(len(series)):
+        for move in moves(rule, standing, series[: number + 1]):
+            found.append(move)
+            end = move.reading.end
+            standing = Standing(move.kind == "opened", end, move.reading.known, end if move.kind == "resolved" else standing.resolved)
+
+    assert found == list(moves(rule, Standing(), series))
+
+
+@given(PLACES, POLICIES, st.integers(0, 40))
+def test_a_check_that_is_repeated_says_nothing(places: list[Place], rule: FreshnessPolicy, at: int) -> None:
+    """Whenever it comes, a second check on the same figures has no events."""
+    series, now = {"late": readings(places)}, START + timedelta(days=at)
+    first = tuple(judge(Watched("p", "m"), {"late": rule}, series, {}, now))
+
+    again = tuple(judge(Watched("p", "m"), {"late": rule}, series, fold(first), now))
+
+    assert again == ()
+    assert all(event.at == now for event in first)
+
+
+@given(PLACES, POLICIES)
+def test_a_back_test_is_what_daily_checks_would_have_said(places: list[Place], rule: FreshnessPolicy) -> None:
+    """The same state machine, fed by the same clocks."""
+    series, alerts, events = readings(places), dict[str, Alert](), list[AlertEvent]()
+    for now in (reading.known for reading in series):
+        events += judge(Watched("p", "m"), {"late": rule}, {"late": series}, alerts, now)
+        alerts = fold(events)
+
+    (found,) = replay(Watched("p", "m"), {"late": rule}, {"late": series}, ())
+
+    assert [episode.window for episode in found.episodes] == [event.window for event in events if event.kind == "opened"]
+    assert [episode.last for episode in found.episodes if episode.last] == [event.window for event in events if event.kind == "resolved"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.booleans()), min_size=1, max_size=20), st.integers(1, 6))
+def test_the_burn_is_the_share_of_rows_in_bad_windows(windows: list[tuple[int, bool]], long: int) -> None:
+    """Against a plain count: rows in bad windows, over rows, over what the objective allows; the slower of both burns counts."""
+    rule = BurnPolicy.model_validate({"signal": "burn", "at_least": 0.7, "objective": 0.9, "rate": 5.0, "long": long, **WHO})
+    series = [
+        Reading("", f"{START + timedelta(days=number):%Y-%m-%d}", START, 0.0, 0.0, "beyond" if bad else "good", "", rows)
+        for number, (rows, bad) in enumerate(windows)
+    ]
+
+    found = burning(rule, series)
+
+    for number, reading in enumerate(found):
+        rates = []
+        for length in (long, 1):
+            part = windows[max(0, number + 1 - length) : number + 1]
+            rates.append(sum(rows for rows, bad in part if bad) / sum(rows for rows, _ in part) / 0.1)
+        assert reading.value == pytest.approx(min(rates))
+        assert (reading.place == "beyond") == (min(rates) >= 5.0 - 1e-9)
+
+
+def test_subjects_do_not_mix() -> None:
+    """A column that drifts opens its own alert, whatever others do."""
+    series = {"late": [*readings(["beyond", "good"], "column=a"), *readings(["good", "beyond"], "column=b")]}
+
+    events = list(judge(Watched("p", "m"), {"late": policy()}, series, {}, START + timedelta(days=9)))
+
+    assert [(event.kind, event.subject) for event in events] == [("opened", "column=b")]
