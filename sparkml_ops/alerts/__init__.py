@@ -6,6 +6,7 @@ from sparkml_ops.alerts.alert import Alert, State, again, fold
 from sparkml_ops.alerts.episodes import Episode, PolicyRecord, Replay, episodes, precision, replay
 from sparkml_ops.alerts.judge import Watched, judge, series
 from sparkml_ops.alerts.machine import Move, Standing, moves
+from sparkml_ops.alerts.outbox import Delivery, claims, deliver, pending
 from sparkml_ops.alerts.reading import Reading
 from sparkml_ops.alerts.stored import ALERTS_TABLE, AlertEvent, Book, append, fingerprint, read
 
@@ -14,6 +15,7 @@ __all__ = [
     "Alert",
     "AlertEvent",
     "Book",
+    "Delivery",
     "Episode",
     "Move",
     "PolicyRecord",
@@ -24,11 +26,14 @@ __all__ = [
     "Watched",
     "again",
     "append",
+    "claims",
+    "deliver",
     "episodes",
     "fingerprint",
     "fold",
     "judge",
     "moves",
+    "pending",
     "precision",
     "read",
     "replay",

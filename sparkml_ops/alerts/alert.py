@@ -98,7 +98,7 @@ def fold(events: Iterable[AlertEvent]) -> dict[str, Alert]:
 
 def again(alert: Alert, kind: Kind, at: datetime, **changes: Any) -> AlertEvent:
     """A further event of an alert, with what it was opened by."""
-    plain: dict[str, Any] = {"notify": False, "actor": "", "note": "", "until": None, "written_at": None, **changes}
+    plain: dict[str, Any] = {"notify": False, "channels": (), "actor": "", "note": "", "until": None, "written_at": None, **changes}
     return replace(alert.opening, number=0, kind=kind, at=at, **plain)
 
 

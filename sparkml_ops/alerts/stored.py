@@ -50,6 +50,7 @@ _COLUMNS: dict[str, type] = {
     "said": str,
     "causes": str,
     "notify": bool,
+    "channels": str,
     "until": datetime,
     "verdict": str,
     "channel": str,
@@ -85,6 +86,7 @@ class AlertEvent:
         said: The same for people.
         causes: The gravest first.
         notify: Whether channels are to be told.
+        channels: Those that were to be told when it happened.
         until: End of a mute, or of a claim to deliver.
         verdict: `real` or `noise`.
         channel: Of a delivery, or of a failure to deliver.
@@ -113,6 +115,7 @@ class AlertEvent:
     said: str = ""
     causes: tuple[Mapping[str, Any], ...] = ()
     notify: bool = False
+    channels: tuple[str, ...] = ()
     until: datetime | None = None
     verdict: str = ""
     channel: str = ""
@@ -153,7 +156,7 @@ def fingerprint(project: str, model: str, policy: str, subject: str) -> str:
     """What an alert is about, in twelve hexadecimal digits: the same trouble has the same one in every window.
 
     >>> fingerprint("flights", "flights", "late-scores", "")
-    'd9d0b6bbd61a'
+    'c7258e6353db'
     """
     return hashlib.sha256(json.dumps([project, model, policy, subject]).encode()).hexdigest()[:12]
 
@@ -187,11 +190,12 @@ def append(tables: Tables, book: Book, events: Sequence[AlertEvent]) -> Book:
 
 
 def _row(project: str, batch: int, event: AlertEvent) -> dict[str, Any]:
-    values = {**event.to_document(), "project": project, "batch": batch, "causes": json.dumps(event.causes)}
+    values = {**event.to_document(), "project": project, "batch": batch, "causes": json.dumps(event.causes), "channels": ",".join(event.channels)}
     return {name: values[name] for name in _COLUMNS}
 
 
 def _event(row: Mapping[str, Any]) -> AlertEvent:
     times: dict[str, Any] = {name: None if row[name] is None else instant(row[name]) for name in _TIMES}
-    plain = {name: row[name] for name in _COLUMNS if name not in ("project", "batch", "event_id", "causes", *_TIMES)}
-    return AlertEvent(causes=tuple(json.loads(row["causes"])), **plain, **times)
+    plain = {name: row[name] for name in _COLUMNS if name not in ("project", "batch", "event_id", "causes", "channels", *_TIMES)}
+    channels = tuple(row["channels"].split(",")) if row["channels"] else ()
+    return AlertEvent(causes=tuple(json.loads(row["causes"])), channels=channels, **plain, **times)

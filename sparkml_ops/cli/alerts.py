@@ -41,7 +41,10 @@ def check_alerts(common: Common, as_of: AsOf = None) -> None:
         return
     for event in (*found.opened, *found.unmuted, *found.resolved):
         _print(f"{event.kind:9}{event.severity:7}{event.policy} {event.fingerprint}: {event.said or event.note}")
-    _print(f"{len(found.policies)} policies as of {found.as_of[:16]}: {found.open} alerts open")
+    for line in found.failed:
+        _print(f"not delivered, the next check tries again: {line}")
+    told = f", {found.delivered} delivered, {found.waiting} to deliver" if found.delivered or found.waiting else ""
+    _print(f"{len(found.policies)} policies as of {found.as_of[:16]}: {found.open} alerts open{told}")
 
 
 def list_alerts(common: Common, all: Annotated[bool, typer.Option("--all", help="Resolved ones too.")] = False) -> None:

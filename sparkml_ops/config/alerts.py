@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from feature_store.declaration import Duration
+from sparkml_ops.config.channels import Channel
 from sparkml_ops.config.section import Section
 
 __all__ = [
@@ -43,6 +44,7 @@ class PolicyBase(Section):
         default=None, description="time between the windows of a resolution and of the next alert of the same kind; null: none"
     )
     minimum_rows: int = Field(default=1000, ge=1, description="rows below which a window is no evidence, for or against")
+    channels: tuple[str, ...] | None = Field(default=None, description="who is told; null: every channel that takes the severity")
 
     @model_validator(mode="after")
     def _can_open(self) -> Self:
@@ -171,3 +173,33 @@ class AlertsSection(Section):
     policies: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")], AlertPolicy] = Field(
         default_factory=dict, description="name of a policy to its rule; the name is part of each alert's identity"
     )
+    channels: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")], Channel] = Field(
+        default_factory=dict, description="name of a channel to where it goes; table and log are always written"
+    )
+    deliveries: int = Field(
+        default=50, ge=1, description="most events that a check gives to one channel, the gravest first; the rest waits for the next"
+    )
+    delivery_seconds: float = Field(default=60.0, gt=0, description="longest time that a check waits for its channels")
+
+    @model_validator(mode="after")
+    def _known_channels(self) -> Self:
+        for name, policy in self.policies.items():
+            if unknown := [channel for channel in policy.channels or () if channel not in self.channels]:
+                raise ValueError(
+                    f"policies.{name}.channels names {', '.join(unknown)}, which channels does not declare ({', '.join(self.channels) or 'none'})"
+                )
+            for channel in policy.channels or ():
+                if policy.severity not in self.channels[channel].severities:
+                    raise ValueError(
+                        f"policies.{name}.channels names {channel}, which takes {', '.join(self.channels[channel].severities)} and no {policy.severity}"
+                    )
+        return self
+
+    def told(self, policy: str) -> tuple[str, ...]:
+        """Names of the channels that are told of a policy's alerts."""
+        rule = self.policies.get(policy)
+        if rule is None:
+            return ()
+        return tuple(
+            name for name, channel in self.channels.items() if rule.severity in channel.severities and name in (rule.channels or self.channels)
+        )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 from feature_store.duration import parse_duration
 from sparkml_ops import alerts, clock
-from sparkml_ops.alerts import Alert, AlertEvent, Book, PolicyRecord, Replay
+from sparkml_ops.alerts import Alert, AlertEvent, Book, Delivery, PolicyRecord, Replay
 from sparkml_ops.errors import ConfigurationError, ConflictError, ContractError
 from sparkml_ops.logs import logger
 from sparkml_ops.verbs.alert_evidence import AlertEvidence
@@ -33,6 +33,9 @@ class AlertCheck:
         resolved: Alerts that it resolved.
         unmuted: Alerts whose mute was over.
         open: How many are open now.
+        delivered: What channels took.
+        failed: What they did not; the next check tries again.
+        waiting: What channels have still to be told, by then or by another check.
     """
 
     as_of: str
@@ -41,6 +44,9 @@ class AlertCheck:
     resolved: tuple[AlertEvent, ...]
     unmuted: tuple[AlertEvent, ...]
     open: int
+    delivered: int = 0
+    failed: tuple[str, ...] = ()
+    waiting: int = 0
 
 
 def check(work: Work, *, as_of: datetime | str | None = None) -> AlertCheck:
@@ -57,14 +63,14 @@ def check(work: Work, *, as_of: datetime | str | None = None) -> AlertCheck:
 
     def decide(book: Book) -> Sequence[AlertEvent]:
         _in_order(book, now)
-        return tuple(alerts.judge(_watched(work), work.sections.alerts.policies, readings, alerts.fold(book.events), now))
+        return _addressed(work, tuple(alerts.judge(_watched(work), work.sections.alerts.policies, readings, alerts.fold(book.events), now)))
 
-    book, written = _write(work, decide)
+    book, written = _write(work, decide, now)
     for event in written:
-        logger.warning("alert %s: %s %s, %s: %s", event.fingerprint, event.policy, event.kind, event.severity, event.said)
-    kinds = {kind: tuple(event for event in written if event.kind == kind) for kind in ("opened", "resolved", "unmuted")}
-    standing = sum(alert.open for alert in alerts.fold(book.events).values())
-    return AlertCheck(now.isoformat(), tuple(work.sections.alerts.policies), open=standing, **kinds)
+        if event.kind != "claimed":
+            logger.warning("alert %s: %s %s, %s: %s", event.fingerprint, event.policy, event.kind, event.severity, event.said)
+    opened, resolved, unmuted = (tuple(event for event in written if event.kind == kind) for kind in ("opened", "resolved", "unmuted"))
+    return _tell(work, book, written, AlertCheck(now.isoformat(), tuple(work.sections.alerts.policies), opened, resolved, unmuted, _open(book)), now)
 
 
 def open_alerts(work: Work, *, every: bool = False) -> tuple[Alert, ...]:
@@ -150,24 +156,61 @@ def _act(work: Work, mark: str, kind: Literal["acknowledged", "muted", "resolved
             raise ContractError(f"alert {alert.fingerprint}, which is resolved", expected="an open one", mend="`sparkml-ops alerts list` shows them")
         newest = _newest_window(work, alert, now) if kind == "resolved" else alert.opening.window
         told = kind == "resolved" and alert.state != "muted"
-        return (alerts.again(alert, kind, now, window=newest, actor=getpass.getuser(), notify=told, **changes),)
+        return _addressed(work, (alerts.again(alert, kind, now, window=newest, actor=getpass.getuser(), notify=told, **changes),))
 
-    book, _ = _write(work, decide)
+    book, written = _write(work, decide, now)
+    _tell(work, book, written, AlertCheck(now.isoformat(), (), (), (), (), 0), now)
     return alerts.fold(book.events)[changed[0]]
 
 
-def _write(work: Work, decide: Callable[[Book], Sequence[AlertEvent]]) -> tuple[Book, tuple[AlertEvent, ...]]:
-    """Decide and write; when another was faster, once more on what it wrote."""
+def _write(work: Work, decide: Callable[[Book], Sequence[AlertEvent]], now: datetime) -> tuple[Book, tuple[AlertEvent, ...]]:
+    """Decide and write, with a claim of what is then to be told; when another was faster, once more on what it wrote."""
+    settings = work.sections.alerts
     for attempt in range(1, _ATTEMPTS + 1):
-        book = alerts.read(work.tables, work.config.project)
+        book, wall = alerts.read(work.tables, work.config.project), clock.wall()
+        events = decide(book)
+        after = replace(book, events=(*book.events, *book.numbered(events)))
+        claimed = alerts.claims(alerts.pending(after, settings, wall), settings, now, wall)
         try:
-            after = alerts.append(work.tables, book, decide(book))
+            written = alerts.append(work.tables, book, (*events, *claimed))
         except ConflictError:
             if attempt == _ATTEMPTS:
                 raise
         else:
-            return after, after.events[len(book.events) :]
+            return written, written.events[len(book.events) :]
     raise AssertionError("not reached")
+
+
+def _tell(work: Work, book: Book, written: Sequence[AlertEvent], found: AlertCheck, now: datetime) -> AlertCheck:
+    """Tell the channels what this call has claimed, and enter how it went: neither ends the call with an error."""
+    settings, by_id = work.sections.alerts, {(event.fingerprint, event.number): event for event in book.events}
+    mine = [
+        Delivery(by_id[event.fingerprint, event.about], event.channel) for event in written if event.kind == "claimed" and event.about is not None
+    ]
+    outcomes = alerts.deliver(work.config.project, book, mine, settings, now)
+    for _ in range(_ATTEMPTS):
+        try:
+            book = alerts.append(work.tables, alerts.read(work.tables, work.config.project), outcomes) if outcomes else book
+        except ConflictError:
+            continue
+        break
+    else:
+        logger.warning("alerts: what was delivered could not be entered; it is told once more under the same keys")
+    failed = tuple(f"{event.channel}: {event.fingerprint}#{event.about}: {event.note}" for event in outcomes if event.kind == "failed")
+    for line in failed:
+        logger.warning("alerts: not delivered by %s", line)
+    delivered = sum(event.kind == "delivered" for event in outcomes)
+    waiting = len(alerts.pending(book, settings, datetime.max.replace(tzinfo=now.tzinfo)))
+    return replace(found, delivered=delivered, failed=failed, waiting=waiting)
+
+
+def _addressed(work: Work, events: Sequence[AlertEvent]) -> tuple[AlertEvent, ...]:
+    """With the channels that are to be told; one that is declared later is not told of the past."""
+    return tuple(replace(event, channels=work.sections.alerts.told(event.policy)) if event.notify else event for event in events)
+
+
+def _open(book: Book) -> int:
+    return sum(alert.open for alert in alerts.fold(book.events).values())
 
 
 def _one(book: Book, mark: str) -> tuple[Alert, tuple[AlertEvent, ...]]:
