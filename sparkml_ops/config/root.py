@@ -15,6 +15,7 @@ from feature_store.declaration import FeatureTableDeclaration, LookupDeclaration
 from sparkml_ops.config.alerts import AlertsSection
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
+from sparkml_ops.config.metrics import MetricsSection
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.config.places import MlflowSection, StorageSection, WarehouseSection
 from sparkml_ops.config.release import ReleaseSection
@@ -53,6 +54,7 @@ class Sections(Section):
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
     alerts: AlertsSection = Field(default_factory=AlertsSection)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
 
     @field_validator("training")
     @classmethod
