@@ -38,34 +38,32 @@ class Watched(Night):
             METRICS_TABLE, _METRICS, [self._metric(window, name, verdict, run_id, as_of, effect, rows, segment) for name, verdict in verdicts.items()]
         )
 
-    def measured(
-        self, window: str, auc: float, *, as_of: str, width: float = 0.01, rows: int = 5000, scored: int = 5000, segment: str | None = None
-    ) -> None:
+    def measured(self, window: str, auc: float, *, as_of: str, **given: Any) -> None:
         """A figure and its interval."""
-        row = {
-            **dict.fromkeys(FIGURES.names),
-            "run_id": as_of,
-            "project": "tiny",
-            "target": "tiny_scores",
-            "window": window,
-            "slot": "champion",
-            "generation": 0,
-            "model": "tiny",
-            "version": 1,
-            "as_of": instant(as_of),
-            "rows": scored,
-            "labelled": rows,
-            "completeness": 1.0,
-            "final": True,
-            "segment": segment,
-            "metric": "auc",
-            "kind": "realised",
-            "value": auc,
-            "lower": auc - width,
-            "upper": auc + width,
-            "measured": rows,
-        }
-        self._rows(PERFORMANCE_TABLE, FIGURES, [row])
+        self.store([self.figure(window, auc, as_of=as_of, **given)])
+
+    def store(self, figures: list[dict[str, Any]]) -> None:
+        """Some figures at once."""
+        self._rows(PERFORMANCE_TABLE, FIGURES, figures)
+
+    @staticmethod
+    def figure(
+        window: str,
+        value: float,
+        *,
+        as_of: str,
+        width: float = 0.01,
+        rows: int = 5000,
+        scored: int = 5000,
+        segment: str | None = None,
+        kind: str = "realised",
+        metric: str = "auc",
+    ) -> dict[str, Any]:
+        """A row as `monitor` stores it."""
+        run = {"run_id": as_of, "project": "tiny", "target": "tiny_scores", "window": window, "slot": "champion", "generation": 0}
+        about = {"model": "tiny", "version": 1, "as_of": instant(as_of), "rows": scored, "labelled": rows, "completeness": 1.0, "final": True}
+        found = {"segment": segment, "metric": metric, "kind": kind, "value": value, "lower": value - width, "upper": value + width, "measured": rows}
+        return {**run, **about, **found}
 
     def _rows(self, name: str, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
         self.work.tables.add(name, from_arrow_schema(schema), rows)
