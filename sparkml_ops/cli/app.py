@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from sparkml_ops.cli import alerts, concept, configuration, doctor, features, forget, ledger, metrics, models, report, scaffold, status, tables, verbs
+from sparkml_ops.cli import (
+    alerts,
+    causes,
+    concept,
+    configuration,
+    doctor,
+    features,
+    forget,
+    ledger,
+    metrics,
+    models,
+    report,
+    scaffold,
+    status,
+    tables,
+    verbs,
+)
 
 __all__ = ["app"]
 
@@ -23,6 +39,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
+app.command("causes")(causes.causes)
 app.command("concept")(concept.concept)
 app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)
