@@ -36,6 +36,8 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sparkml_performance_window_end_timestamp_seconds": ("End of the window that the figure is of.", ("model", "metric", "kind", "segment")),
     "sparkml_run_finished_timestamp_seconds": ("When a verb finished last, wall clock.", ("verb",)),
     "sparkml_run_seconds": ("How long it took then.", ("verb",)),
+    "sparkml_run_cpu_seconds": ("CPU time that it took on the driver's machine.", ("verb",)),
+    "sparkml_run_peak_bytes": ("Most memory that it took there at one moment.", ("verb",)),
     "sparkml_alerts_open": ("Open alerts of a policy that are not muted.", ("policy", "severity")),
     "sparkml_alerts_undelivered": ("Events that channels have still to be told.", ()),
 }

@@ -98,6 +98,9 @@ def _runs(work: Work, now: datetime) -> Iterator[Metric]:
     for verb, run in sorted(newest.items()):
         yield Metric("sparkml_run_finished_timestamp_seconds", instant(run.finished_at).timestamp(), {"verb": verb})
         yield Metric("sparkml_run_seconds", run.seconds, {"verb": verb})
+        if run.cost is not None:
+            yield Metric("sparkml_run_cpu_seconds", run.cost.cpu_seconds, {"verb": verb})
+            yield Metric("sparkml_run_peak_bytes", run.cost.peak_bytes, {"verb": verb})
 
 
 def _alerts(work: Work) -> Iterator[Metric]:
