@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import psutil
@@ -12,6 +14,7 @@ import psutil
 __all__ = ["Cost", "Meter"]
 
 _EVERY = 1.0  # seconds; a Python worker that lives shorter is seen by luck only
+_SHARE = 0.02  # most of a core that looking may take: of many or large processes it looks less often
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Cost:
 
     Args:
         cpu_seconds: User and system time of all processes, those that ended included as they were last seen.
-        peak_bytes: Most memory at one moment: what each process has for itself, and the largest part that they share.
+        peak_bytes: Most memory at one moment; a page that forked processes share counts once.
         read_bytes: Read from storage; what the system still had in memory does not count.
         written_bytes: Written to storage.
     """
@@ -77,25 +80,38 @@ class Meter:
         return Cost(round(float(cpu), 2), self._peak, int(read), int(written))
 
     def _watch(self) -> None:
-        while not self._over.wait(_EVERY):
+        pause = _EVERY
+        while not self._over.wait(pause):
+            begun = time.thread_time()
             self._look()
+            pause = max(_EVERY, (time.thread_time() - begun) / _SHARE)
 
     def _look(self, *, begin: bool = False) -> None:
-        own, shared = 0, 0
-        here = psutil.Process()
+        held, here = 0, psutil.Process()
         for process in [here, *here.children(recursive=True)]:
             try:
                 with process.oneshot():
-                    key, counters, memory = (process.pid, process.create_time()), _counters(process), process.memory_info()
+                    key, counters = (process.pid, process.create_time()), _counters(process)
+                    held += _memory(process)
             except (psutil.Error, OSError):
                 continue  # it ended meanwhile
-            inside = getattr(memory, "shared", 0)
-            own, shared = own + max(memory.rss - inside, 0), max(shared, inside)
             if (seen := self._seen.get(key)) is not None:
                 seen.last = counters
             else:
                 self._seen[key] = _Seen(counters if begin else (0.0, 0, 0), counters)
-        self._peak = max(self._peak, own + shared)
+        self._peak = max(self._peak, held)
+
+
+def _memory(process: psutil.Process) -> int:
+    """What a process holds, each page divided by those that share it where the system says so; a JVM shares nothing worth the look."""
+    if process.name() != "java":
+        try:
+            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+        except OSError:
+            pass
+        else:
+            return 1024 * int(text.partition("\nPss:")[2].split()[0])
+    return int(process.memory_info().rss)
 
 
 def _counters(process: psutil.Process) -> tuple[float, int, int]:

@@ -49,8 +49,9 @@ class Episode:
         return start < past and first < end
 
     def _span(self) -> tuple[datetime, datetime]:
+        """From the window that opened it to the one that resolved it; a person may do so before another window has come."""
         window = Window.parse(self.window)
-        return window.start, Window.parse(self.last).start if self.last else datetime.max.replace(tzinfo=window.start.tzinfo)
+        return window.start, max(Window.parse(self.last).start, window.end) if self.last else datetime.max.replace(tzinfo=window.start.tzinfo)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sparkml_ops.window import Window, instant
 
 __all__ = ["AlertEvidence"]
 
-_TAIL = 31  # windows beside those that a policy looks back on: what checks may have missed
+_TAIL = 7  # windows beside those that a policy looks back on: what checks may have missed
 
 
 class AlertEvidence:
@@ -73,11 +73,11 @@ class AlertEvidence:
             yield from make(policy, self._metrics(newest[label]), versions.get(label))
 
     def _metrics(self, run: FinishedRun) -> list[Mapping[str, Any]]:
-        """The stored statistics of a comparison; none where a later one took their place."""
+        """The judged statistics of a comparison; none where a later one took their place."""
         if run.run_id not in self._drift:
             where = {"project": run.key.project, "window": run.key.window, "slot": run.key.slot}
             rows = self._work.tables.rows(METRICS_TABLE, where) if self._work.tables.exists(METRICS_TABLE) else []
-            self._drift[run.run_id] = [row | {"as_of": instant(row["as_of"])} for row in rows if row["run_id"] == run.run_id]
+            self._drift[run.run_id] = [row | {"as_of": instant(row["as_of"])} for row in rows if row["run_id"] == run.run_id and row["verdict"] is not None]
         return self._drift[run.run_id]
 
     def _quarantined(self, policy: QuarantinePolicy) -> Iterator[Reading]:

@@ -76,14 +76,15 @@ def costs(work: Work, *, as_of: datetime | str | None = None) -> tuple[VerbCost,
 def rows_of(record: Any) -> int | None:
     """Rows that a run was about, as its record names them; None where it does not.
 
-    >>> rows_of({"rows": 990, "quarantined": 10}), rows_of({"training_set": {"rows": 600}}), rows_of([])
+    >>> rows_of({"rows": 990, "quarantined": 10}), rows_of({"metrics": {}, "training_set": {"rows": 600}}), rows_of([])
     (1000, 600, None)
     """
     if not isinstance(record, Mapping):
         return None
     if isinstance(record.get("rows"), int):
         return int(record["rows"]) + int(record.get("quarantined", 0))
-    return rows_of(record["training_set"]) if isinstance(record.get("training_set"), Mapping) else None
+    # A training reads its set; to register or promote a model reads no row of it.
+    return rows_of(record["training_set"]) if "metrics" in record and "training_set" in record else None
 
 
 def _cost(runs: Sequence[FinishedRun]) -> VerbCost:
