@@ -77,7 +77,9 @@ class AlertEvidence:
         if run.run_id not in self._drift:
             where = {"project": run.key.project, "window": run.key.window, "slot": run.key.slot}
             rows = self._work.tables.rows(METRICS_TABLE, where) if self._work.tables.exists(METRICS_TABLE) else []
-            self._drift[run.run_id] = [row | {"as_of": instant(row["as_of"])} for row in rows if row["run_id"] == run.run_id and row["verdict"] is not None]
+            self._drift[run.run_id] = [
+                row | {"as_of": instant(row["as_of"])} for row in rows if row["run_id"] == run.run_id and row["verdict"] is not None
+            ]
         return self._drift[run.run_id]
 
     def _quarantined(self, policy: QuarantinePolicy) -> Iterator[Reading]:

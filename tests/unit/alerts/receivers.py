@@ -6,9 +6,13 @@ import datetime
 import http.server
 import ipaddress
 import json
+import socket
 import socketserver
 import ssl
+import subprocess
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Certificate", "Received", "certificate", "https", "mail"]
+__all__ = ["Certificate", "Received", "alertmanager", "certificate", "https", "mail"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,33 @@ def mail(made: Certificate) -> Iterator[Received]:
     server.socket = made.context().wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     with _serving(server, received):
         yield received
+
+
+@contextmanager
+def alertmanager(program: str, folder: Path) -> Iterator[str]:
+    """Its address, once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = folder / "alertmanager.yml"
+    settings.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+    options = (
+        f"--config.file={settings}",
+        f"--storage.path={folder / 'held'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    )
+    with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"{address}/-/ready", timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+            yield address
+        finally:
+            process.terminate()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from sparkml_ops import alerts
 from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ConfigurationError, ConflictError, ContractError
+from sparkml_ops.project import Project
 from sparkml_ops.verbs import alerts as verb
 from sparkml_ops.verbs.status import perform as status
 
@@ -279,6 +280,14 @@ class TestCommands:
             "page poor-scores: realised auc 0.5000 of 5,000 rows in 2020-02, between 0.4900 and 0.5100; certainly below 0.7"
         ]
         assert "https://wiki.example/alerts" in found[0].mend
+
+    def test_a_notebook_does_the_same(self, watched: Watched) -> None:
+        """The handle checks and lists."""
+        watched.measured("2020-02", 0.5, as_of="2020-03-01")
+        project = Project.open(watched.place.folder / "conf", "tiny", overrides=watched.overrides)
+
+        assert told(project.check_alerts(as_of="2020-03-01")) == [("opened", "poor-scores", "2020-02")]
+        assert [alert.opening.policy for alert in project.alerts()] == ["poor-scores"]
 
     def test_without_a_policy_there_is_nothing_to_check(self, tmp_path: Path) -> None:
         """A scheduler that checks a project without policies is told so."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import shutil
 import socket
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import Certificate, Received, certificate, https, mail
+from receivers import Certificate, Received, alertmanager, certificate, https, mail
 from watched_project import COMMON, POLICIES, Watched
 
 from sparkml_ops import alerts, clock
@@ -24,6 +26,8 @@ from sparkml_ops.config.channels import WebhookChannel
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ConfigurationError
 from sparkml_ops.verbs import alerts as verb
+
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +238,22 @@ def test_alertmanager_is_told_in_its_own_words(tmp_path: Path, server: Received,
     assert begun["labels"] == over["labels"]
     assert (begun["labels"]["alertname"], begun["labels"]["severity"], begun["annotations"]["runbook_url"]) == ("poor", "page", COMMON["runbook"])
     assert begun["startsAt"] == over["startsAt"] < over["endsAt"] < now < begun["endsAt"]
+
+
+@pytest.mark.skipif(ALERTMANAGER is None, reason="no Alertmanager in PATH: the Debian package prometheus-alertmanager has it")
+def test_a_real_alertmanager_holds_what_is_open(tmp_path: Path) -> None:
+    """It groups by our labels, and lets an alert go when we say that it is over."""
+    with alertmanager(str(ALERTMANAGER), tmp_path) as address:
+        channel = {"kind": "alertmanager", "url": address, "hosts": ["127.0.0.1"], "networks": ["loopback"]}
+        watched = project(tmp_path, {"am": channel})
+        delivered = poor(watched).delivered
+        during = json.loads(urllib.request.urlopen(f"{address}/api/v2/alerts", timeout=5).read())
+        watched.measured("2020-03", 0.9, as_of="2020-04-01")
+        verb.check(watched.work, as_of="2020-04-01")
+        after = json.loads(urllib.request.urlopen(f"{address}/api/v2/alerts", timeout=5).read())
+
+    assert (delivered, [alert["labels"]["alertname"] for alert in during], after) == (1, ["poor"], [])
+    assert during[0]["annotations"]["runbook_url"] == COMMON["runbook"]
 
 
 def test_a_mail_for_each_check_with_news(tmp_path: Path, made: Certificate) -> None:
