@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sparkml_ops.alerts import Alert, AlertEvent, Reading, Standing, Watched, fold, judge, moves, replay
 from sparkml_ops.alerts.reading import Place
-from sparkml_ops.alerts.rules import burning
-from sparkml_ops.config.alerts import BurnPolicy, FreshnessPolicy
+from sparkml_ops.alerts.rules import burning, drift_readings
+from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FreshnessPolicy
 
 WHO = {"owner": "ada", "runbook": "https://wiki.example/late"}
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -125,3 +125,77 @@ def test_subjects_do_not_mix() -> None:
     events = list(judge(Watched("p", "m"), {"late": policy()}, series, {}, START + timedelta(days=9)))
 
     assert [(event.kind, event.subject) for event in events] == [("opened", "column=b")]
+
+
+def test_a_window_measured_again_resolves_alone_and_not_with_older_ones() -> None:
+    """Where two good windows are asked for, one from before the opening is none of them."""
+    again = Reading("", "2013-01-02", START + timedelta(days=9), 0.0, 0.0, "good", "")
+    series = [readings(["good"])[0], again]
+    standing = Standing(open=True, until=again.end, at=START + timedelta(days=2))
+
+    one, two = (list(moves(policy(clear_windows=count), standing, series)) for count in (1, 2))
+
+    assert [move.kind for move in one] == ["resolved"]
+    assert two == []
+
+
+def test_a_column_at_fault_is_no_drift() -> None:
+    """A column that lost its values differs in every statistic: its fault is told, its drift is not counted."""
+    rule = DriftPolicy.model_validate({"signal": "drift", "minimum_rows": 10, **WHO})
+    row = {
+        "window": "2013-01",
+        "as_of": START,
+        "segment": None,
+        "n": 100,
+        "m": 100,
+        "threshold": 0.1,
+        "q": 0.0,
+        "lower": None,
+        "upper": None,
+        "current": "t@3",
+    }
+    lost = [
+        {**row, "column": "amount", "statistic": name, "value": 0.5, "verdict": verdict} for name, verdict in (("ks", "drift"), ("missing", "fault"))
+    ]
+    far = {**row, "column": "distance", "statistic": "ks", "value": 0.4, "verdict": "drift"}
+
+    (alone,), (both,) = (list(drift_readings(rule, rows, 1)) for rows in (lost, [*lost, far]))
+
+    assert (alone.value, alone.place) == (0.0, "good")
+    assert "1 at fault are left out (amount in t@3)" in alone.said
+    assert (both.value, [cause["column"] for cause in both.causes]) == (1.0, ["distance"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "value"),
+    [
+        ({}, 3.0),
+        ({"effect": 3.5}, 1.0),
+        ({"q": 0.001}, 2.0),
+        ({"columns": ["a", "b"]}, 2.0),
+        ({"weights": {"a": 0.0, "b": 0.25}}, 1.25),
+        ({"minimum_rows": 60}, 2.0),
+    ],
+)
+def test_what_a_column_must_have_to_count(changes: dict[str, object], value: float) -> None:
+    """Effect, false discovery rate, watched columns, weights and rows: each leaves out what it should."""
+    rule = DriftPolicy.model_validate({"signal": "drift", "minimum_rows": 10, **WHO, **changes})
+    row = {
+        "window": "2013-01",
+        "as_of": START,
+        "segment": None,
+        "statistic": "ks",
+        "threshold": 0.1,
+        "verdict": "drift",
+        "lower": None,
+        "upper": None,
+        "current": "t@3",
+    }
+    rows = [
+        {**row, "column": column, "value": found, "q": q, "n": n, "m": 100}
+        for column, found, q, n in (("a", 0.2, 0.0, 100), ("b", 0.3, 0.01, 100), ("c", 0.4, 0.0, 50))
+    ]
+
+    (found,) = drift_readings(rule, rows, 1)
+
+    assert found.value == pytest.approx(value)
