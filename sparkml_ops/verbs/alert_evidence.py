@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from feature_store.duration import parse_duration
 from sparkml_ops import release
 from sparkml_ops.alerts.reading import Reading
 from sparkml_ops.alerts.rules import drift_readings, fault_readings, figure_readings, freshness_reading, quarantine_reading
 from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FaultPolicy, FreshnessPolicy, PerformancePolicy, PolicyBase, QuarantinePolicy
+from sparkml_ops.drift.inference import Verdict
 from sparkml_ops.drift.measure import METRICS_TABLE
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring import PERFORMANCE_TABLE
@@ -35,16 +36,17 @@ class AlertEvidence:
 
     def __init__(self, work: Work, now: datetime, *, every: bool = False) -> None:
         self._work, self._now, self._every = work, now, every
-        self._drift: dict[str, list[Mapping[str, Any]]] = {}
 
     def readings(self) -> dict[str, list[Reading]]:
         """Of each policy, in no particular order."""
-        return {name: list(self._of(policy)) for name, policy in self._work.sections.alerts.policies.items()}
+        policies = self._work.sections.alerts.policies
+        found = {name: list(self._of(policy)) for name, policy in policies.items()}
+        for name, reading in self._compared({name: policy for name, policy in policies.items() if isinstance(policy, DriftPolicy | FaultPolicy)}):
+            found[name].append(reading)
+        return found
 
     def _of(self, policy: PolicyBase) -> Iterator[Reading]:
-        if isinstance(policy, DriftPolicy | FaultPolicy):
-            yield from self._compared(policy)
-        elif isinstance(policy, PerformancePolicy | BurnPolicy):
+        if isinstance(policy, PerformancePolicy | BurnPolicy):
             yield from figure_readings(policy, self._figures)
         elif isinstance(policy, QuarantinePolicy):
             yield from self._quarantined(policy)
@@ -65,22 +67,24 @@ class AlertEvidence:
         rows = tables.rows(PERFORMANCE_TABLE, {**wanted, "slot": release.CHAMPION})
         return [row | {"as_of": instant(row["as_of"])} for row in rows]
 
-    def _compared(self, policy: DriftPolicy | FaultPolicy) -> Iterator[Reading]:
+    def _compared(self, policies: Mapping[str, DriftPolicy | FaultPolicy]) -> Iterator[tuple[str, Reading]]:
+        """Window by window: of thousands of columns and segments only one window's rows are held."""
         newest = {run.key.window: run for run in self._runs if run.key.verb == "drift"}
         versions = {run.key.window: _version(run) for run in self._runs if run.key.verb == "score"}
-        make: Callable[..., Iterator[Reading]] = drift_readings if isinstance(policy, DriftPolicy) else fault_readings
-        for label in self._tail(newest, policy):
-            yield from make(policy, self._metrics(newest[label]), versions.get(label))
+        wanted = {name: set(self._tail(newest, policy)) for name, policy in policies.items()}
+        for label in self._ordered(newest):
+            asked = [name for name, labels in wanted.items() if label in labels]
+            rows = self._metrics(newest[label]) if asked else []
+            for name in asked:
+                make: Callable[..., Iterator[Reading]] = drift_readings if isinstance(policies[name], DriftPolicy) else fault_readings
+                yield from ((name, reading) for reading in make(policies[name], rows, versions.get(label)))
 
     def _metrics(self, run: FinishedRun) -> list[Mapping[str, Any]]:
         """The judged statistics of a comparison; none where a later one took their place."""
-        if run.run_id not in self._drift:
-            where = {"project": run.key.project, "window": run.key.window, "slot": run.key.slot}
-            rows = self._work.tables.rows(METRICS_TABLE, where) if self._work.tables.exists(METRICS_TABLE) else []
-            self._drift[run.run_id] = [
-                row | {"as_of": instant(row["as_of"])} for row in rows if row["run_id"] == run.run_id and row["verdict"] is not None
-            ]
-        return self._drift[run.run_id]
+        if not self._work.tables.exists(METRICS_TABLE):
+            return []
+        where = {"project": run.key.project, "window": run.key.window, "slot": run.key.slot, "run_id": run.run_id, "verdict": get_args(Verdict)}
+        return [row | {"as_of": instant(row["as_of"])} for row in self._work.tables.rows(METRICS_TABLE, where)]
 
     def _quarantined(self, policy: QuarantinePolicy) -> Iterator[Reading]:
         for run in self._runs:
@@ -109,8 +113,12 @@ class AlertEvidence:
                 yield freshness_reading(policy, newest, clock, missing, _version(first[newest]) if newest in known else None)
 
     def _tail(self, labels: Mapping[str, Any], policy: PolicyBase) -> list[str]:
-        ordered = sorted(labels, key=lambda label: Window.parse(label).end)
+        ordered = self._ordered(labels)
         return ordered if self._every else ordered[-(_TAIL + max(policy.of, policy.clear_windows)) :]
+
+    @staticmethod
+    def _ordered(labels: Mapping[str, Any]) -> list[str]:
+        return sorted(labels, key=lambda label: Window.parse(label).end)
 
 
 def _version(run: FinishedRun) -> int:
