@@ -15,6 +15,7 @@ from sparkml_ops.cli import (
     ledger,
     metrics,
     models,
+    predictions,
     report,
     scaffold,
     status,
@@ -37,6 +38,7 @@ app.add_typer(tables.app, name="tables")
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(predictions.app, name="predictions")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("causes")(causes.causes)

@@ -55,7 +55,7 @@ class AlertEvidence:
 
     @cached_property
     def _runs(self) -> list[FinishedRun]:
-        found = self._work.ledger.runs({"project": self._work.config.project, "target": self._work.sections.scoring.target})
+        found = self._work.ledger.standing({"project": self._work.config.project, "target": self._work.sections.scoring.target})
         return sorted((run for run in found if run.key.slot == release.CHAMPION and run.as_of <= self._now), key=lambda run: run.as_of)
 
     @cached_property

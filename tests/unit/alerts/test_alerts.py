@@ -108,6 +108,15 @@ class TestCheck:
 
         assert found == [[], [("opened", "rows-aside", "2020-02")], [], [("resolved", "rows-aside", "2020-04")]]
 
+    def test_a_scoring_that_was_taken_back_speaks_for_nothing(self, watched: Watched) -> None:
+        """Neither for an alert nor against it; the window counts as not scored."""
+        watched.score("2020-01", as_of="2020-02-02", rows=1000)
+        watched.score("2020-02", as_of="2020-03-02", rows=700, quarantined=300)
+        watched.enter("withdraw", {"withdrawn": 0}, as_of="2020-03-03", window="2020-02", slot="champion", generation=-1)
+
+        assert told(verb.check(watched.work, as_of="2020-03-04")) == []
+        assert told(verb.check(watched.work, as_of="2020-04-06")) == [("opened", "late-scores", "2020-02")]
+
     def test_a_repeat_writes_nothing_and_the_clock_goes_forward(self, watched: Watched) -> None:
         """No commit without news; a check behind the last one is refused."""
         watched.measured("2020-02", 0.5, as_of="2020-03-01")
