@@ -11,9 +11,9 @@ from datetime import datetime
 from sparkml_ops.alerts.alert import Alert, again
 from sparkml_ops.alerts.machine import Move, Standing, moves
 from sparkml_ops.alerts.reading import Reading, known_at
-from sparkml_ops.alerts.rules import burning
+from sparkml_ops.alerts.rules import burning, unusual
 from sparkml_ops.alerts.stored import AlertEvent, fingerprint
-from sparkml_ops.config.alerts import BurnPolicy, PolicyBase
+from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, PolicyBase
 
 __all__ = ["Watched", "judge", "series"]
 
@@ -57,7 +57,11 @@ def judge(
 def series(policy: PolicyBase, readings: Iterable[Reading], now: datetime) -> dict[str, list[Reading]]:
     """What a clock knows, by subject, in the policy's unit."""
     known = known_at(readings, now)
-    return {subject: burning(policy, found) for subject, found in known.items()} if isinstance(policy, BurnPolicy) else known
+    if isinstance(policy, BurnPolicy):
+        return {subject: burning(policy, found) for subject, found in known.items()}
+    if isinstance(policy, DriftPolicy) and policy.history:
+        return {subject: unusual(policy, found) for subject, found in known.items()}
+    return known
 
 
 def _event(watched: Watched, name: str, policy: PolicyBase, mark: str, move: Move, now: datetime, *, notify: bool) -> AlertEvent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from sparkml_ops.clock import spoken
 from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FaultPolicy, FreshnessPolicy, PerformancePolicy, QuarantinePolicy
 from sparkml_ops.window import Window
 
-__all__ = ["burning", "drift_readings", "fault_readings", "figure_readings", "freshness_reading", "quarantine_reading"]
+__all__ = ["burning", "drift_readings", "fault_readings", "figure_readings", "freshness_reading", "quarantine_reading", "unusual"]
 
 _CAUSES = 5
 _HYSTERESIS = 0.6  # share of the limit below which a window is good again, where nothing else is said
@@ -116,6 +117,24 @@ def burning(policy: BurnPolicy, readings: Sequence[Reading]) -> list[Reading]:
             f"the error budget burns {rates[0]:.3g} times too fast over {policy.long} windows and {rates[1]:.3g} over {policy.short} ({reading.said})"
         )
         found.append(Reading(reading.subject, reading.window, reading.known, value, policy.rate, state, said, reading.rows, reading.version))
+    return found
+
+
+def unusual(policy: DriftPolicy, readings: Sequence[Reading]) -> list[Reading]:
+    """Windows that drift no more than the same season did before are not beyond the limit: winter comes every year.
+
+    Args:
+        readings: Of `drift_readings`, of one subject, in the order of the windows; a window without evidence counts for none.
+    """
+    found = []
+    for place, reading in enumerate(readings):
+        earlier = [readings[before].value for before in range(place - policy.season, -1, -policy.season)][: policy.history]
+        usual = max(earlier, default=0.0)
+        if reading.place == "beyond" and earlier and reading.value <= usual:
+            said = f"{reading.said}; no more than in {len(earlier)} earlier windows of its season ({usual:.3g})"
+            found.append(replace(reading, place="between", said=said))
+        else:
+            found.append(reading)
     return found
 
 

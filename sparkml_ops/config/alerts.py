@@ -69,6 +69,9 @@ class DriftPolicy(PolicyBase):
     at_least: float = Field(default=1.0, gt=0, description="sum of the weights of counted columns from which a window is beyond the limit")
     clear_below: float | None = Field(default=None, gt=0, description="sum below which a window is good again; null: 0.6 of at_least")
 
+    history: int = Field(default=0, ge=0, description="earlier windows of the same season above all of which a window must be as well; 0: none")
+    season: int = Field(default=1, ge=1, description="windows from a season to the same one again: 7 for days of the week, 12 for months of the year")
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.severity == "page":

@@ -114,7 +114,8 @@ class AlertEvidence:
 
     def _tail(self, labels: Mapping[str, Any], policy: PolicyBase) -> list[str]:
         ordered = self._ordered(labels)
-        return ordered if self._every else ordered[-(_TAIL + max(policy.of, policy.clear_windows)) :]
+        seasons = policy.history * policy.season if isinstance(policy, DriftPolicy) else 0
+        return ordered if self._every else ordered[-(_TAIL + seasons + max(policy.of, policy.clear_windows)) :]
 
     @staticmethod
     def _ordered(labels: Mapping[str, Any]) -> list[str]:

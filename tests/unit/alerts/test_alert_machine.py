@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sparkml_ops.alerts import Alert, AlertEvent, Reading, Standing, Watched, fold, judge, moves, replay
 from sparkml_ops.alerts.reading import Place
-from sparkml_ops.alerts.rules import burning, drift_readings
+from sparkml_ops.alerts.rules import burning, drift_readings, unusual
 from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FreshnessPolicy
 
 WHO = {"owner": "ada", "runbook": "https://wiki.example/late"}
@@ -199,3 +199,20 @@ def test_what_a_column_must_have_to_count(changes: dict[str, object], value: flo
     (found,) = drift_readings(rule, rows, 1)
 
     assert found.value == pytest.approx(value)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 4), st.integers(1, 4))
+def test_a_season_that_comes_again_is_not_unusual(values: list[int], history: int, season: int) -> None:
+    """Beyond the limit is what is beyond it and above each of so many earlier windows of its season."""
+    rule = DriftPolicy.model_validate({"signal": "drift", "at_least": 3, "history": history, "season": season, **WHO})
+    series = [
+        Reading("", f"{START + timedelta(days=number):%Y-%m-%d}", START, float(value), 3.0, "beyond" if value >= 3 else "good", "")
+        for number, value in enumerate(values)
+    ]
+
+    found = unusual(rule, series)
+
+    for number, value in enumerate(values):
+        before = [values[number - season * back] for back in range(1, history + 1) if number - season * back >= 0]
+        assert (found[number].place == "beyond") == (value >= 3 and all(value > other for other in before))
+        assert (found[number].place == "good") == (value < 3)
