@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from feature_store import FeatureStore
 from sparkml_ops import release, scoring
+from sparkml_ops.alerts import Alert
 from sparkml_ops.catalog import Catalog
 from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Config
@@ -30,6 +31,7 @@ from sparkml_ops.records import (
     TuningResult,
 )
 from sparkml_ops.verbs import (
+    alerts,
     build_features,
     catalog,
     drift,
@@ -46,6 +48,7 @@ from sparkml_ops.verbs import (
     training_set,
     tune,
 )
+from sparkml_ops.verbs.alerts import AlertCheck
 from sparkml_ops.verbs.outcome import Generation
 from sparkml_ops.verbs.status import ProjectStatus
 from sparkml_ops.verbs.work import Work
@@ -194,6 +197,14 @@ class Project:
     def status(self, *, as_of: datetime | str | None = None) -> ProjectStatus:
         """How old each output is against its promise, who is champion, and what should be looked at."""
         return status.perform(self._work, as_of=as_of)
+
+    def check_alerts(self, *, as_of: datetime | str | None = None) -> AlertCheck:
+        """Judge the stored figures by the policies of `alerts`, and tell the channels; a repeat finds nothing new."""
+        return alerts.check(self._work, as_of=as_of)
+
+    def alerts(self, *, every: bool = False) -> tuple[Alert, ...]:
+        """Open alerts, the gravest first; with `every` resolved ones too."""
+        return alerts.open_alerts(self._work, every=every)
 
     def retrain(self, window: str, *, on_demand: bool = False, generation: Generation = 0, as_of: datetime | str | None = None) -> RetrainDecision:
         """Decide whether a new model is due after a window, and train, judge and promote it if so."""

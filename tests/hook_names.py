@@ -97,6 +97,7 @@ ELSEWHERE = {
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",
     "delta.commit.* of feature_store/quality/quarantine.py": "of build-features, killed in tests/tables/test_quality_kills.py",
     "delta.commit.retrainings": "of retrain",
+    "delta.commit.alerts": "of alerts check, killed in tests/unit/alerts/test_alerts.py",
     **dict.fromkeys(
         ["delta.commit.erasures", "erasure.purge", "erasure.vacuum", "erasure.shorten", "erasure.properties"],
         "of forget, which is killed in tests/tables/test_forget.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -195,9 +195,13 @@ class TableReader:
         """Names and types (Spark's short form) of the newest version's columns, from the log."""
         return {field.name: field.dataType.simpleString() for field in self.schema(name)}
 
-    def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
-        filters = [(column, "=", value) for column, value in (where or {}).items()]
+    def rows(self, name: str, where: Mapping[str, str | Sequence[str]] | None = None) -> list[dict[str, Any]]:
+        """The rows of a small table of our own (ledger, registry, events), read without a Spark job.
+
+        Args:
+            where: Text column to the value that its rows have, or to some values of which they have one.
+        """
+        filters = [(column, "=", value) if isinstance(value, str) else (column, "in", list(value)) for column, value in (where or {}).items()]
         log = self._log(name)
         self._check_format(name, log)
         # The library's own file system is Python: an Arrow thread that still reads ahead in it when the

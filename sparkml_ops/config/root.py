@@ -12,8 +12,10 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from feature_store.declaration import FeatureTableDeclaration, LookupDeclaration, SourceDeclaration, TrainingSetDeclaration
+from sparkml_ops.config.alerts import AlertsSection
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
+from sparkml_ops.config.metrics import MetricsSection
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.config.places import MlflowSection, StorageSection, WarehouseSection
 from sparkml_ops.config.release import ReleaseSection
@@ -53,6 +55,8 @@ class Sections(Section):
     drift: DriftSection = Field(default_factory=DriftSection)
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
+    alerts: AlertsSection = Field(default_factory=AlertsSection)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
 
     @field_validator("training")
     @classmethod

@@ -35,6 +35,11 @@ class Finished:
         # `max` keeps the first of equals: the latest clock comes first.
         return max(reversed(self._of_target(verb)), key=lambda run: Window.parse(run.key.window).end, default=None)
 
+    def newest_by_window(self, verb: str) -> dict[str, FinishedRun]:
+        """Of each of the champion's windows the run with the latest clock, in the order of the windows."""
+        newest = {run.key.window: run for run in self._of_target(verb)}
+        return dict(sorted(newest.items(), key=lambda item: Window.parse(item[0]).end))
+
     def windows(self, verb: str) -> tuple[str, ...]:
         """Labels of the champion's windows, each once."""
         return tuple(dict.fromkeys(run.key.window for run in self._of_target(verb)))
