@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from math import fsum
 from typing import Any
 
@@ -17,6 +17,9 @@ from sparkml_ops.summaries.packing import pack
 from sparkml_ops.summaries.values import Tally, numbers
 
 __all__ = ["CellMaker", "NumberSummary"]
+
+# Values that are sorted together: three arrays of them are a part of a core's second-level cache, and a cell still gets a few dozen.
+_PART = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +62,20 @@ class NumberSummary:
             return replace(cls.empty(edges), tally=tally)
         counts = np.diff(np.searchsorted(values, edges.right, side="right"), prepend=0)
         cells = np.flatnonzero(counts)
-        starts = np.cumsum(counts[cells]) - counts[cells]
-        index = np.repeat(cells, counts[cells])
+        rows = counts[cells]
+        starts = np.cumsum(rows) - rows
         quantum, fine, square = edges.quanta
-        zeros = np.zeros(edges.cells)
-        high, low, squares = zeros.copy(), zeros.copy(), zeros
+        high, low, squares = (np.zeros(edges.cells) for _ in range(3))
         with np.errstate(over="ignore", invalid="ignore"):
-            distance = values - edges.left[index]
-            leading = _round(distance, quantum[index])
-            high[cells] = np.add.reduceat(leading, starts)
-            low[cells] = np.add.reduceat(_round(distance - leading, fine[index]), starts)
-            squares[cells] = np.add.reduceat(_round(distance * distance, square[index]), starts)
+            # Repeating a cell's number is half the price of looking it up for each value; the results reuse two arrays.
+            distance = np.repeat(edges.left[cells], rows)
+            np.subtract(values, distance, out=distance)
+            part = np.multiply(distance, distance)
+            squares[cells] = np.add.reduceat(_round(part, np.repeat(square[cells], rows)), starts)
+            np.copyto(part, distance)
+            high[cells] = np.add.reduceat(_round(part, np.repeat(quantum[cells], rows)), starts)
+            np.subtract(distance, part, out=distance)
+            low[cells] = np.add.reduceat(_round(distance, np.repeat(fine[cells], rows)), starts)
         classes, number = edges.square_class
         by_class: Floats = np.bincount(classes, weights=squares, minlength=number).astype(np.float64)
         return cls(edges.id, tally, float(values[0]), float(values[-1]), counts, high, low, by_class)
@@ -144,9 +150,12 @@ class CellMaker:
     edges: NumberEdges
 
     def __call__(self, array: pa.Array) -> NumberSummary:
-        """Summarise one array."""
-        return NumberSummary.of(*numbers(array), self.edges)
+        """Summarise one array, in parts that stay in a core's cache: sums do not depend on the parts."""
+        parts = [array.slice(start, _PART) for start in range(0, len(array), _PART)] or [array]
+        return reduce(NumberSummary.merge, (NumberSummary.of(*numbers(part), self.edges) for part in parts))
 
 
 def _round(values: Floats, quantum: Floats) -> Floats:
-    return np.subtract(values + quantum, quantum)
+    """Round in place."""
+    np.add(values, quantum, out=values)
+    return np.subtract(values, quantum, out=values)

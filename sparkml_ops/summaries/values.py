@@ -96,13 +96,14 @@ def numbers(array: pa.Array) -> tuple[Tally, Floats]:
     """
     nulls = array.null_count
     present = _to_float(array.drop_null() if nulls else array)
+    np.add(present, 0.0, out=present)  # -0.0 becomes 0.0
     present.sort()
     # Sorted: -inf first, then the finite values, +inf, and NaN last.
     negative = int(np.searchsorted(present, -np.inf, side="right"))
     last = int(np.searchsorted(present, np.inf, side="left"))
     end = int(np.searchsorted(present, np.inf, side="right"))
     tally = Tally(len(array), nulls, len(present) - end, negative, end - last)
-    return tally, present[negative:last] + 0.0
+    return tally, present[negative:last]
 
 
 def labels(array: pa.Array) -> tuple[Tally, pa.Array]:
