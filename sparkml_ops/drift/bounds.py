@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sparkml_ops.summaries import NumberEdges, NumberSummary, PrefixCounts
+from sparkml_ops.summaries.edges import REST
 from sparkml_ops.summaries.order import Floats, Integers, from_keys
 
 __all__ = ["Bounds", "Pair"]
@@ -99,7 +100,7 @@ class Pair:
             width = self.edges.right - self.edges.left
             # Integral of F over a cell: F(right) * width - sum of (value - left) / n.
             level = np.where(right == 0, 0.0, right.astype(np.float64) / scale * width)
-            area = level - (self.reference.high / n - self.current.high / m) - (self.reference.low / n - self.current.low / m)
+            area = level - self._sums_apart(n, m)
             up = np.asarray(left + self._steps(self.reference, m), dtype=np.float64) / scale
             down = np.asarray(left - self._steps(self.current, n), dtype=np.float64) / scale
             crossing = (up > 0) & (down < 0) & ~self.edges.single
@@ -112,6 +113,12 @@ class Pair:
             return Bounds(value, value, value, np.zeros_like(ambiguous)) if np.isfinite(value) else None
         lowest, highest = fsum(np.abs(area)), fsum(upper)
         return Bounds(lowest, lowest, max(highest, lowest), ambiguous) if np.isfinite(highest) else None
+
+    def _sums_apart(self, n: int, m: int) -> Floats:
+        """Difference of both sides' sums over each cell, each by its side's size."""
+        first, second = self.reference, self.current
+        rest = (first.low / n - second.low / m) / REST
+        return np.asarray((first.high / n - second.high / m + rest) * self.edges.steps)
 
     def _steps(self, side: NumberSummary, factor: int) -> _Steps:
         """Counts times the other side's size, as whole numbers without overflow."""

@@ -65,7 +65,7 @@ class ColumnProfile:
     @property
     def sums(self) -> Floats | None:
         """Sum of (value - left edge) in each cell; None for a category."""
-        return self.state.sums if isinstance(self.state, NumberSummary) else None
+        return self.state.sums(self.edges) if isinstance(self.state, NumberSummary) and isinstance(self.edges, NumberEdges) else None
 
     @property
     def sum(self) -> float | None:
