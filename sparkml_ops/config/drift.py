@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from sparkml_ops.config.section import Section
 
-__all__ = ["DriftSection", "Thresholds"]
+__all__ = ["Correction", "DriftSection", "Thresholds"]
+
+Correction = Literal["benjamini-hochberg", "benjamini-yekutieli"]
 
 
 class Thresholds(Section):
@@ -17,6 +21,12 @@ class Thresholds(Section):
     psi: float | None = Field(default=0.2, ge=0, description="population stability index over the declared bins")
     jensen_shannon: float | None = Field(default=None, ge=0, le=1, description="Jensen-Shannon distance over the declared bins, base e")
     hellinger: float | None = Field(default=None, ge=0, le=1, description="Hellinger distance over the declared bins")
+    kullback_leibler: float | None = Field(
+        default=None, ge=0, description="Kullback-Leibler divergence of the reference from the current rows over the declared bins, base e"
+    )
+    l_infinity: float | None = Field(default=None, ge=0, le=1, description="greatest change of a declared bin's share")
+    new_categories: float | None = Field(default=None, ge=0, le=1, description="share of current values in categories that the reference lacks")
+    lost_categories: float | None = Field(default=None, ge=0, le=1, description="share of the reference's values in categories that are gone")
     total_variation: float | None = Field(
         default=0.1, ge=0, le=1, description="total variation between the categories; not judged for numbers, where ks is"
     )
@@ -35,6 +45,10 @@ class DriftSection(Section):
     exact_budget: int = Field(default=2_000_000, ge=1, description="most values that come to the driver to make a statistic exact")
     thresholds: Thresholds = Field(default=Thresholds(), description="minimum effects")
     level: float = Field(default=0.05, gt=0, lt=0.5, description="false discovery rate of a report, and 1 - confidence of its intervals")
+    correction: Correction = Field(
+        default="benjamini-hochberg",
+        description="how false discovery rates count the tests; benjamini-yekutieli holds however the columns depend on each other",
+    )
     minimum_rows: int = Field(default=100, ge=2, description="fewest values on each side for a verdict; below it the verdict is undecided")
     minimum_blocks: int = Field(default=20, ge=2, description="fewest blocks of both sides together for inference by blocks")
     permutations: int = Field(default=999, ge=99, description="random exchanges of whole blocks")

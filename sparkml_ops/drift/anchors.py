@@ -8,6 +8,7 @@ from typing import cast
 import pyarrow as pa
 
 from sparkml_ops.config.drift import DriftSection
+from sparkml_ops.drift.packed import PackedSummaries
 from sparkml_ops.drift.source import Source, run
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import (
@@ -88,7 +89,7 @@ def _resolve(source: Source, layouts: dict[str, Layout], limit: int, cells: int)
 
 
 def _pass(source: Source, makers: Mapping[str, PrefixMaker | FrequentMaker]) -> dict[str, Summary]:
-    states = run([(source, Survey("reference", makers))])["reference"].get((None, None), {})
+    states = run([(source, Survey("reference", makers))])["reference"].get((None, None), PackedSummaries({}))
     return {
         name: states.get(name) or maker(pa.array([], pa.float64() if isinstance(maker, PrefixMaker) else pa.string()))
         for name, maker in makers.items()

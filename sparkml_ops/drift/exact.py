@@ -11,6 +11,7 @@ import numpy as np
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.bounds import Bounds, Mask, Pair
 from sparkml_ops.drift.measures import Entry, Exact, entries_of, pair_of
+from sparkml_ops.drift.packed import PackedSummaries
 from sparkml_ops.drift.profile import Profile, profiles
 from sparkml_ops.drift.source import Source, run
 from sparkml_ops.summaries import Edges, NumberEdges, PrefixCounts, PrefixMaker, Tally
@@ -132,7 +133,9 @@ def _fetched(
     found = run([(source, Survey(side, makers, by_segment, None, settings.max_segments)) for side, source in zip(names, sources, strict=True)])
     nothing = PrefixCounts.of(Tally(), np.empty(0, dtype=np.uint64), _ALL)
     return {
-        (segment, name): cast("tuple[PrefixCounts, PrefixCounts]", tuple(found[side].get((segment, None), {}).get(name, nothing) for side in names))
+        (segment, name): cast(
+            "tuple[PrefixCounts, PrefixCounts]", tuple(found[side].get((segment, None), PackedSummaries({})).get(name, nothing) for side in names)
+        )
         for segment, name in cells
     }
 

@@ -11,9 +11,11 @@ from math import exp, log, sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.stats import false_discovery_control, ncx2, norm
+from scipy.special import ndtr
+from scipy.stats import false_discovery_control, ncx2
 
-from sparkml_ops.summaries.order import Integers
+from sparkml_ops.config.drift import Correction
+from sparkml_ops.summaries.order import Floats, Integers
 
 __all__ = ["Verdict", "band", "discovery_rates", "effect_verdict", "ks_p", "missing_p", "psi_p", "total_variation_p"]
 
@@ -38,17 +40,18 @@ def band(level: float, n: int, m: int) -> float:
     return sqrt(log(2 / level) * (n + m) / (2 * n * m))
 
 
-def psi_p(value: float, threshold: float, bins: int, n: int, m: int) -> float:
-    """P-value of "the index is at most the threshold".
+def psi_p(value: Floats | float, threshold: float, bins: Integers | int, n: Integers | int, m: Integers | int) -> Floats:
+    """P-value of "the index is at most the threshold"; one for each index where arrays are given.
 
     n m / (n + m) times the index is about chi-square with bins - 1 degrees of freedom where both
     sides are equal (Yurdakul, 2018), and noncentral by the true index where they are not.
 
-    >>> psi_p(0.5, 0.2, 10, 2000, 2000) < 0.01, psi_p(0.1, 0.2, 10, 2000, 2000) > 0.5
+    >>> bool(psi_p(0.5, 0.2, 10, 2000, 2000) < 0.01), bool(psi_p(0.1, 0.2, 10, 2000, 2000) > 0.5)
     (True, True)
     """
-    size = n * m / (n + m)
-    return 1.0 if bins < 2 else float(ncx2.sf(value * size, bins - 1, threshold * size))
+    size = np.asarray(n, dtype=np.float64) * m / (np.asarray(n) + m)
+    freedom = np.asarray(bins) - 1
+    return np.where(freedom < 1, 1.0, ncx2.sf(value * size, np.maximum(freedom, 1), threshold * size))
 
 
 def total_variation_p(reference: Integers, current: Integers, threshold: float) -> float:
@@ -80,19 +83,27 @@ def missing_p(first: int, n: int, second: int, m: int, threshold: float) -> floa
 def _proportions_p(high: float, low: float, n: int, m: int, threshold: float) -> float:
     # Half a row keeps the deviation above zero where both shares are 0 or 1.
     spread = max(high * (1 - high) / n + low * (1 - low) / m, 0.25 * (1 / n**2 + 1 / m**2))
-    return float(norm.sf((high - low - threshold) / sqrt(spread)))
+    return float(ndtr((threshold - high + low) / sqrt(spread)))
 
 
-def discovery_rates(values: Sequence[float | None]) -> list[float | None]:
-    """False discovery rates of a family of p-values (Benjamini and Hochberg, 1995); None stays None.
+def discovery_rates(values: Sequence[float | None], correction: Correction = "benjamini-hochberg") -> list[float | None]:
+    """False discovery rates of a family of p-values; None stays None.
+
+    Args:
+        values: P-values.
+        correction: Benjamini and Hochberg (1995) for tests that are independent or lean the same way; Benjamini and
+            Yekutieli (2001) whatever they have to do with each other, larger by the sum of 1/k over the family.
 
     >>> discovery_rates([0.01, None, 0.04])
     [0.02, None, 0.04]
+    >>> discovery_rates([0.01, None, 0.04], "benjamini-yekutieli")
+    [0.03, None, 0.06]
     """
     known = [index for index, value in enumerate(values) if value is not None]
     rates: list[float | None] = [None] * len(values)
     if known:
-        for index, rate in zip(known, false_discovery_control([values[index] for index in known]), strict=True):
+        method = "by" if correction == "benjamini-yekutieli" else "bh"
+        for index, rate in zip(known, false_discovery_control([values[index] for index in known], method=method), strict=True):
             rates[index] = float(rate)
     return rates
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -15,18 +13,18 @@ from feature_store.scan import Scan
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
 from sparkml_ops.drift.column import ColumnProfile
+from sparkml_ops.drift.packed import ColumnSummary, PackedStates, empty_summary, packed
 from sparkml_ops.drift.source import Source, as_source, run
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import (
     CategoryMaker,
     CategorySummary,
     CellMaker,
-    ColumnEdges,
     Edges,
     Maker,
     NumberEdges,
-    NumberSummary,
     Summary,
+    merge_packed,
 )
 from sparkml_ops.summaries.survey import Group, Survey
 
@@ -46,7 +44,7 @@ class Profile:
     """
 
     edges: Edges
-    groups: Mapping[Group, Mapping[str, NumberSummary | CategorySummary]]
+    groups: Mapping[Group, Mapping[str, ColumnSummary]]
 
     def __getitem__(self, key: str | tuple[str, str | None]) -> ColumnProfile:
         """The column's profile over all rows, or over a segment: `profile["distance", "origin=JFK"]`."""
@@ -60,12 +58,18 @@ class Profile:
     def column(self, column: str, segment: str | None = None, block: str | None = None) -> ColumnProfile:
         """The column's profile over a segment and block; over no rows where there is no such group."""
         edges, known = self.edges[column], self.groups.get((segment, block))
+        if isinstance(known, PackedStates):
+            return ColumnProfile(edges, known.held(column))
         if known is not None:
             return ColumnProfile(edges, known[column])
-        whole = self.groups[WHOLE][column]
-        if isinstance(edges, NumberEdges):
-            return ColumnProfile(edges, NumberSummary.empty(edges))
-        return ColumnProfile(edges, CategorySummary.empty(edges, whole.limit if isinstance(whole, CategorySummary) else 0))
+        return ColumnProfile(edges, empty_summary(self.edges, column, self._limit))
+
+    @property
+    def _limit(self) -> int:
+        whole = self.groups[WHOLE]
+        if isinstance(whole, PackedStates):
+            return whole.limit
+        return max((state.limit for state in whole.values() if isinstance(state, CategorySummary)), default=0)
 
     @property
     def columns(self) -> list[str]:
@@ -80,7 +84,7 @@ class Profile:
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return next((state.tally.n for state in self.groups[WHOLE].values()), 0)
+        return next((self.groups[WHOLE][name].tally.n for name in self.edges.columns), 0)
 
     def blocks(self, segment: str | None = None) -> list[str]:
         """Blocks of the whole or of a segment, sorted; empty where it was profiled without."""
@@ -98,10 +102,11 @@ class Profile:
                 expected="the same edges",
                 mend="profile the second with edges=first.edges",
             )
-        groups: dict[Group, Mapping[str, Any]] = {**other.groups, **self.groups}
+        groups = {**other.groups, **self.groups}
         for group in set(self.groups) & set(other.groups):
-            its: Mapping[str, Any] = other.groups[group]
-            groups[group] = {name: state.merge(its[name]) for name, state in self.groups[group].items()}
+            first, second = packed(self.groups[group]), packed(other.groups[group])
+            both = {name: merge_packed([side[name] for side in (first, second) if name in side]) for name in {**first, **second}}
+            groups[group] = PackedStates(both, self.edges, self._limit)
         return Profile(self.edges, groups)
 
     def to_delta(self, tables: Tables | str, table: str, *, window: str = "all") -> Snapshot:
@@ -130,16 +135,14 @@ class Profile:
     @classmethod
     def of_states(cls, edges: Edges, states: Mapping[Group, Mapping[str, Summary]], settings: DriftSection) -> Profile:
         """Complete what a pass gave: empty states where no row was, and groups over all their blocks."""
-        empty = {name: _empty(column, settings) for name, column in edges.columns.items()}
-        groups: dict[Group, Mapping[str, Any]] = {WHOLE: empty}
+        limit = settings.categories
+        groups: dict[Group, Mapping[str, ColumnSummary]] = {WHOLE: PackedStates({}, edges, limit)}
         for segment in {segment for segment, _ in states} | {None}:
-            own = {block: columns for (name, block), columns in states.items() if name == segment}
-            groups |= {
-                (segment, block): {**empty, **columns} for block, columns in sorted(own.items(), key=lambda item: item[0] or "") if block is not None
-            }
-            parts = [{**empty, **columns} for _, columns in sorted(own.items(), key=lambda item: item[0] or "")]
-            if parts:
-                groups[segment, None] = {name: reduce(lambda left, right: left.merge(right), (part[name] for part in parts)) for name in empty}
+            own = {block: packed(columns) for (name, block), columns in states.items() if name == segment}
+            groups |= {(segment, block): PackedStates(own[block], edges, limit) for block in sorted(filter(None, own))}
+            if own:
+                whole = {name: merge_packed(parts) for name in edges.columns if (parts := [part[name] for part in own.values() if name in part])}
+                groups[segment, None] = PackedStates(whole, edges, limit)
         return cls(edges, groups)
 
 
@@ -221,7 +224,3 @@ def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
     if odd := [name for name in expected if found[name] != expected[name]]:
         names = "; ".join(f"`{name}` is {expected[name]} in the reference and {found[name]} in the current rows" for name in odd[:5])
         raise ContractError(f"a change of type: {names}", expected="the same types on both sides", mend="cast the column, or leave it out")
-
-
-def _empty(edges: ColumnEdges, settings: DriftSection) -> NumberSummary | CategorySummary:
-    return NumberSummary.empty(edges) if isinstance(edges, NumberEdges) else CategorySummary.empty(edges, settings.categories)

@@ -18,11 +18,27 @@ from sparkml_ops.summaries.order import Floats
 
 __all__ = ["STATISTICS", "ColumnDrift", "DriftReport", "Measure"]
 
-STATISTICS = ("ks", "wasserstein", "psi", "jensen_shannon", "hellinger", "chi_square", "total_variation", "missing")
+STATISTICS = (
+    "ks",
+    "wasserstein",
+    "cramer_von_mises",
+    "psi",
+    "jensen_shannon",
+    "kullback_leibler",
+    "hellinger",
+    "total_variation",
+    "l_infinity",
+    "chi_square",
+    "g_test",
+    "fisher",
+    "new_categories",
+    "lost_categories",
+    "missing",
+)
 _ORDER: tuple[Verdict, ...] = ("fault", "drift", "undecided", "no drift")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One statistic of one column.
 
@@ -32,7 +48,7 @@ class Measure:
         upper: Guaranteed upper bound.
         n: Rows of the reference that it is over.
         m: Rows of the current side.
-        p: P-value of "the effect is at most the threshold"; for chi-square of "both sides are equal".
+        p: P-value of "the effect is at most the threshold"; for chi-square, G and Fisher of "both sides are equal".
         q: False discovery rate within the statistic's family, all columns and segments of the report.
         threshold: The minimum effect; None where the statistic is not judged.
         method: How value and p came about.
@@ -129,6 +145,47 @@ class ColumnDrift:
     def total_variation(self) -> float | None:
         """Total variation over the declared bins."""
         return self.measures["total_variation"].value
+
+    @property
+    def cramer_von_mises(self) -> float | None:
+        """Statistic of the two-sample Cramér-von Mises test, scipy's; None for a category."""
+        return self.measures["cramer_von_mises"].value
+
+    @property
+    def kullback_leibler(self) -> float | None:
+        """Kullback-Leibler divergence of the reference from the current rows over the declared bins, base e."""
+        return self.measures["kullback_leibler"].value
+
+    @property
+    def l_infinity(self) -> float | None:
+        """Greatest change of a declared bin's share."""
+        return self.measures["l_infinity"].value
+
+    @property
+    def g_test(self) -> float | None:
+        """Statistic of the likelihood-ratio test over the declared bins; its p-value is in `measures`."""
+        return self.measures["g_test"].value
+
+    @property
+    def fisher(self) -> float | None:
+        """Odds ratio where there are two declared bins; Fisher's exact p-value is in `measures`."""
+        return self.measures["fisher"].value
+
+    @property
+    def new_categories(self) -> tuple[str, ...] | None:
+        """Categories that only the current rows have; None for a number, or where some are counted only together."""
+        return self._of_one_side(0) if self.measures["new_categories"].value is not None else None
+
+    @property
+    def lost_categories(self) -> tuple[str, ...] | None:
+        """Categories that only the reference has; None for a number, or where some are counted only together."""
+        return self._of_one_side(1) if self.measures["lost_categories"].value is not None else None
+
+    def _of_one_side(self, absent: int) -> tuple[str, ...]:
+        bins = self.declared
+        if bins is None or not isinstance(bins.edges, tuple):
+            return ()
+        return tuple(name for name, count in zip(bins.edges, bins.counts[absent], strict=True) if not count)
 
     @property
     def missing(self) -> float | None:
