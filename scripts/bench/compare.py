@@ -10,7 +10,6 @@ import argparse
 import resource
 import sys
 import time
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from rounds import heading
 
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift import Profile, compare_profiles
+from sparkml_ops.drift.packed import PackedSummaries
 from sparkml_ops.summaries import CellMaker, Edges, Layout, NumberEdges, PrefixMaker, merge_packed
 from sparkml_ops.summaries.survey import Group
 
@@ -63,14 +63,14 @@ def _values(random: np.random.Generator, number: int, rows: int = ROWS) -> pa.Ar
 def _profile(edges: Edges, segments: int, settings: DriftSection, seed: int) -> Profile:
     """The profile of a window, all of its states from their bytes as a pass hands them over."""
     random = np.random.default_rng(seed)
-    states: dict[Group, dict[str, Any]] = {}
+    states: dict[Group, dict[str, bytes]] = {}
     for name, column in edges.columns.items():
         maker = CellMaker(_numbers(column))
         packed = [maker(_values(random, int(name[1:]))).pack() for _ in range(segments)]
         for number, data in enumerate(packed):
             states.setdefault((f"segment={number}", None), {})[name] = data
         states.setdefault((None, None), {})[name] = merge_packed(packed)
-    return Profile.of_states(edges, states, settings)
+    return Profile.of_states(edges, {group: PackedSummaries(columns) for group, columns in states.items()}, settings)
 
 
 def _numbers(column: object) -> NumberEdges:

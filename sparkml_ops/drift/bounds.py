@@ -111,7 +111,8 @@ class Pair:
             points = self._points(fetched, ambiguous, left, n, m)
             value = fsum(np.abs(area[~ambiguous])) + fsum(np.abs(points.difference.astype(np.float64)) * points.width) / scale
             return Bounds(value, value, value, np.zeros_like(ambiguous)) if np.isfinite(value) else None
-        lowest, highest = fsum(np.abs(area).tolist()), fsum(upper.tolist())
+        # Sums of what is not negative: pairwise is exact to 1e-15.
+        lowest, highest = float(np.abs(area).sum()), float(upper.sum())
         return Bounds(lowest, lowest, max(highest, lowest), ambiguous) if np.isfinite(highest) else None
 
     def cramer_von_mises(self) -> Bounds | None:
@@ -127,27 +128,29 @@ class Pair:
         first, second = (
             np.concatenate([[side.tally.negative], side.counts, [side.tally.positive]]).astype(np.float64) for side in (self.reference, self.current)
         )
-        known = np.concatenate([[True], self.edges.single, [True]]) | (first + second <= 1)
-        f, g, factor = first / n, second / m, n * m / (n + m)
-        weight = (first + second) / (n + m)
-        right = np.cumsum(first * m - second * n) / (n * m)
+        exact = np.concatenate([[True], self.edges.single, [True]]) | (first + second <= 1)
+        f, g, both, factor = first / n, second / m, n + m, n * m / (n + m)
+        right = np.cumsum(f - g) if n * m >= 1 << 52 else np.cumsum(first * m - second * n) / (n * m)
         left = right - f + g
-        middle = (left + right) / 2
         # F - G within a cell lies between all of one side coming first and all of the other.
         low, high = left - g, left + f
-        least = np.where((low < 0) & (high > 0), 0.0, np.minimum(np.abs(low), np.abs(high)))
         most = np.maximum(np.abs(low), np.abs(high))
-        cubes = factor * (n * f**3 + m * g**3) / (12 * (n + m)) + (n * first**3 + m * second**3) / (12 * n * m * (n + m))
-        across = factor * (n * f**2 * g + m * g**2 * f) / (4 * (n + m))
-        apart = factor * (first / n**2 + second / m**2) / (12 * (n + m)) + (n * first + m * second) / (12 * n * m * (n + m))
-        constant = 1 / (6 * (n + m)) - (n * n + m * m) / (12 * n * m * (n + m))
-        exactly = factor * weight * middle**2 + cubes - across
-        between = factor * weight * (left * left + left * right + right * right) / 3 + apart
-        lowest, highest, value = (
-            float(np.where(known, exactly, other).sum()) + constant
-            for other in (factor * weight * least**2 + apart - across, factor * weight * most**2 + cubes, between)
-        )
-        ambiguous = np.asarray((~known & (weight > 0))[1:-1], dtype=bool)
+        least = np.maximum(np.maximum(low, -high), 0.0)
+        known, weight = exact.astype(np.float64), (first + second) * (factor / both)
+        hidden, weight = weight * ~exact, weight * known
+        middle = float(weight @ ((left + right) ** 2 / 4))
+        squares = f * f, g * g
+        cubes = squares[0] * f * (n * factor + n * n * n / m) + squares[1] * g * (m * factor + m * m * m / n)
+        across = squares[0] * g * n + squares[1] * f * m
+        scale, part = 12 * both, factor / (4 * both)
+        tied, mixed = float(cubes @ known) / scale, float(across @ known) * part
+        apart = float(first @ ~exact) * (factor / n**2 + 1 / m) / scale + float(second @ ~exact) * (factor / m**2 + 1 / n) / scale
+        constant = 1 / (6 * both) - (n / m + m / n) / scale
+        lowest = middle + float(hidden @ (least * least)) + tied + apart - float(across.sum()) * part + constant
+        highest = middle + float(hidden @ (most * most)) + float(cubes.sum()) / scale - mixed + constant
+        between = float(hidden @ (left * left + left * right + right * right)) / 3
+        value = middle + between + tied + apart - mixed + constant
+        ambiguous = np.asarray((hidden > 0)[1:-1], dtype=bool)
         return Bounds(min(max(value, lowest), highest), lowest, highest, ambiguous)
 
     def _sums_apart(self, n: int, m: int) -> Floats:

@@ -61,8 +61,7 @@ def judge(reference: Profile, current: Profile, settings: DriftSection, exact: M
     for name in ("ks", "psi", "total_variation", "missing"):
         rates = inference.discovery_rates([column.measures[name].p for column in found], settings.correction)
         for column, rate in zip(found, rates, strict=True):
-            if rate is not None:
-                column.measures[name] = replace(column.measures[name], q=rate)
+            column.rates[name] = rate
     return tuple(column.decided() for column in found)
 
 
@@ -93,6 +92,7 @@ class _Column:
         self.type, self.both, self.settings = both[0].edges.types[self.name], both, settings
         self.held = tuple(side.column(self.name, self.segment) for side in both)
         self.measures: dict[str, Measure] = {}
+        self.rates: dict[str, float | None] = {}
 
     def measured(self, exact: Exact) -> _Column:
         """With all statistics, but for rates and verdicts."""
@@ -136,13 +136,12 @@ class _Column:
         by_variation = self._p(
             "total_variation", blocks, lambda threshold: inference.total_variation_p(first, second, threshold), "normal approximation"
         )
+        found = statistics.divergences(first, second)
         return {
-            "psi": self._exactly(statistics.psi(first, second), p, f"+0.5 a count; {method}"),
-            "jensen_shannon": self._exactly(statistics.jensen_shannon(first, second)),
-            "kullback_leibler": self._exactly(statistics.kullback_leibler(first, second), method="+0.5 a count"),
-            "hellinger": self._exactly(statistics.hellinger(first, second)),
-            "total_variation": self._exactly(statistics.total_variation(first, second), *by_variation),
-            "l_infinity": self._exactly(statistics.l_infinity(first, second)),
+            **{name: self._exactly(found[name]) for name in ("jensen_shannon", "hellinger", "l_infinity")},
+            "psi": self._exactly(found["psi"], p, f"+0.5 a count; {method}"),
+            "kullback_leibler": self._exactly(found["kullback_leibler"], method="+0.5 a count"),
+            "total_variation": self._exactly(found["total_variation"], *by_variation),
             **{name: self._exactly(value, p, "p of equality") for name, (value, p) in statistics.tests_of_equality(first, second).items()},
             **self._turnover(),
         }
@@ -159,7 +158,9 @@ class _Column:
         }
 
     def _exactly(self, value: float | None, p: float | None = None, method: str = "") -> Measure:
-        return Measure(value, value, value, self.n, self.m, p, method="; ".join(filter(None, [f"{self.size} declared bins", method])))
+        return Measure(
+            value, value, value, self.n, self.m, p, method=f"{self.size} declared bins; {method}" if method else f"{self.size} declared bins"
+        )
 
     def _missing(self, blocks: Blocks | None) -> dict[str, Measure]:
         first, second = self.tallies
@@ -196,22 +197,22 @@ class _Column:
         """With thresholds and verdicts."""
         for name in Thresholds.model_fields:
             if (threshold := self._threshold(name)) is not None:
-                measure = self.measures[name]
-                self.measures[name] = replace(measure, threshold=threshold, verdict=self._verdict(name, measure, threshold))
+                measure, rate = self.measures[name], self.rates.get(name)
+                self.measures[name] = measure.judged(threshold, rate, self._verdict(name, measure, threshold, rate))
         margin = inference.band(self.settings.level, self.n, self.m) if self.measures["ks"].value is not None else None
         return ColumnDrift(self.name, self.type, self.segment, self.measures, self.bins, self.held[0], self.held[1], margin, self.settings.level)
 
-    def _verdict(self, name: str, measure: Measure, threshold: float) -> Verdict | None:
+    def _verdict(self, name: str, measure: Measure, threshold: float, rate: float | None) -> Verdict | None:
         if measure.value is None or measure.lower is None or measure.upper is None:
             return None
         if name == "missing":
             first = self.tallies[0]
             rise = measure.value - first.missing / first.n
-            verdict = inference.effect_verdict(rise, rise, threshold, measure.q, self.settings.level)
+            verdict = inference.effect_verdict(rise, rise, threshold, rate, self.settings.level)
             return "fault" if verdict == "drift" else verdict
         if self.few:
             return "undecided"
-        return inference.effect_verdict(measure.lower, measure.upper, threshold, measure.q, self.settings.level)
+        return inference.effect_verdict(measure.lower, measure.upper, threshold, rate, self.settings.level)
 
 
 def _exactness(bounds: Bounds) -> str:

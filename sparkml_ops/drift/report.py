@@ -66,6 +66,10 @@ class Measure:
     method: str = ""
     verdict: Verdict | None = None
 
+    def judged(self, threshold: float, q: float | None, verdict: Verdict | None) -> Measure:
+        """With what was decided; a report has tens of thousands, for which `dataclasses.replace` is slow."""
+        return Measure(self.value, self.lower, self.upper, self.n, self.m, self.p, q, threshold, self.method, verdict)
+
 
 @dataclass(frozen=True, eq=False)
 class ColumnDrift:

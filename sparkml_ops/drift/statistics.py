@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -11,72 +12,39 @@ from scipy.stats import fisher_exact
 
 from sparkml_ops.summaries.order import Floats, Integers
 
-__all__ = ["SMOOTHING", "hellinger", "jensen_shannon", "kullback_leibler", "l_infinity", "psi", "tests_of_equality", "total_variation"]
+__all__ = ["SMOOTHING", "divergences", "tests_of_equality"]
 
 SMOOTHING = 0.5
 """Added to every count of both sides before PSI and Kullback-Leibler: Jeffreys' prior, so that an empty bin gives no infinity."""
 _FISHER = 100_000
 
 
-def psi(reference: Integers, current: Integers) -> float:
-    """Population stability index, the sum of (p - q) log(p / q), with 0.5 added to every count of both sides.
+def divergences(reference: Integers, current: Integers) -> dict[str, float]:
+    """How far apart the shares p of the reference and q of the current rows are.
 
-    Source: the symmetric divergence of Jeffreys (1946); as PSI in Yurdakul (2018).
+    - `psi`: population stability index, the sum of (p - q) log(p / q), with 0.5 added to every count of both sides
+      (the symmetric divergence of Jeffreys, 1946; as PSI in Yurdakul, 2018).
+    - `kullback_leibler`: divergence of the reference from the current rows, the sum of p log(p / q), on the same counts, base e.
+    - `jensen_shannon`: distance, the square root of the divergence, base e, as scipy defines it.
+    - `hellinger`: distance, in [0, 1].
+    - `total_variation`: half the sum of the absolute differences, in [0, 1].
+    - `l_infinity`: the greatest difference, in [0, 1].
 
-    >>> round(psi(np.array([50, 50]), np.array([50, 50])), 12)
-    0.0
-    """
-    p, q = _shares(reference + SMOOTHING), _shares(current + SMOOTHING)
-    return float(np.sum((p - q) * np.log(p / q)))
-
-
-def kullback_leibler(reference: Integers, current: Integers) -> float:
-    """Kullback-Leibler divergence of the reference from the current rows, the sum of p log(p / q), base e.
-
-    0.5 is added to every count of both sides, as for `psi`, which is the sum of both directions.
-
-    >>> round(kullback_leibler(np.array([50, 50]), np.array([50, 50])), 12)
-    0.0
-    """
-    return float(np.sum(rel_entr(_shares(reference + SMOOTHING), _shares(current + SMOOTHING))))
-
-
-def l_infinity(reference: Integers, current: Integers) -> float:
-    """The greatest difference of a bin's shares, in [0, 1].
-
-    >>> l_infinity(np.array([1, 1]), np.array([1, 0]))
-    0.5
-    """
-    return float(np.max(np.abs(_shares(reference) - _shares(current))))
-
-
-def jensen_shannon(reference: Integers, current: Integers) -> float:
-    """Jensen-Shannon distance, base e: the square root of the divergence, as scipy defines it.
-
-    >>> round(jensen_shannon(np.array([1, 0]), np.array([0, 1])) ** 2, 6)  # log 2
-    0.693147
+    >>> found = divergences(np.array([1, 0]), np.array([0, 1]))
+    >>> found["hellinger"], found["total_variation"], found["l_infinity"], round(found["jensen_shannon"] ** 2, 6)  # log 2
+    (1.0, 1.0, 1.0, 0.693147)
     """
     p, q = _shares(reference), _shares(current)
-    middle = (p + q) / 2
-    return float(np.sqrt(max(0.0, np.sum(rel_entr(p, middle)) + np.sum(rel_entr(q, middle))) / 2))
-
-
-def hellinger(reference: Integers, current: Integers) -> float:
-    """Hellinger distance, in [0, 1].
-
-    >>> hellinger(np.array([3, 0]), np.array([0, 8]))
-    1.0
-    """
-    return float(np.sqrt(np.sum((np.sqrt(_shares(reference)) - np.sqrt(_shares(current))) ** 2) / 2))
-
-
-def total_variation(reference: Integers, current: Integers) -> float:
-    """Total variation: half the sum of the absolute differences of the shares, in [0, 1].
-
-    >>> total_variation(np.array([1, 1]), np.array([1, 0]))
-    0.5
-    """
-    return float(np.sum(np.abs(_shares(reference) - _shares(current))) / 2)
+    r, s = _shares(reference + SMOOTHING), _shares(current + SMOOTHING)
+    middle, apart = (p + q) / 2, np.abs(p - q)
+    return {
+        "psi": float(((r - s) * np.log(r / s)).sum()),
+        "kullback_leibler": float(rel_entr(r, s).sum()),
+        "jensen_shannon": sqrt(max(0.0, float((rel_entr(p, middle) + rel_entr(q, middle)).sum())) / 2),
+        "hellinger": sqrt(float(((np.sqrt(p) - np.sqrt(q)) ** 2).sum()) / 2),
+        "total_variation": float(apart.sum()) / 2,
+        "l_infinity": float(apart.max()),
+    }
 
 
 def tests_of_equality(reference: Integers, current: Integers) -> dict[str, tuple[float | None, float | None]]:

@@ -55,6 +55,11 @@ class NumberEdges:
         """Right edge of each cell, included in it."""
         return self.values[1:]
 
+    @cached_property
+    def cut_places(self) -> Integers:
+        """Where the cuts stand among the edges."""
+        return np.searchsorted(self.values, self.cuts)
+
     @property
     def cells(self) -> int:
         """Number of cells."""

@@ -49,7 +49,7 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
             f"a state that begins with {data[:4]!r}", expected=f"one that begins with {_MAGIC!r}", mend="profile the rows again with this version"
         )
     start = 8 + int.from_bytes(data[4:8], "little")
-    document = json.loads(data[8:start])
+    document = json.loads(data[8:start].decode())  # text: json would look for the encoding of bytes
     fields: dict[str, Any] = {}
     for name, (form, *content) in document["fields"].items():
         if form == "array":
