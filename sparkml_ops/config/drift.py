@@ -56,6 +56,7 @@ class DriftSection(Section):
     cells: int = Field(default=2000, ge=1020, le=4090, description="equally deep cells of a numeric column, a multiple of ten")
     categories: int = Field(default=10_000, ge=10, description="categories with exact counts; beyond it the most frequent ones, the rest together")
     top_categories: int = Field(default=1000, ge=1, description="categories that are declared where there are too many for exact counts")
+    columns_per_job: int = Field(default=1000, ge=1, description="most columns that one job profiles; more columns are profiled by several jobs")
     max_segments: int = Field(default=200, ge=1, description="most values of a segment column")
 
     @field_validator("cells")

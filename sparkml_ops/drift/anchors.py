@@ -63,8 +63,14 @@ def fix_edges(source: Source, types: Mapping[str, str], settings: DriftSection) 
         types: Spark type by column.
         settings: Number of cells and categories.
     """
-    if not types:
-        return Edges({}, {})
+    names = list(types)
+    # Each column needs some prefixes; a task holds those of all columns of its job.
+    parts = [names[start : start + _KEYS // _FEWEST_KEYS] for start in range(0, len(names), _KEYS // _FEWEST_KEYS)]
+    fixed = [_fixed(source, {name: types[name] for name in part}, settings) for part in parts]
+    return Edges({name: edges for part in fixed for name, edges in part.items()}, dict(types))
+
+
+def _fixed(source: Source, types: Mapping[str, str], settings: DriftSection) -> dict[str, ColumnEdges]:
     limit = max(_FEWEST_KEYS, _KEYS // len(types))
     numbers = {name for name, kind in types.items() if kind_of(kind) == "number"}
     first = _pass(source, {name: PrefixMaker(limit) if name in numbers else FrequentMaker(settings.categories) for name in types})
@@ -72,7 +78,7 @@ def fix_edges(source: Source, types: Mapping[str, str], settings: DriftSection) 
     edges: dict[str, ColumnEdges] = {}
     for name in types:
         edges[name] = layouts[name].edges(settings.cells) if name in numbers else _categories(cast("FrequentValues", first[name]), settings)
-    return Edges(edges, dict(types))
+    return edges
 
 
 def _resolve(source: Source, layouts: dict[str, Layout], limit: int, cells: int) -> dict[str, Layout]:

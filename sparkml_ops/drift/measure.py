@@ -21,6 +21,7 @@ from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import Source, source_of
 from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, write_profiles
+from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import Edges, kind_of
 
 __all__ = ["METRICS_TABLE", "measure", "state_label"]
@@ -158,6 +159,12 @@ def _profile_both(tables: Tables, sides: tuple[Source, Source], types: Mapping[s
 def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclude: Collection[str | None]) -> dict[str, str]:
     if columns is None:
         columns = tuple(name for name, kind in base.types.items() if kind_of(kind) and name in source.types and name not in exclude)
+    if not columns:
+        raise ContractError(
+            f"no column of a type with statistics that both sides have: {sorted(base.types)[:10]} and {sorted(source.types)[:10]}",
+            expected="columns of the same name on both sides",
+            mend="compare what belongs together, or name drift.columns",
+        )
     types = chosen_types(base.types, columns)
     check_types(types, source.types)
     return types

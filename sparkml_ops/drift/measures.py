@@ -17,11 +17,15 @@ from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.inference import Verdict
 from sparkml_ops.drift.profile import Profile
 from sparkml_ops.drift.report import STATISTICS, ColumnDrift, Measure
+from sparkml_ops.drift.units import conversion_of
 from sparkml_ops.summaries import NumberEdges, NumberSummary
 
 __all__ = ["Entry", "Exact", "entries_of", "judge", "pair_of"]
 
 _MOST_EXCHANGES = 20_000
+# A change of unit is looked for from this distance on, in columns of these types.
+_UNIT = 0.1
+_UNITS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
 _BY_FORMULA = "noncentral chi-square"
 
 
@@ -120,6 +124,9 @@ class _Column:
                 "ks", blocks, lambda threshold: inference.ks_p(ks.lower, threshold, self.n, self.m), "band of Dvoretzky, Kiefer and Wolfowitz"
             )
             result["ks"] = Measure(ks.value, ks.lower, ks.upper, self.n, self.m, p, method=f"{_exactness(ks)}; {method}")
+            if ks.lower >= _UNIT and not self.few and self.type.partition("(")[0] in _UNITS and (unit := conversion_of(pair, ks.lower)):
+                method = f"a change of unit: {unit.name}; Kolmogorov-Smirnov {unit.left:.3g} after it"
+                result["unit"] = Measure(unit.factor, unit.factor, unit.factor, self.n, self.m, method=method, verdict="fault")
         if area := exact.wasserstein or pair.wasserstein():
             finite = self.tallies[0].finite, self.tallies[1].finite
             result["wasserstein"] = Measure(area.value, area.lower, area.upper, *finite, method=_exactness(area))

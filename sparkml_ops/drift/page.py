@@ -34,6 +34,7 @@ _WORDS = {
     "new_categories": "New categories",
     "lost_categories": "Lost categories",
     "missing": "Missing share",
+    "unit": "Change of unit, factor",
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -13,7 +13,7 @@ from feature_store.scan import Scan
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
 from sparkml_ops.drift.column import ColumnProfile
-from sparkml_ops.drift.packed import ColumnSummary, PackedStates, empty_summary, packed
+from sparkml_ops.drift.packed import ColumnSummary, PackedStates, PackedSummaries, empty_summary, packed
 from sparkml_ops.drift.source import Source, as_source, run
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import (
@@ -197,8 +197,21 @@ def profiles(
     surveys = [(source, Survey(name, makers, segments, blocks, settings.max_segments)) for name, source in sources.items()]
     for source in sources.values():
         chosen_types(source.types, (*segments, *([blocks] if blocks else [])))
-    states = run(surveys) if makers else {name: {} for name in sources}
+    states: dict[str, dict[Group, PackedSummaries]] = {name: {} for name in sources}
+    for found in (run(part) for part in _parts(surveys, settings.columns_per_job)):
+        for name, groups in found.items():
+            for group, columns in groups.items():
+                known = states[name].get(group, PackedSummaries({}))
+                states[name][group] = PackedSummaries({**known.data, **columns.data})
     return {name: Profile.of_states(edges, states[name], settings) for name in sources}
+
+
+def _parts(surveys: list[tuple[Source, Survey]], columns: int) -> Iterator[list[tuple[Source, Survey]]]:
+    """The same surveys over some columns each: a task holds the states of all columns of its job."""
+    names = list(surveys[0][1].makers)
+    for start in range(0, len(names), columns):
+        chosen = names[start : start + columns]
+        yield [(source, replace(survey, makers={name: survey.makers[name] for name in chosen})) for source, survey in surveys]
 
 
 def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker]:
@@ -216,10 +229,12 @@ def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
         ContractError: Naming the column and both types.
     """
     if absent := [name for name in expected if name not in found]:
+        overlap = len(expected) - len(absent)
         raise ContractError(
-            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows",
+            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows"
+            + (f": none of the reference's {len(expected)} columns is there, but {sorted(found)[:10]}" if not overlap else ""),
             expected="the reference's columns",
-            mend="restore the column, or leave it out",
+            mend="restore the column, or leave it out" if overlap else "compare what belongs together",
         )
     if odd := [name for name in expected if found[name] != expected[name]]:
         names = "; ".join(f"`{name}` is {expected[name]} in the reference and {found[name]} in the current rows" for name in odd[:5])

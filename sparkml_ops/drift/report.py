@@ -34,6 +34,7 @@ STATISTICS = (
     "new_categories",
     "lost_categories",
     "missing",
+    "unit",
 )
 _ORDER: tuple[Verdict, ...] = ("fault", "drift", "undecided", "no drift")
 
@@ -190,6 +191,11 @@ class ColumnDrift:
         if bins is None or not isinstance(bins.edges, tuple):
             return ()
         return tuple(name for name, count in zip(bins.edges, bins.counts[absent], strict=True) if not count)
+
+    @property
+    def unit(self) -> float | None:
+        """Factor from the reference's values to the current ones, where a change of unit explains the shift: a fault, not drift."""
+        return self.measures["unit"].value
 
     @property
     def missing(self) -> float | None:

@@ -144,10 +144,20 @@ def run(passes: Sequence[tuple[Source, Survey]]) -> dict[str, dict[Group, Packed
     result: dict[str, dict[Group, dict[str, bytes]]] = {survey.side: {} for _, survey in passes}
     for row in (row for batch in merged.to_batches(_STATES) for row in batch.to_pylist()):
         if not row["column"]:
-            raise ContractError(
-                f"more values than {passes[0][1].most_groups} in the segment column `{row['segment']}`",
-                expected="a column with few values",
-                mend="segment by a coarser column, or raise drift.max_segments",
-            )
+            raise _too_many(row["segment"], passes[0][1].most_groups)
         result[row["side"]].setdefault((row["segment"], row["block"]), {})[row["column"]] = row["state"]
+    for _, survey in passes:
+        # Each task may have had few, and all of them many.
+        found = {segment for segment, _ in result[survey.side] if segment is not None}
+        for name in survey.segments:
+            if sum(segment.startswith(f"{name}=") for segment in found) > survey.most_groups:
+                raise _too_many(name, survey.most_groups)
     return {side: {group: PackedSummaries(states) for group, states in groups.items()} for side, groups in result.items()}
+
+
+def _too_many(segment: str, limit: int) -> ContractError:
+    return ContractError(
+        f"more values than {limit} in the segment column `{segment}`",
+        expected="a column with few values",
+        mend="segment by a coarser column, or raise drift.max_segments",
+    )
