@@ -49,6 +49,10 @@ class DriftSection(Section):
         default="benjamini-hochberg",
         description="how false discovery rates count the tests; benjamini-yekutieli holds however the columns depend on each other",
     )
+    sequential: bool = Field(
+        default=False,
+        description="make evidence hold over all windows that are ever looked at: the k-th window is judged at 6/(pi k)^2 of the level",
+    )
     minimum_rows: int = Field(default=100, ge=2, description="fewest values on each side for a verdict; below it the verdict is undecided")
     minimum_blocks: int = Field(default=20, ge=2, description="fewest blocks of both sides together for inference by blocks")
     permutations: int = Field(default=999, ge=99, description="random exchanges of whole blocks")

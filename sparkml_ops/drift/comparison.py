@@ -86,9 +86,11 @@ def compare(
     return compare_rows((base, source), (both["reference"], both["current"]), segment_names, settings)
 
 
-def compare_rows(sources: tuple[Source, Source], both: tuple[Profile, Profile], segments: tuple[str, ...], settings: DriftSection) -> DriftReport:
+def compare_rows(
+    sources: tuple[Source, Source], both: tuple[Profile, Profile], segments: tuple[str, ...], settings: DriftSection, *, look: int = 1
+) -> DriftReport:
     """Compare profiles whose rows can be passed over again where that decides something."""
-    return DriftReport(judge(*both, settings, make_exact(sources, both, segments, settings)), edges=both[0].edges.id)
+    return DriftReport(judge(*both, settings, make_exact(sources, both, segments, settings), look), edges=both[0].edges.id)
 
 
 def compare_profiles(reference: Profile, current: Profile, settings: DriftSection | None = None) -> DriftReport:

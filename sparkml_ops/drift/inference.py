@@ -7,17 +7,17 @@ enough rows every difference is significant and few matter. Each p-value here is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, log, sqrt
+from math import exp, log, pi, sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import chdtri, ndtr
 from scipy.stats import false_discovery_control, ncx2
 
 from sparkml_ops.config.drift import Correction
 from sparkml_ops.summaries.order import Floats, Integers
 
-__all__ = ["Verdict", "band", "discovery_rates", "effect_verdict", "ks_p", "missing_p", "psi_p", "total_variation_p"]
+__all__ = ["Verdict", "band", "chance", "discovery_rates", "effect_verdict", "ks_p", "missing_p", "psi_p", "spent", "total_variation_p"]
 
 Verdict = Literal["drift", "no drift", "fault", "undecided"]
 
@@ -52,6 +52,32 @@ def psi_p(value: Floats | float, threshold: float, bins: Integers | int, n: Inte
     size = np.asarray(n, dtype=np.float64) * m / (np.asarray(n) + m)
     freedom = np.asarray(bins) - 1
     return np.where(freedom < 1, 1.0, ncx2.sf(value * size, np.maximum(freedom, 1), threshold * size))
+
+
+def chance(statistic: str, level: float, bins: int, n: int, m: int) -> float:
+    """What a statistic exceeds with a probability of at most `level` where both sides are equal; 0 where it has no formula.
+
+    For `ks` the band of Dvoretzky, Kiefer and Wolfowitz, for `psi` (1/n + 1/m) times a quantile of chi-square with bins - 1
+    degrees of freedom (Yurdakul, 2018): at a hundred rows and ten bins an index of 0.2 is nothing.
+
+    >>> round(chance("psi", 0.05, 10, 100, 10_000), 3), round(chance("psi", 0.05, 10, 100_000, 10_000), 4)
+    (0.171, 0.0019)
+    """
+    if statistic == "ks":
+        return band(level, n, m)
+    return float(chdtri(bins - 1, level)) * (1 / n + 1 / m) if statistic == "psi" and bins > 1 else 0.0
+
+
+def spent(look: int) -> float:
+    """By how much p-values grow at the k-th look at a series of windows, so that all looks together keep the level.
+
+    The level is spent as 6 / (pi^2 k^2), whose sum over all k is 1. That holds however the windows depend on each other, and they do:
+    all are compared with the same reference, which a product of bets on each window would not survive.
+
+    >>> round(spent(1), 3), round(sum(1 / spent(look) for look in range(1, 1000)), 2)
+    (1.645, 1.0)
+    """
+    return pi**2 * look**2 / 6
 
 
 def total_variation_p(reference: Integers, current: Integers, threshold: float) -> float:
@@ -108,7 +134,7 @@ def discovery_rates(values: Sequence[float | None], correction: Correction = "be
     return rates
 
 
-def effect_verdict(lower: float, upper: float, threshold: float, rate: float | None, level: float) -> Verdict:
+def effect_verdict(lower: float, upper: float, threshold: float, rate: float | None, level: float, chance: float = 0.0) -> Verdict:
     """What an effect says: `drift` where it is surely above the threshold, `undecided` where it may be.
 
     Args:
@@ -117,7 +143,8 @@ def effect_verdict(lower: float, upper: float, threshold: float, rate: float | N
         threshold: The minimum effect.
         rate: False discovery rate of "at most the threshold"; None where the statistic has no test.
         level: Highest rate that counts as evidence.
+        chance: What equal samples of these sizes may reach; no effect below it is drift.
     """
-    if lower >= threshold and (rate is None or rate <= level):
+    if lower >= max(threshold, chance) and (rate is None or rate <= level):
         return "drift"
     return "no drift" if upper < threshold else "undecided"

@@ -142,7 +142,8 @@ def measure(
     else:
         both = _profile_both(tables, sides, types, run)
         new.append(StoredProfile(key, both[0], names[0]))
-    report = replace(compare_rows(sides, both, run.segments, settings), reference=names[0], current=names[1])
+    look = _look(tables, run) if settings.sequential else 1
+    report = replace(compare_rows(sides, both, run.segments, settings, look=look), reference=names[0], current=names[1])
     new.append(StoredProfile(StateKey(project, run.label), both[1], names[1]))
     write_profiles(tables, new, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
     return replace(report, snapshot=_write_metrics(tables, report, run))
@@ -168,6 +169,14 @@ def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclud
     types = chosen_types(base.types, columns)
     check_types(types, source.types)
     return types
+
+
+def _look(tables: Tables, run: _Run) -> int:
+    """The number of this window among those of the project and slot that have been looked at."""
+    if not tables.exists(METRICS_TABLE):
+        return 1
+    rows = tables.rows(METRICS_TABLE, {"project": run.project, "slot": run.slot, "statistic": "missing"})
+    return 1 + len({row["window"] for row in rows} - {run.window})
 
 
 def _label(reference: Snapshot | DataFrame, where: Mapping[str, str], types: Mapping[str, str], run: _Run) -> str:

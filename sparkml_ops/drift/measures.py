@@ -54,8 +54,16 @@ def pair_of(reference: ColumnProfile, current: ColumnProfile) -> Pair | None:
     return None
 
 
-def judge(reference: Profile, current: Profile, settings: DriftSection, exact: Mapping[Entry, Exact]) -> tuple[ColumnDrift, ...]:
-    """Compute all measures, correct for false discoveries by statistic, and decide."""
+def judge(reference: Profile, current: Profile, settings: DriftSection, exact: Mapping[Entry, Exact], look: int = 1) -> tuple[ColumnDrift, ...]:
+    """Compute all measures, correct for false discoveries by statistic, and decide.
+
+    Args:
+        reference: What is expected.
+        current: What is looked at.
+        settings: What counts.
+        exact: Distances that are known exactly.
+        look: Number of this window among those that are looked at, where `settings.sequential`.
+    """
     entries = entries_of(reference, current)
     # A p-value cannot be below 1 / exchanges, and the correction multiplies the smallest one by the number of tests.
     exchanges = min(_MOST_EXCHANGES, max(settings.permutations, ceil(2 * len(entries) / settings.level)))
@@ -63,10 +71,15 @@ def judge(reference: Profile, current: Profile, settings: DriftSection, exact: M
     found = [_Column((reference, current), entry, settings).measured(exact.get(entry, Exact())) for entry in entries]
     _of_stability(found, settings)
     for name in ("ks", "psi", "total_variation", "missing"):
-        rates = inference.discovery_rates([column.measures[name].p for column in found], settings.correction)
+        rates = inference.discovery_rates([_all_looks(column.measures[name].p, settings, look) for column in found], settings.correction)
         for column, rate in zip(found, rates, strict=True):
             column.rates[name] = rate
-    return tuple(column.decided() for column in found)
+    return tuple(column.decided(settings.level / inference.spent(look) if settings.sequential else settings.level) for column in found)
+
+
+def _all_looks(p: float | None, settings: DriftSection, look: int) -> float | None:
+    """The p-value that holds over all windows that are looked at, where that is asked for."""
+    return min(1.0, p * inference.spent(look)) if p is not None and settings.sequential else p
 
 
 def _of_stability(found: list[_Column], settings: DriftSection) -> None:
@@ -105,6 +118,7 @@ class _Column:
         self.n, self.m = (tally.values for tally in self.tallies)
         self.bins = declared_bins(reference, current) if self.n and self.m else None
         blocks = Blocks.of(self.name, self.segment, *self.both)
+        self.blocked = blocks is not None
         self.few = min(self.n, self.m) < self.settings.minimum_rows or (blocks is not None and blocks.number < self.settings.minimum_blocks)
         self.measures = dict.fromkeys(STATISTICS, Measure(None, None, None, self.n, self.m))
         self.measures |= self._distances(pair_of(reference, current), exact, blocks) | self._of_bins(blocks) | self._missing(blocks)
@@ -200,16 +214,20 @@ class _Column:
         threshold: float | None = getattr(self.settings.thresholds, name, None)
         return threshold
 
-    def decided(self) -> ColumnDrift:
-        """With thresholds and verdicts."""
+    def decided(self, level: float) -> ColumnDrift:
+        """With thresholds and verdicts; `level` is this look's own."""
         for name in Thresholds.model_fields:
             if (threshold := self._threshold(name)) is not None:
                 measure, rate = self.measures[name], self.rates.get(name)
-                self.measures[name] = measure.judged(threshold, rate, self._verdict(name, measure, threshold, rate))
-        margin = inference.band(self.settings.level, self.n, self.m) if self.measures["ks"].value is not None else None
-        return ColumnDrift(self.name, self.type, self.segment, self.measures, self.bins, self.held[0], self.held[1], margin, self.settings.level)
+                # Blocks are worth fewer rows than they have: what chance makes of them is in their p-value.
+                plain = not self.blocked and self.n and self.m
+                chance = inference.chance(name, level, self.size, self.n, self.m) if plain else 0.0
+                verdict = self._verdict(name, measure, threshold, rate, chance)
+                self.measures[name] = measure.judged(max(threshold, chance), rate, verdict)
+        margin = inference.band(level, self.n, self.m) if self.measures["ks"].value is not None else None
+        return ColumnDrift(self.name, self.type, self.segment, self.measures, self.bins, self.held[0], self.held[1], margin, level)
 
-    def _verdict(self, name: str, measure: Measure, threshold: float, rate: float | None) -> Verdict | None:
+    def _verdict(self, name: str, measure: Measure, threshold: float, rate: float | None, chance: float) -> Verdict | None:
         if measure.value is None or measure.lower is None or measure.upper is None:
             return None
         if name == "missing":
@@ -219,7 +237,7 @@ class _Column:
             return "fault" if verdict == "drift" else verdict
         if self.few:
             return "undecided"
-        return inference.effect_verdict(measure.lower, measure.upper, threshold, rate, self.settings.level)
+        return inference.effect_verdict(measure.lower, measure.upper, threshold, rate, self.settings.level, chance)
 
 
 def _exactness(bounds: Bounds) -> str:

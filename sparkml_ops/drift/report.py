@@ -51,7 +51,7 @@ class Measure:
         m: Rows of the current side.
         p: P-value of "the effect is at most the threshold"; for chi-square, G and Fisher of "both sides are equal".
         q: False discovery rate within the statistic's family, all columns and segments of the report.
-        threshold: The minimum effect; None where the statistic is not judged.
+        threshold: The minimum effect, or what chance makes of equal samples of these sizes where that is more; None where the statistic is not judged.
         method: How value and p came about.
         verdict: None where the statistic is not judged.
     """

@@ -13,7 +13,7 @@ from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.comparison import compare_profiles
 from sparkml_ops.drift.measure import METRICS_TABLE, state_label
 from sparkml_ops.drift.profile import Profile
-from sparkml_ops.drift.report import DriftReport, Measure
+from sparkml_ops.drift.report import STATISTICS, DriftReport, Measure
 from sparkml_ops.drift.states import STATE_TABLE, StateKey, read_profile
 from sparkml_ops.errors import TableNotFound
 
@@ -44,7 +44,9 @@ def stored_report(
     for row in rows:
         found[row["column"], row["segment"]][row["statistic"]] = Measure(**{name: row[name] for name in _MEASURE})
     report = compare_profiles(reference, current, settings)
-    columns = tuple(replace(column, measures=found[column.column, column.segment]) for column in report.columns)
+    # Statistics that came later are not in what an earlier version stored.
+    unknown = dict.fromkeys(STATISTICS, Measure(None, None, None, 0, 0))
+    columns = tuple(replace(column, measures=unknown | found[column.column, column.segment]) for column in report.columns)
     return replace(report, columns=columns, reference=rows[0]["reference"], current=rows[0]["current"], snapshot=snapshot)
 
 
