@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from sparkml_ops.config.section import Section
 
-__all__ = ["Correction", "DriftSection", "Thresholds"]
+__all__ = ["REFERENCES", "Correction", "DriftSection", "Thresholds"]
+
+REFERENCES = ("training", "previous", "week", "year")
 
 Correction = Literal["benjamini-hochberg", "benjamini-yekutieli"]
 
@@ -36,6 +39,11 @@ class Thresholds(Section):
 class DriftSection(Section):
     """`drift`: what is compared, by which measure, and when it counts."""
 
+    reference: str = Field(
+        default="training",
+        description="what a window is compared with: training (what the model was trained on), previous (the window before), week or year "
+        "(the same window a week or a year ago), or a fixed window, as 2013-07",
+    )
     columns: tuple[str, ...] | None = Field(
         default=None, description="columns to compare; null means all that the model takes, or all of a known type"
     )
@@ -62,6 +70,13 @@ class DriftSection(Section):
     top_categories: int = Field(default=1000, ge=1, description="categories that are declared where there are too many for exact counts")
     columns_per_job: int = Field(default=1000, ge=1, description="most columns that one job profiles; more columns are profiled by several jobs")
     max_segments: int = Field(default=200, ge=1, description="most values of a segment column")
+
+    @field_validator("reference")
+    @classmethod
+    def _reference_is_known(cls, value: str) -> str:
+        if value not in REFERENCES and not re.fullmatch(r"\d{4}-\d{2}(-\d{2}(T\d{2})?)?", value):
+            raise ValueError(f"reference must be one of {', '.join(REFERENCES)}, or a window such as 2013-07")
+        return value
 
     @field_validator("cells")
     @classmethod

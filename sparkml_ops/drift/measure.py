@@ -20,7 +20,7 @@ from sparkml_ops.drift.comparison import compare_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import Source, source_of
-from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, write_profiles
+from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, read_stored, write_profiles
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import Edges, kind_of
 
@@ -98,6 +98,7 @@ def measure(
     settings: DriftSection | None = None,
     reference_where: Mapping[str, str] | None = None,
     current_where: Mapping[str, str] | None = None,
+    reference_window: str | None = None,
     generation: int = 0,
 ) -> DriftReport:
     """Compare a window with its reference and store profiles and metrics.
@@ -124,6 +125,7 @@ def measure(
         settings: What is compared and when it counts.
         reference_where: Only reference rows with these values (`{"split": "train"}`).
         current_where: Only current rows with these values.
+        reference_window: Label of the window that the reference is; where that was measured on the same rows and edges, its profile is the reference's.
         generation: Counts deliberate repeats.
 
     Raises:
@@ -136,6 +138,8 @@ def measure(
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
     stored = read_profile(tables, key) if isinstance(reference, Snapshot) else None
+    if stored is None and reference_window is not None:
+        stored = _of_window(tables, StateKey(project, state_label(reference_window, slot)), names[0], types)
     new: list[StoredProfile] = []
     if stored is not None:
         both = stored, profiles({"current": sides[1]}, stored.edges, run.segments, settings.blocks, settings)["current"]
@@ -169,6 +173,16 @@ def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclud
     types = chosen_types(base.types, columns)
     check_types(types, source.types)
     return types
+
+
+def _of_window(tables: Tables, key: StateKey, source: str, types: Mapping[str, str]) -> Profile | None:
+    """The profile that a window left, where it is of the same rows, and its columns and edges are the ones that hold now."""
+    found = read_stored(tables, key)
+    if found is None or found.source != source or dict(found.profile.edges.types) != dict(types):
+        return None
+    kept = kept_edges(tables, key.table, types)
+    same = all(name in kept and kept[name].id == found.profile.edges[name].id for name in types)
+    return found.profile if same else None
 
 
 def _look(tables: Tables, run: _Run) -> int:

@@ -51,10 +51,10 @@ def stored_report(
 
 
 def _reference(tables: Tables, project: str, row: Mapping[str, Any]) -> Profile | None:
-    """The reference's profile: the one of the same rows on the same edges."""
-    states = tables.rows(STATE_TABLE, {"table": project, "role": "reference", "source": row["reference"], "block": ""})
-    for window in sorted({state["window"] for state in states}):
-        profile = read_profile(tables, StateKey(project, window, "reference"))
+    """The reference's profile: the one of the same rows on the same edges, which may be another window's."""
+    states = tables.rows(STATE_TABLE, {"table": project, "source": row["reference"], "block": ""})
+    for role, window in sorted({(state["role"], state["window"]) for state in states}):
+        profile = read_profile(tables, StateKey(project, window, role))
         if profile is not None and profile.edges.id == row["edges"]:
             return profile
     return None

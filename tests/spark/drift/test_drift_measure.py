@@ -95,3 +95,24 @@ def test_a_changed_type_stops_before_anything_is_written(spark: SparkSession, wa
         run(spark, tables, reference, frame, window="2013-09")
 
     assert not tables.exists("drift_metrics") or not tables.rows("drift_metrics", {"window": "2013-09"})
+
+
+def test_a_window_may_be_the_reference(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """The profile that the earlier window left is used, without a reference's of its own; the stored report is the measured one."""
+    tables, reference, current = warehouse
+    june = run(spark, tables, reference, current, window="2013-06")
+    known = {row["window"] for row in tables.rows("profile_state", {"role": "reference"})}
+    july = tables.overwrite("scoring_set_july", spark.createDataFrame(rows(1500, 4, 1.05).drop(columns="split"))).snapshot
+    report = run(spark, tables, current, july, window="2013-07b", reference_where=None, reference_window="2013-06")
+
+    assert {row["window"] for row in tables.rows("profile_state", {"role": "reference"})} == known
+    assert report["x"].reference.edges.id == june["x"].reference.edges.id
+    assert (report["x"].reference.n, report.verdict) == (2000, "no drift")
+    assert stored_report(tables, "flights", "2013-07b", snapshot=report.snapshot).to_pandas().equals(report.to_pandas())
+
+
+def test_tables_without_a_common_column_are_refused(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """Nothing to compare is an error that names both sides' columns, not a report without drift."""
+    tables, reference, _ = warehouse
+    with pytest.raises(ContractError, match="both sides have"):
+        run(spark, tables, reference, spark.range(5).withColumnRenamed("id", "y"), window="2013-10", columns=None)
