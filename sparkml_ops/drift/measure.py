@@ -20,9 +20,9 @@ from sparkml_ops.drift.comparison import compare_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import Source, source_of
-from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, read_stored, write_profiles
+from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_stored, write_profiles
 from sparkml_ops.errors import ContractError
-from sparkml_ops.summaries import Edges, kind_of
+from sparkml_ops.summaries import ColumnEdges, Edges, kind_of
 
 __all__ = ["METRICS_TABLE", "measure", "state_label"]
 
@@ -100,12 +100,13 @@ def measure(
     current_where: Mapping[str, str] | None = None,
     reference_window: str | None = None,
     generation: int = 0,
+    renew: bool = False,
 ) -> DriftReport:
     """Compare a window with its reference and store profiles and metrics.
 
     The reference is profiled once for each snapshot and definition; its profile in `profile_state`
     serves the next windows. Edges stay those of the project's first reference, also under a new
-    one; a column that has none yet gets them from the present reference. Each window is one
+    one, until they are renewed; a column that has none yet gets them from the present reference. Each window is one
     replacement in `profile_state`, a new reference with it, and one in `drift_metrics`; a repeat of (project, window, slot,
     generation) adds nothing.
 
@@ -127,6 +128,7 @@ def measure(
         current_where: Only current rows with these values.
         reference_window: Label of the window that the reference is; where that was measured on the same rows and edges, its profile is the reference's.
         generation: Counts deliberate repeats.
+        renew: Fix all edges anew from this reference and profile it again; windows from now on are profiled on them.
 
     Raises:
         ContractError: A column is missing or has another type, a segment column has too many values.
@@ -137,14 +139,17 @@ def measure(
     types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks))
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
-    stored = read_profile(tables, key) if isinstance(reference, Snapshot) else None
-    if stored is None and reference_window is not None:
-        stored = _of_window(tables, StateKey(project, state_label(reference_window, slot)), names[0], types)
+    kept = {} if renew else kept_edges(tables, project, types)
+    stored = None
+    if isinstance(reference, Snapshot) and not renew:
+        stored = _known(read_stored(tables, key), types, kept)
+        if stored is None and reference_window is not None:
+            stored = _known(read_stored(tables, StateKey(project, state_label(reference_window, slot))), types, kept, names[0])
     new: list[StoredProfile] = []
     if stored is not None:
         both = stored, profiles({"current": sides[1]}, stored.edges, run.segments, settings.blocks, settings)["current"]
     else:
-        both = _profile_both(tables, sides, types, run)
+        both = _profile_both(sides, types, kept, run)
         new.append(StoredProfile(key, both[0], names[0]))
     look = _look(tables, run) if settings.sequential else 1
     report = replace(compare_rows(sides, both, run.segments, settings, look=look), reference=names[0], current=names[1])
@@ -153,8 +158,7 @@ def measure(
     return replace(report, snapshot=_write_metrics(tables, report, run))
 
 
-def _profile_both(tables: Tables, sides: tuple[Source, Source], types: Mapping[str, str], run: _Run) -> tuple[Profile, Profile]:
-    kept = kept_edges(tables, run.project, types)
+def _profile_both(sides: tuple[Source, Source], types: Mapping[str, str], kept: Mapping[str, ColumnEdges], run: _Run) -> tuple[Profile, Profile]:
     fixed = fix_edges(sides[0], {name: kind for name, kind in types.items() if name not in kept}, run.settings)
     edges = Edges({name: kept[name] if name in kept else fixed[name] for name in types}, types)
     both = profiles({"reference": sides[0], "current": sides[1]}, edges, run.segments, run.settings.blocks, run.settings)
@@ -175,14 +179,11 @@ def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclud
     return types
 
 
-def _of_window(tables: Tables, key: StateKey, source: str, types: Mapping[str, str]) -> Profile | None:
-    """The profile that a window left, where it is of the same rows, and its columns and edges are the ones that hold now."""
-    found = read_stored(tables, key)
-    if found is None or found.source != source or dict(found.profile.edges.types) != dict(types):
+def _known(found: StoredProfile | None, types: Mapping[str, str], kept: Mapping[str, ColumnEdges], source: str | None = None) -> Profile | None:
+    """A stored profile where it serves: it is of these rows, its columns are these, and its edges were not renewed since."""
+    if found is None or (source is not None and found.source != source) or dict(found.profile.edges.types) != dict(types):
         return None
-    kept = kept_edges(tables, key.table, types)
-    same = all(name in kept and kept[name].id == found.profile.edges[name].id for name in types)
-    return found.profile if same else None
+    return found.profile if all(name in kept and kept[name].id == found.profile.edges[name].id for name in types) else None
 
 
 def _look(tables: Tables, run: _Run) -> int:

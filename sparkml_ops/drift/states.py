@@ -141,7 +141,7 @@ def read_stored(tables: Tables, key: StateKey) -> StoredProfile | None:
 
 
 def kept_edges(tables: Tables, table: str, types: Mapping[str, str]) -> dict[str, ColumnEdges]:
-    """Edges that earlier references have fixed, of the columns whose type is still the same."""
+    """Edges that earlier references have fixed, of the columns whose type is still the same; renewed ones in place of older ones."""
     if not tables.exists(STATE_TABLE):
         return {}
     rows = tables.rows(STATE_TABLE, {"table": table, "role": _REFERENCE, "segment": "", "block": ""})

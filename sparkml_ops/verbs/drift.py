@@ -48,10 +48,14 @@ def run(
 
 
 def perform(
-    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None
+    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None, renew: bool = False
 ) -> Outcome[DriftReport]:
-    """Run the verb and say how it ended."""
-    return outcome(work, _task(work, Window.parse(window), slot, generation), as_of=as_of)
+    """Run the verb and say how it ended.
+
+    Args:
+        renew: Fix the edges of all columns anew first (`sparkml-ops edges renew`).
+    """
+    return outcome(work, _task(work, Window.parse(window), slot, generation, renew=renew), as_of=as_of)
 
 
 def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
@@ -64,7 +68,7 @@ def plan(work: Work, *, window: str, slot: str = "champion", generation: Generat
     return make_plan(work, _task(work, parsed, slot, generation), reads=reads, writes=["table profile_state", "table drift_metrics"])
 
 
-def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[DriftReport]:
+def _task(work: Work, window: Window, slot: str, wanted: Generation, *, renew: bool = False) -> Task[DriftReport]:
     project, settings = work.config.project, work.sections.drift
     key = generation(work, RunKey("drift", project, work.sections.scoring.target, window.label, slot), wanted)
 
@@ -91,6 +95,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
             as_of=now,
             settings=settings,
             generation=key.generation,
+            renew=renew,
         )
 
     def restore(document: Mapping[str, Any]) -> DriftReport:
