@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.comparison import compare, compare_profiles
+from sparkml_ops.drift.embedding import EmbeddingDrift, compare_embeddings
+from sparkml_ops.drift.joint import JointDrift, PairDrift, compare_jointly
 from sparkml_ops.drift.measure import METRICS_TABLE, measure
 from sparkml_ops.drift.profile import Profile, merge, profile
 from sparkml_ops.drift.report import ColumnDrift, DriftReport, Measure
@@ -15,9 +17,14 @@ __all__ = [
     "ColumnDrift",
     "ColumnProfile",
     "DriftReport",
+    "EmbeddingDrift",
+    "JointDrift",
     "Measure",
+    "PairDrift",
     "Profile",
     "compare",
+    "compare_embeddings",
+    "compare_jointly",
     "compare_profiles",
     "from_delta",
     "measure",

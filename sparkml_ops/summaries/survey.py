@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sparkml_ops.summaries.order import Integers
-from sparkml_ops.summaries.state import Maker, Summary, merge_packed
+from sparkml_ops.summaries.state import Maker, Summary, TableMaker, merge_packed
 from sparkml_ops.summaries.values import group_labels
 
 __all__ = ["SCHEMA", "Group", "Survey", "merge_states"]
@@ -30,7 +30,7 @@ class Survey:
 
     Args:
         side: Names the rows in the result: two sides can share a job.
-        makers: For each column how its values become a state.
+        makers: For each column how its values become a state; what looks at several columns together says which.
         segments: Columns each of whose values is a group beside the whole.
         blocks: Column whose rows stay together in inference; each group is split by it. Instants and
             dates give a block a UTC day; other values fall into 256 key buckets.
@@ -38,7 +38,7 @@ class Survey:
     """
 
     side: str
-    makers: Mapping[str, Maker]
+    makers: Mapping[str, Maker | TableMaker]
     segments: tuple[str, ...] = ()
     blocks: str | None = None
     most_groups: int = 200
@@ -46,7 +46,8 @@ class Survey:
     @property
     def columns(self) -> list[str]:
         """The columns that the pass reads."""
-        return list(dict.fromkeys([*self.makers, *self.segments, *([self.blocks] if self.blocks else [])]))
+        read = [name for column, maker in self.makers.items() for name in getattr(maker, "columns", (column,))]
+        return list(dict.fromkeys([*read, *self.segments, *([self.blocks] if self.blocks else [])]))
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The states of all groups and columns over some batches, as one batch of `SCHEMA`."""
@@ -81,7 +82,7 @@ class _Running:
             for (segment, block), rows in _groups(segments, _codes(blocks, "")):
                 part = table if rows is None else table.take(pa.array(rows))
                 for column, maker in survey.makers.items():
-                    state = maker(part.column(column).combine_chunks())
+                    state = maker(part.column(column).combine_chunks()) if callable(maker) else maker.of_table(part)
                     if name is not None:
                         self._merge((segment, block, column), state)
                     if number == 0:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from sparkml_ops.summaries.order import Floats
 
-__all__ = ["Kind", "Tally", "group_labels", "kind_of", "labels", "numbers"]
+__all__ = ["Kind", "Tally", "floats", "group_labels", "kind_of", "labels", "numbers"]
 
 Kind = Literal["number", "category"]
 
@@ -95,7 +95,7 @@ def numbers(array: pa.Array) -> tuple[Tally, Floats]:
     (4, 2, [1.0, 2.0])
     """
     nulls = array.null_count
-    present = _to_float(array.drop_null() if nulls else array)
+    present = floats(array.drop_null() if nulls else array)
     np.add(present, 0.0, out=present)  # -0.0 becomes 0.0
     present.sort()
     # Sorted: -inf first, then the finite values, +inf, and NaN last.
@@ -120,7 +120,8 @@ def group_labels(array: pa.Array) -> pa.Array:
     return pc.fill_null(pc.cast(array, pa.string()), "null")
 
 
-def _to_float(array: pa.Array) -> Floats:
+def floats(array: pa.Array) -> Floats:
+    """All values as float64 in their order; null is NaN, dates and timestamps are microseconds since 1970 in UTC."""
     kind = array.type
     if pa.types.is_timestamp(kind):
         array = _microseconds(array)

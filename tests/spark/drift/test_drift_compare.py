@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import DriftReport, anchors, compare, merge, profile
+from sparkml_ops.drift import DriftReport, anchors, compare, compare_embeddings, compare_jointly, merge, profile
 from sparkml_ops.errors import ContractError
 
 NUMBERS = ["normal", "tied", "heavy"]
@@ -160,3 +160,22 @@ def test_an_empty_side_is_undecided(frames: tuple[DataFrame, DataFrame]) -> None
     assert {column.verdict for column in found} == {"undecided"}
     assert found["normal"].ks is None
     assert compare(frames[0], frames[1].limit(0), columns=["kind"])["kind"].psi is None
+
+
+def test_columns_together_and_vectors(spark: SparkSession) -> None:
+    """Correlations are those of pandas, vectors those of numpy, in one pass each; what is no number or no vector is refused."""
+    sides = [rows(1500, seed).assign(more=lambda frame: frame["normal"] + frame["tied"] / 10) for seed in (3, 4)]
+    lists = F.array(*[F.col(name).cast("float") for name in ("normal", "tied")]).alias("vector")
+    both = [spark.createDataFrame(side).select("*", lists).repartition(2) for side in sides]
+    together = compare_jointly(*both, columns=["normal", "tied", "more"])
+    vectors = compare_embeddings(*both, "vector", 2)
+
+    assert together.current == pytest.approx(sides[1][["normal", "tied", "more"]].corr().to_numpy(), abs=1e-5)
+    assert together.verdict == "no drift"
+    assert (vectors.n, vectors.m, vectors.missing, vectors.verdict) == (1500, 1500, (0.0, 0.0), "no drift")
+    spread = np.sqrt(sides[0][["normal", "tied"]].astype(np.float32).var(ddof=0).sum())
+    assert vectors.bandwidth == pytest.approx(spread, rel=1e-3)
+    with pytest.raises(ContractError, match="no numbers"):
+        compare_jointly(*both, columns=["normal", "kind"])
+    with pytest.raises(ContractError, match="array<float>"):
+        compare_embeddings(*both, "normal", 2)
