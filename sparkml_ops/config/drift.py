@@ -47,6 +47,9 @@ class DriftSection(Section):
     columns: tuple[str, ...] | None = Field(
         default=None, description="columns to compare; null means all that the model takes, or all of a known type"
     )
+    views: tuple[str, ...] = Field(
+        default=(), description="columns of text or lists whose lengths, and for text patterns (`AB-12` is `a-9`), are compared beside their values"
+    )
     segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
     blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
     exact: bool = Field(default=False, description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes")

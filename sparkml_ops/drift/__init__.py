@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sparkml_ops.drift.classifier import Separation, tell_apart
 from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.comparison import compare, compare_profiles
 from sparkml_ops.drift.embedding import EmbeddingDrift, compare_embeddings
@@ -22,6 +23,7 @@ __all__ = [
     "Measure",
     "PairDrift",
     "Profile",
+    "Separation",
     "compare",
     "compare_embeddings",
     "compare_jointly",
@@ -30,5 +32,6 @@ __all__ = [
     "measure",
     "merge",
     "profile",
+    "tell_apart",
     "to_delta",
 ]

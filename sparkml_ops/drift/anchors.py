@@ -24,22 +24,35 @@ from sparkml_ops.summaries import (
     kind_of,
 )
 from sparkml_ops.summaries.survey import Survey
+from sparkml_ops.summaries.views import looking, views_of
 
-__all__ = ["chosen_types", "fix_edges"]
+__all__ = ["chosen_types", "fix_edges", "with_views"]
 
 # Bit prefixes of all columns together that a task may hold: 64 MB. Each column gets its share.
 _KEYS = 4_000_000
 _FEWEST_KEYS = 1 << 14
 
 
-def chosen_types(types: Mapping[str, str], columns: tuple[str, ...] | None, aside: tuple[str, ...] = ()) -> dict[str, str]:
+def chosen_types(
+    types: Mapping[str, str], columns: tuple[str, ...] | None, aside: tuple[str, ...] = (), views: tuple[str, ...] = ()
+) -> dict[str, str]:
     """The columns to profile and their types; by default all of a known type but those set aside.
+
+    Args:
+        types: Of all columns.
+        columns: Which; also names of views, as `code (length)`.
+        aside: Columns that are left out by default.
+        views: Columns whose views come beside.
 
     Raises:
         ContractError: A column is not there, or its type has no statistics.
     """
+    if odd := [f"`{name}` of type {types.get(name)}" for name in views if not views_of(name, types.get(name, ""))]:
+        raise ContractError(f"views of {', '.join(odd[:5])}", expected="columns of text or lists", mend="correct drift.views")
+    beside = {view: kind for name in views for view, kind in views_of(name, types[name]).items()}
     if columns is None:
-        return {name: kind for name, kind in types.items() if kind_of(kind) and name not in aside}
+        return {name: kind for name, kind in types.items() if kind_of(kind) and name not in aside} | beside
+    types = with_views(types)
     if absent := [name for name in columns if name not in types]:
         raise ContractError(
             f"no column {', '.join(f'`{name}`' for name in absent[:5])}", expected=f"columns among {sorted(types)[:20]}", mend="correct drift.columns"
@@ -48,7 +61,13 @@ def chosen_types(types: Mapping[str, str], columns: tuple[str, ...] | None, asid
         raise ContractError(
             f"{', '.join(odd[:5])}", expected="numbers, dates, timestamps, booleans or text", mend="leave the column out, or flatten it"
         )
-    return {name: types[name] for name in columns}
+    return {name: types[name] for name in columns} | beside
+
+
+def with_views(types: Mapping[str, str]) -> dict[str, str]:
+    """Types of all columns and of all their views."""
+    found = {view: kind for name, type_name in types.items() for view, kind in views_of(name, type_name).items()}
+    return found | dict(types)
 
 
 def fix_edges(source: Source, types: Mapping[str, str], settings: DriftSection) -> Edges:
@@ -95,7 +114,7 @@ def _resolve(source: Source, layouts: dict[str, Layout], limit: int, cells: int)
 
 
 def _pass(source: Source, makers: Mapping[str, PrefixMaker | FrequentMaker]) -> dict[str, Summary]:
-    states = run([(source, Survey("reference", makers))])["reference"].get((None, None), PackedSummaries({}))
+    states = run([(source, Survey("reference", looking(makers)))])["reference"].get((None, None), PackedSummaries({}))
     return {
         name: states.get(name) or maker(pa.array([], pa.float64() if isinstance(maker, PrefixMaker) else pa.string()))
         for name, maker in makers.items()

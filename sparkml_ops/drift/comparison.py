@@ -79,7 +79,7 @@ def compare(
         check_types(reference.edges.types, source.types)
         return compare_profiles(reference, profiles({"current": source}, reference.edges, segment_names, blocks, settings)["current"], settings)
     base = as_source(reference)
-    types = chosen_types(base.types, chosen, aside)
+    types = chosen_types(base.types, chosen, aside, settings.views)
     check_types(types, source.types)
     edges = fix_edges(base, types, settings)
     both = profiles({"reference": base, "current": source}, edges, segment_names, blocks, settings)

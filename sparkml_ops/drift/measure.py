@@ -136,7 +136,7 @@ def measure(
     settings = settings or DriftSection()
     run = _Run(project, window, slot, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
     sides = source_of(spark, tables, reference, reference_where or {}), source_of(spark, tables, current, current_where or {})
-    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks))
+    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks), settings.views)
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
     kept = {} if renew else kept_edges(tables, project, types)
@@ -165,7 +165,7 @@ def _profile_both(sides: tuple[Source, Source], types: Mapping[str, str], kept: 
     return both["reference"], both["current"]
 
 
-def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclude: Collection[str | None]) -> dict[str, str]:
+def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclude: Collection[str | None], views: tuple[str, ...]) -> dict[str, str]:
     if columns is None:
         columns = tuple(name for name, kind in base.types.items() if kind_of(kind) and name in source.types and name not in exclude)
     if not columns:
@@ -174,7 +174,7 @@ def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclud
             expected="columns of the same name on both sides",
             mend="compare what belongs together, or name drift.columns",
         )
-    types = chosen_types(base.types, columns)
+    types = chosen_types(base.types, columns, views=views)
     check_types(types, source.types)
     return types
 

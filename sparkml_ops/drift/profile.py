@@ -11,7 +11,7 @@ from feature_store.delta import Tables
 from feature_store.records import Snapshot
 from feature_store.scan import Scan
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift.anchors import chosen_types, fix_edges
+from sparkml_ops.drift.anchors import chosen_types, fix_edges, with_views
 from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.packed import ColumnSummary, PackedStates, PackedSummaries, empty_summary, packed
 from sparkml_ops.drift.source import Source, as_source, run
@@ -26,7 +26,9 @@ from sparkml_ops.summaries import (
     Summary,
     merge_packed,
 )
+from sparkml_ops.summaries.state import TableMaker
 from sparkml_ops.summaries.survey import Group, Survey
+from sparkml_ops.summaries.views import looking
 
 __all__ = ["Profile", "makers_of", "merge", "profile", "profiles"]
 
@@ -172,7 +174,7 @@ def profile(
     source = as_source(SparkSession.active().table(table_or_frame) if isinstance(table_or_frame, str) else table_or_frame)
     aside = (blocks,) if blocks else ()
     if edges is None:
-        edges = fix_edges(source, chosen_types(source.types, None if columns is None else tuple(columns), aside), settings)
+        edges = fix_edges(source, chosen_types(source.types, None if columns is None else tuple(columns), aside, settings.views), settings)
     elif columns is not None:
         chosen = tuple(columns)
         edges = Edges({name: edges[name] for name in chosen}, {name: edges.types[name] for name in chosen})
@@ -214,12 +216,13 @@ def _parts(surveys: list[tuple[Source, Survey]], columns: int) -> Iterator[list[
         yield [(source, replace(survey, makers={name: survey.makers[name] for name in chosen})) for source, survey in surveys]
 
 
-def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker]:
-    """What makes the states of each column."""
-    return {
+def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker | TableMaker]:
+    """What makes the states of each column, and of each view of one."""
+    makers: dict[str, Maker] = {
         name: CellMaker(column) if isinstance(column, NumberEdges) else CategoryMaker(column, settings.categories)
         for name, column in edges.columns.items()
     }
+    return looking(makers)
 
 
 def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -228,6 +231,7 @@ def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
     Raises:
         ContractError: Naming the column and both types.
     """
+    found = with_views(found)
     if absent := [name for name in expected if name not in found]:
         overlap = len(expected) - len(absent)
         raise ContractError(
