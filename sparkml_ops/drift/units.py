@@ -78,7 +78,7 @@ def conversion_of(pair: Pair, distance: float) -> Conversion | None:
     """The conversion that explains a shift; None where none does.
 
     Mean and deviation must be the converted ones, and at the edges that part the current values both distribution functions
-    must agree: to a quarter of the distance and to 0.1, or what chance makes of equal samples. Only a large scale needs no name, and a
+    must agree: to a quarter of the distance and to 0.05 (0.02 for factors below 3), or what chance makes of equal samples. Only a large scale needs no name, and a
     scale alone is a conversion only of values on one side of zero: those on both sides may as well just spread.
 
     Args:
@@ -91,11 +91,13 @@ def conversion_of(pair: Pair, distance: float) -> Conversion | None:
     before, after = (_Moments.of(state, pair.edges) for state in (pair.reference, pair.current))
     if not (0 < before.deviation < np.inf and 0 < after.deviation < np.inf):
         return None
-    limit = min(distance / 4, max(0.1, 1.5 * sqrt((n + m) / (n * m))))
+    chance = 1.5 * sqrt((n + m) / (n * m))
     found = [
         conversion
         for name, factor, shift in _candidates(pair, before, after)
-        if _agrees(before, after, factor, shift) and (conversion := Conversion(name, factor, shift, _left(pair, factor, shift))).left <= limit
+        if _agrees(before, after, factor, shift)
+        and (conversion := Conversion(name, factor, shift, _left(pair, factor, shift))).left
+        <= min(distance / 4, max(0.02 if _plain(factor) else 0.05, chance))
     ]
     return min(found, key=lambda conversion: conversion.left, default=None)
 
@@ -124,11 +126,14 @@ def _ways(name: str, factor: float, shift: float) -> dict[str, tuple[float, floa
 def _agrees(before: _Moments, after: _Moments, factor: float, shift: float) -> bool:
     """Whether mean and deviation are the converted ones, but for chance and some drift beside the conversion."""
     chance = 4 * sqrt(after.deviation**2 / after.n + (factor * before.deviation) ** 2 / before.n)
-    plain = 1 / _PLAIN < factor < _PLAIN
-    allowed = chance + (0.02 if plain else 0.05) * after.deviation
-    return abs(after.mean - factor * before.mean - shift) <= allowed and abs(log(after.deviation / (factor * before.deviation))) <= (
-        0.1 if plain else 0.3
-    )
+    near, alike = (0.02, 0.1) if _plain(factor) else (0.05, 0.3)
+    means = abs(after.mean - factor * before.mean - shift) <= chance + near * after.deviation
+    return means and abs(log(after.deviation / (factor * before.deviation))) <= alike
+
+
+def _plain(factor: float) -> bool:
+    """Whether a shift of the rows themselves may well look like it."""
+    return 1 / _PLAIN < factor < _PLAIN
 
 
 def _left(pair: Pair, factor: float, shift: float) -> float:
