@@ -95,14 +95,16 @@ def numbers(array: pa.Array) -> tuple[Tally, Floats]:
     (4, 2, [1.0, 2.0])
     """
     nulls = array.null_count
-    present = floats(array.drop_null() if nulls else array)
+    # The nulls of floats become NaN, which is sorted to the end: cheaper than to leave them out.
+    hidden = nulls if pa.types.is_floating(array.type) else 0
+    present = floats(array.drop_null() if nulls and not hidden else array)
     np.add(present, 0.0, out=present)  # -0.0 becomes 0.0
     present.sort()
     # Sorted: -inf first, then the finite values, +inf, and NaN last.
     negative = int(np.searchsorted(present, -np.inf, side="right"))
     last = int(np.searchsorted(present, np.inf, side="left"))
     end = int(np.searchsorted(present, np.inf, side="right"))
-    tally = Tally(len(array), nulls, len(present) - end, negative, end - last)
+    tally = Tally(len(array), nulls, len(present) - end - hidden, negative, end - last)
     return tally, present[negative:last]
 
 
@@ -130,7 +132,8 @@ def floats(array: pa.Array) -> Floats:
     elif pa.types.is_decimal(kind):
         array = pc.cast(array, pa.float64())
     values = array.to_numpy(zero_copy_only=False)
-    return np.array(values, dtype=np.float64)
+    # What is not Arrow's own memory is ours already.
+    return np.asarray(values.astype(np.float64, copy=not values.flags.writeable))
 
 
 def _microseconds(array: pa.Array) -> pa.Array:
