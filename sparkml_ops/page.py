@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ class Drawn:
     @abstractmethod
     def html(self) -> str:
         """The record as one page that needs nothing else."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page in a frame of its own, so that its style stays there."""
+        return f'<iframe srcdoc="{escape(self.html())}" style="width:100%;height:40rem;border:0" title="{type(self).__name__}"></iframe>'
 
     def to_html(self, path: str | Path) -> Path:
         """Write the page to a file and return where."""

@@ -59,8 +59,33 @@ class Window:
 
     def next(self) -> Window:
         """The window of the same size that begins where this one ends."""
-        form = {7: "%Y-%m", 10: "%Y-%m-%d", 13: "%Y-%m-%dT%H"}[len(self.label)]
-        return Window.parse(self.end.strftime(form))
+        return self._at(self.end)
+
+    def previous(self) -> Window:
+        """The window of the same size that ends where this one begins.
+
+        >>> Window.parse("2014-01").previous().label
+        '2013-12'
+        """
+        return self._at(self.start - timedelta(hours=1))
+
+    def ago(self, span: Literal["week", "year"]) -> Window:
+        """The same window a week or a year ago.
+
+        >>> Window.parse("2013-07-14T05").ago("week").label, Window.parse("2013-07").ago("year").label
+        ('2013-07-07T05', '2012-07')
+
+        Raises:
+            ContractError: There is none: a month has no week ago, and 29 February has no year ago.
+        """
+        if span == "week" and self.size != "month":
+            return self._at(self.start - timedelta(days=7))
+        if span == "year" and (self.start.month, self.start.day, self.size != "month") != (2, 29, True):
+            return self._at(self.start.replace(year=self.start.year - 1))
+        raise ContractError(f"{self.label} a {span} ago", expected="a window that there was", mend="compare with another window")
+
+    def _at(self, start: datetime) -> Window:
+        return Window.parse(start.strftime({"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}[self.size]))
 
 
 def _next_month(start: datetime) -> datetime:

@@ -96,7 +96,7 @@ def distribution_of(edges: ColumnEdges, state: NumberSummary | CategorySummary, 
 
 def _numbers(edges: NumberEdges, state: NumberSummary, kind: str) -> tuple[Literal["values", "bins"], tuple[Bar, ...], float]:
     if np.count_nonzero(state.counts) <= _FEW:
-        cells, values = single_values(edges, state.counts, state.sums)
+        cells, values = single_values(edges, state.counts, state.sums(edges))
         shares = state.counts[cells] / state.tally.finite
         return "values", tuple(Bar(value_text(float(value), kind), float(share)) for value, share in zip(values, shares, strict=True)), 0.0
     low, high = middle_of(state, edges, _OUTSIDE)

@@ -10,6 +10,7 @@ from sparkml_ops.cli import (
     concept,
     configuration,
     doctor,
+    edges,
     features,
     forget,
     ledger,
@@ -39,6 +40,7 @@ app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(predictions.app, name="predictions")
+app.add_typer(edges.app, name="edges")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("causes")(causes.causes)

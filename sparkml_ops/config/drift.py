@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from sparkml_ops.config.section import Section
 
-__all__ = ["DriftSection", "Thresholds"]
+__all__ = ["REFERENCES", "Correction", "DriftSection", "Thresholds"]
+
+REFERENCES = ("training", "previous", "week", "year")
+
+Correction = Literal["benjamini-hochberg", "benjamini-yekutieli"]
 
 
 class Thresholds(Section):
@@ -17,6 +24,12 @@ class Thresholds(Section):
     psi: float | None = Field(default=0.2, ge=0, description="population stability index over the declared bins")
     jensen_shannon: float | None = Field(default=None, ge=0, le=1, description="Jensen-Shannon distance over the declared bins, base e")
     hellinger: float | None = Field(default=None, ge=0, le=1, description="Hellinger distance over the declared bins")
+    kullback_leibler: float | None = Field(
+        default=None, ge=0, description="Kullback-Leibler divergence of the reference from the current rows over the declared bins, base e"
+    )
+    l_infinity: float | None = Field(default=None, ge=0, le=1, description="greatest change of a declared bin's share")
+    new_categories: float | None = Field(default=None, ge=0, le=1, description="share of current values in categories that the reference lacks")
+    lost_categories: float | None = Field(default=None, ge=0, le=1, description="share of the reference's values in categories that are gone")
     total_variation: float | None = Field(
         default=0.1, ge=0, le=1, description="total variation between the categories; not judged for numbers, where ks is"
     )
@@ -26,8 +39,16 @@ class Thresholds(Section):
 class DriftSection(Section):
     """`drift`: what is compared, by which measure, and when it counts."""
 
+    reference: str = Field(
+        default="training",
+        description="what a window is compared with: training (what the model was trained on), previous (the window before), week or year "
+        "(the same window a week or a year ago), or a fixed window, as 2013-07",
+    )
     columns: tuple[str, ...] | None = Field(
         default=None, description="columns to compare; null means all that the model takes, or all of a known type"
+    )
+    views: tuple[str, ...] = Field(
+        default=(), description="columns of text or lists whose lengths, and for text patterns (`AB-12` is `a-9`), are compared beside their values"
     )
     segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
     blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
@@ -35,6 +56,14 @@ class DriftSection(Section):
     exact_budget: int = Field(default=2_000_000, ge=1, description="most values that come to the driver to make a statistic exact")
     thresholds: Thresholds = Field(default=Thresholds(), description="minimum effects")
     level: float = Field(default=0.05, gt=0, lt=0.5, description="false discovery rate of a report, and 1 - confidence of its intervals")
+    correction: Correction = Field(
+        default="benjamini-hochberg",
+        description="how false discovery rates count the tests; benjamini-yekutieli holds however the columns depend on each other",
+    )
+    sequential: bool = Field(
+        default=False,
+        description="make evidence hold over all windows that are ever looked at: the k-th window is judged at 6/(pi k)^2 of the level",
+    )
     minimum_rows: int = Field(default=100, ge=2, description="fewest values on each side for a verdict; below it the verdict is undecided")
     minimum_blocks: int = Field(default=20, ge=2, description="fewest blocks of both sides together for inference by blocks")
     permutations: int = Field(default=999, ge=99, description="random exchanges of whole blocks")
@@ -42,7 +71,15 @@ class DriftSection(Section):
     cells: int = Field(default=2000, ge=1020, le=4090, description="equally deep cells of a numeric column, a multiple of ten")
     categories: int = Field(default=10_000, ge=10, description="categories with exact counts; beyond it the most frequent ones, the rest together")
     top_categories: int = Field(default=1000, ge=1, description="categories that are declared where there are too many for exact counts")
+    columns_per_job: int = Field(default=1000, ge=1, description="most columns that one job profiles; more columns are profiled by several jobs")
     max_segments: int = Field(default=200, ge=1, description="most values of a segment column")
+
+    @field_validator("reference")
+    @classmethod
+    def _reference_is_known(cls, value: str) -> str:
+        if value not in REFERENCES and not re.fullmatch(r"\d{4}-\d{2}(-\d{2}(T\d{2})?)?", value):
+            raise ValueError(f"reference must be one of {', '.join(REFERENCES)}, or a window such as 2013-07")
+        return value
 
     @field_validator("cells")
     @classmethod

@@ -57,7 +57,7 @@ def declared_bins(reference: ColumnProfile, current: ColumnProfile) -> Bins:
     if isinstance(edges, CategoryEdges) and isinstance(first, CategorySummary) and isinstance(second, CategorySummary):
         return _categories(edges, first, second)
     if isinstance(edges, NumberEdges) and isinstance(first, NumberSummary) and isinstance(second, NumberSummary):
-        return _numbers(edges.cuts, np.diff(_below(first, edges), prepend=0), np.diff(_below(second, edges), prepend=0))
+        return _numbers(edges.cuts, _steps(_below(first, edges)), _steps(_below(second, edges)))
     raise TypeError("a number on one side and a category on the other")
 
 
@@ -76,8 +76,15 @@ def counts_in(bins: Bins, part: ColumnProfile) -> Integers:
 
 def _below(state: NumberSummary, edges: NumberEdges) -> Integers:
     """Rows at or below each cut, and all rows at the end."""
-    running = state.tally.negative + np.concatenate([[0], np.cumsum(state.counts)])
-    return np.append(running[np.searchsorted(edges.values, edges.cuts)], state.tally.values).astype(np.int64)
+    running = np.zeros(len(state.counts) + 1, dtype=np.int64)
+    np.cumsum(state.counts, out=running[1:])
+    return np.append(running[edges.cut_places] + state.tally.negative, state.tally.values)
+
+
+def _steps(running: Integers) -> Integers:
+    steps = running.copy()
+    steps[1:] -= running[:-1]
+    return steps
 
 
 def _numbers(cuts: Floats, first: Integers, second: Integers) -> Bins:

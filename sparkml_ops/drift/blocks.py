@@ -41,7 +41,7 @@ class Blocks:
     @classmethod
     def of(cls, column: str, segment: str | None, reference: Profile, current: Profile) -> Blocks | None:
         """The blocks of a column; None where neither side was profiled by block."""
-        sides = [tuple(side.column(column, segment, block) for block in side.blocks(segment)) for side in (reference, current)]
+        sides = [tuple(side.column(column, segment, block).opened() for block in side.blocks(segment)) for side in (reference, current)]
         return cls(sides[0], sides[1]) if any(sides) else None
 
     @property

@@ -79,16 +79,18 @@ def compare(
         check_types(reference.edges.types, source.types)
         return compare_profiles(reference, profiles({"current": source}, reference.edges, segment_names, blocks, settings)["current"], settings)
     base = as_source(reference)
-    types = chosen_types(base.types, chosen, aside)
+    types = chosen_types(base.types, chosen, aside, settings.views)
     check_types(types, source.types)
     edges = fix_edges(base, types, settings)
     both = profiles({"reference": base, "current": source}, edges, segment_names, blocks, settings)
     return compare_rows((base, source), (both["reference"], both["current"]), segment_names, settings)
 
 
-def compare_rows(sources: tuple[Source, Source], both: tuple[Profile, Profile], segments: tuple[str, ...], settings: DriftSection) -> DriftReport:
+def compare_rows(
+    sources: tuple[Source, Source], both: tuple[Profile, Profile], segments: tuple[str, ...], settings: DriftSection, *, look: int = 1
+) -> DriftReport:
     """Compare profiles whose rows can be passed over again where that decides something."""
-    return DriftReport(judge(*both, settings, make_exact(sources, both, segments, settings)), edges=both[0].edges.id)
+    return DriftReport(judge(*both, settings, make_exact(sources, both, segments, settings), look), edges=both[0].edges.id)
 
 
 def compare_profiles(reference: Profile, current: Profile, settings: DriftSection | None = None) -> DriftReport:

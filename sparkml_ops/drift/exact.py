@@ -11,11 +11,13 @@ import numpy as np
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.bounds import Bounds, Mask, Pair
 from sparkml_ops.drift.measures import Entry, Exact, entries_of, pair_of
+from sparkml_ops.drift.packed import PackedSummaries
 from sparkml_ops.drift.profile import Profile, profiles
 from sparkml_ops.drift.source import Source, run
-from sparkml_ops.summaries import Edges, NumberEdges, PrefixCounts, PrefixMaker, Tally
+from sparkml_ops.summaries import Edges, Maker, NumberEdges, PrefixCounts, PrefixMaker, Tally
 from sparkml_ops.summaries.order import Keys, from_keys, to_keys
 from sparkml_ops.summaries.survey import Survey
+from sparkml_ops.summaries.views import looking
 
 __all__ = ["make_exact"]
 
@@ -123,16 +125,20 @@ def _fetched(
     if not cells:
         return {}
     edges = both[0].edges
-    makers = {}
+    makers: dict[str, Maker] = {}
     for name, mask in _by_column(cells).items():
         column = cast("NumberEdges", edges[name])
         makers[name] = PrefixMaker(_ALL, to_keys(column.left[mask]) + np.uint64(1), to_keys(column.right[mask]))
     names = ("reference", "current")
     by_segment = segments if any(segment is not None for segment, _ in cells) else ()
-    found = run([(source, Survey(side, makers, by_segment, None, settings.max_segments)) for side, source in zip(names, sources, strict=True)])
+    found = run(
+        [(source, Survey(side, looking(makers), by_segment, None, settings.max_segments)) for side, source in zip(names, sources, strict=True)]
+    )
     nothing = PrefixCounts.of(Tally(), np.empty(0, dtype=np.uint64), _ALL)
     return {
-        (segment, name): cast("tuple[PrefixCounts, PrefixCounts]", tuple(found[side].get((segment, None), {}).get(name, nothing) for side in names))
+        (segment, name): cast(
+            "tuple[PrefixCounts, PrefixCounts]", tuple(found[side].get((segment, None), PackedSummaries({})).get(name, nothing) for side in names)
+        )
         for segment, name in cells
     }
 

@@ -15,7 +15,8 @@ from feature_store.scan import Scan, ScanFile
 
 __all__ = ["FileReader", "tasks_of"]
 
-_ROWS = 1 << 17
+# Rows of a batch, and values of all its columns.
+_ROWS, _VALUES = 1 << 17, 1 << 24
 _PARTITION = "partition:"
 
 
@@ -66,7 +67,8 @@ class FileReader:
         with files.open_input_file(address) as handle, pq.ParquetFile(handle) as parquet:
             stored = [name for name in wanted if name in parquet.schema_arrow.names]
             groups = None if group is None else [group]
-            for batch in parquet.iter_batches(_ROWS, row_groups=groups, columns=stored):
+            size = max(1, min(_ROWS, _VALUES // max(len(stored), 1)))
+            for batch in parquet.iter_batches(size, row_groups=groups, columns=stored):
                 yield self._shaped(batch, partition, conditions)
 
     def _shaped(self, batch: pa.RecordBatch, partition: Mapping[str, str | None], conditions: Mapping[str, str]) -> pa.RecordBatch:

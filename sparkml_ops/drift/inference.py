@@ -7,15 +7,17 @@ enough rows every difference is significant and few matter. Each p-value here is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, log, sqrt
+from math import exp, log, pi, sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.stats import false_discovery_control, ncx2, norm
+from scipy.special import chdtri, ndtr
+from scipy.stats import false_discovery_control, ncx2
 
-from sparkml_ops.summaries.order import Integers
+from sparkml_ops.config.drift import Correction
+from sparkml_ops.summaries.order import Floats, Integers
 
-__all__ = ["Verdict", "band", "discovery_rates", "effect_verdict", "ks_p", "missing_p", "psi_p", "total_variation_p"]
+__all__ = ["Verdict", "band", "chance", "discovery_rates", "effect_verdict", "ks_p", "missing_p", "psi_p", "spent", "total_variation_p"]
 
 Verdict = Literal["drift", "no drift", "fault", "undecided"]
 
@@ -38,17 +40,44 @@ def band(level: float, n: int, m: int) -> float:
     return sqrt(log(2 / level) * (n + m) / (2 * n * m))
 
 
-def psi_p(value: float, threshold: float, bins: int, n: int, m: int) -> float:
-    """P-value of "the index is at most the threshold".
+def psi_p(value: Floats | float, threshold: float, bins: Integers | int, n: Integers | int, m: Integers | int) -> Floats:
+    """P-value of "the index is at most the threshold"; one for each index where arrays are given.
 
     n m / (n + m) times the index is about chi-square with bins - 1 degrees of freedom where both
     sides are equal (Yurdakul, 2018), and noncentral by the true index where they are not.
 
-    >>> psi_p(0.5, 0.2, 10, 2000, 2000) < 0.01, psi_p(0.1, 0.2, 10, 2000, 2000) > 0.5
+    >>> bool(psi_p(0.5, 0.2, 10, 2000, 2000) < 0.01), bool(psi_p(0.1, 0.2, 10, 2000, 2000) > 0.5)
     (True, True)
     """
-    size = n * m / (n + m)
-    return 1.0 if bins < 2 else float(ncx2.sf(value * size, bins - 1, threshold * size))
+    size = np.asarray(n, dtype=np.float64) * m / (np.asarray(n) + m)
+    freedom = np.asarray(bins) - 1
+    return np.where(freedom < 1, 1.0, ncx2.sf(value * size, np.maximum(freedom, 1), threshold * size))
+
+
+def chance(statistic: str, level: float, bins: int, n: int, m: int) -> float:
+    """What a statistic exceeds with a probability of at most `level` where both sides are equal; 0 where it has no formula.
+
+    For `ks` the band of Dvoretzky, Kiefer and Wolfowitz, for `psi` (1/n + 1/m) times a quantile of chi-square with bins - 1
+    degrees of freedom (Yurdakul, 2018): at a hundred rows and ten bins an index of 0.2 is nothing.
+
+    >>> round(chance("psi", 0.05, 10, 100, 10_000), 3), round(chance("psi", 0.05, 10, 100_000, 10_000), 4)
+    (0.171, 0.0019)
+    """
+    if statistic == "ks":
+        return band(level, n, m)
+    return float(chdtri(bins - 1, level)) * (1 / n + 1 / m) if statistic == "psi" and bins > 1 else 0.0
+
+
+def spent(look: int) -> float:
+    """By how much p-values grow at the k-th look at a series of windows, so that all looks together keep the level.
+
+    The level is spent as 6 / (pi^2 k^2), whose sum over all k is 1. That holds however the windows depend on each other, and they do:
+    all are compared with the same reference, which a product of bets on each window would not survive.
+
+    >>> round(spent(1), 3), round(sum(1 / spent(look) for look in range(1, 1000)), 2)
+    (1.645, 1.0)
+    """
+    return pi**2 * look**2 / 6
 
 
 def total_variation_p(reference: Integers, current: Integers, threshold: float) -> float:
@@ -80,24 +109,32 @@ def missing_p(first: int, n: int, second: int, m: int, threshold: float) -> floa
 def _proportions_p(high: float, low: float, n: int, m: int, threshold: float) -> float:
     # Half a row keeps the deviation above zero where both shares are 0 or 1.
     spread = max(high * (1 - high) / n + low * (1 - low) / m, 0.25 * (1 / n**2 + 1 / m**2))
-    return float(norm.sf((high - low - threshold) / sqrt(spread)))
+    return float(ndtr((threshold - high + low) / sqrt(spread)))
 
 
-def discovery_rates(values: Sequence[float | None]) -> list[float | None]:
-    """False discovery rates of a family of p-values (Benjamini and Hochberg, 1995); None stays None.
+def discovery_rates(values: Sequence[float | None], correction: Correction = "benjamini-hochberg") -> list[float | None]:
+    """False discovery rates of a family of p-values; None stays None.
+
+    Args:
+        values: P-values.
+        correction: Benjamini and Hochberg (1995) for tests that are independent or lean the same way; Benjamini and
+            Yekutieli (2001) whatever they have to do with each other, larger by the sum of 1/k over the family.
 
     >>> discovery_rates([0.01, None, 0.04])
     [0.02, None, 0.04]
+    >>> discovery_rates([0.01, None, 0.04], "benjamini-yekutieli")
+    [0.03, None, 0.06]
     """
     known = [index for index, value in enumerate(values) if value is not None]
     rates: list[float | None] = [None] * len(values)
     if known:
-        for index, rate in zip(known, false_discovery_control([values[index] for index in known]), strict=True):
+        method = "by" if correction == "benjamini-yekutieli" else "bh"
+        for index, rate in zip(known, false_discovery_control([values[index] for index in known], method=method), strict=True):
             rates[index] = float(rate)
     return rates
 
 
-def effect_verdict(lower: float, upper: float, threshold: float, rate: float | None, level: float) -> Verdict:
+def effect_verdict(lower: float, upper: float, threshold: float, rate: float | None, level: float, chance: float = 0.0) -> Verdict:
     """What an effect says: `drift` where it is surely above the threshold, `undecided` where it may be.
 
     Args:
@@ -106,7 +143,8 @@ def effect_verdict(lower: float, upper: float, threshold: float, rate: float | N
         threshold: The minimum effect.
         rate: False discovery rate of "at most the threshold"; None where the statistic has no test.
         level: Highest rate that counts as evidence.
+        chance: What equal samples of these sizes may reach; no effect below it is drift.
     """
-    if lower >= threshold and (rate is None or rate <= level):
+    if lower >= max(threshold, chance) and (rate is None or rate <= level):
         return "drift"
     return "no drift" if upper < threshold else "undecided"

@@ -20,8 +20,9 @@ from sparkml_ops.drift.comparison import compare_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import Source, source_of
-from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_profile, write_profiles
-from sparkml_ops.summaries import Edges, kind_of
+from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_stored, write_profiles
+from sparkml_ops.errors import ContractError
+from sparkml_ops.summaries import ColumnEdges, Edges, kind_of
 
 __all__ = ["METRICS_TABLE", "measure", "state_label"]
 
@@ -97,13 +98,15 @@ def measure(
     settings: DriftSection | None = None,
     reference_where: Mapping[str, str] | None = None,
     current_where: Mapping[str, str] | None = None,
+    reference_window: str | None = None,
     generation: int = 0,
+    renew: bool = False,
 ) -> DriftReport:
     """Compare a window with its reference and store profiles and metrics.
 
     The reference is profiled once for each snapshot and definition; its profile in `profile_state`
     serves the next windows. Edges stay those of the project's first reference, also under a new
-    one; a column that has none yet gets them from the present reference. Each window is one
+    one, until they are renewed; a column that has none yet gets them from the present reference. Each window is one
     replacement in `profile_state`, a new reference with it, and one in `drift_metrics`; a repeat of (project, window, slot,
     generation) adds nothing.
 
@@ -123,7 +126,9 @@ def measure(
         settings: What is compared and when it counts.
         reference_where: Only reference rows with these values (`{"split": "train"}`).
         current_where: Only current rows with these values.
+        reference_window: Label of the window that the reference is; where that was measured on the same rows and edges, its profile is the reference's.
         generation: Counts deliberate repeats.
+        renew: Fix all edges anew from this reference and profile it again; windows from now on are profiled on them.
 
     Raises:
         ContractError: A column is missing or has another type, a segment column has too many values.
@@ -131,36 +136,62 @@ def measure(
     settings = settings or DriftSection()
     run = _Run(project, window, slot, generation, run_id, as_of, tuple(segments) if segments is not None else settings.segments, settings)
     sides = source_of(spark, tables, reference, reference_where or {}), source_of(spark, tables, current, current_where or {})
-    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks))
+    types = _types(*sides, tuple(columns) if columns is not None else settings.columns, (*exclude, settings.blocks), settings.views)
     names = _name(reference, reference_where), _name(current, current_where)
     key = StateKey(project, _label(reference, reference_where or {}, types, run), "reference")
-    stored = read_profile(tables, key) if isinstance(reference, Snapshot) else None
+    kept = {} if renew else kept_edges(tables, project, types)
+    stored = None
+    if isinstance(reference, Snapshot) and not renew:
+        stored = _known(read_stored(tables, key), types, kept)
+        if stored is None and reference_window is not None:
+            stored = _known(read_stored(tables, StateKey(project, state_label(reference_window, slot))), types, kept, names[0])
     new: list[StoredProfile] = []
     if stored is not None:
         both = stored, profiles({"current": sides[1]}, stored.edges, run.segments, settings.blocks, settings)["current"]
     else:
-        both = _profile_both(tables, sides, types, run)
+        both = _profile_both(sides, types, kept, run)
         new.append(StoredProfile(key, both[0], names[0]))
-    report = replace(compare_rows(sides, both, run.segments, settings), reference=names[0], current=names[1])
+    look = _look(tables, run) if settings.sequential else 1
+    report = replace(compare_rows(sides, both, run.segments, settings, look=look), reference=names[0], current=names[1])
     new.append(StoredProfile(StateKey(project, run.label), both[1], names[1]))
     write_profiles(tables, new, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
     return replace(report, snapshot=_write_metrics(tables, report, run))
 
 
-def _profile_both(tables: Tables, sides: tuple[Source, Source], types: Mapping[str, str], run: _Run) -> tuple[Profile, Profile]:
-    kept = kept_edges(tables, run.project, types)
+def _profile_both(sides: tuple[Source, Source], types: Mapping[str, str], kept: Mapping[str, ColumnEdges], run: _Run) -> tuple[Profile, Profile]:
     fixed = fix_edges(sides[0], {name: kind for name, kind in types.items() if name not in kept}, run.settings)
     edges = Edges({name: kept[name] if name in kept else fixed[name] for name in types}, types)
     both = profiles({"reference": sides[0], "current": sides[1]}, edges, run.segments, run.settings.blocks, run.settings)
     return both["reference"], both["current"]
 
 
-def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclude: Collection[str | None]) -> dict[str, str]:
+def _types(base: Source, source: Source, columns: tuple[str, ...] | None, exclude: Collection[str | None], views: tuple[str, ...]) -> dict[str, str]:
     if columns is None:
         columns = tuple(name for name, kind in base.types.items() if kind_of(kind) and name in source.types and name not in exclude)
-    types = chosen_types(base.types, columns)
+    if not columns:
+        raise ContractError(
+            f"no column of a type with statistics that both sides have: {sorted(base.types)[:10]} and {sorted(source.types)[:10]}",
+            expected="columns of the same name on both sides",
+            mend="compare what belongs together, or name drift.columns",
+        )
+    types = chosen_types(base.types, columns, views=views)
     check_types(types, source.types)
     return types
+
+
+def _known(found: StoredProfile | None, types: Mapping[str, str], kept: Mapping[str, ColumnEdges], source: str | None = None) -> Profile | None:
+    """A stored profile where it serves: it is of these rows, its columns are these, and its edges were not renewed since."""
+    if found is None or (source is not None and found.source != source) or dict(found.profile.edges.types) != dict(types):
+        return None
+    return found.profile if all(name in kept and kept[name].id == found.profile.edges[name].id for name in types) else None
+
+
+def _look(tables: Tables, run: _Run) -> int:
+    """The number of this window among those of the project and slot that have been looked at."""
+    if not tables.exists(METRICS_TABLE):
+        return 1
+    rows = tables.rows(METRICS_TABLE, {"project": run.project, "slot": run.slot, "statistic": "missing"})
+    return 1 + len({row["window"] for row in rows} - {run.window})
 
 
 def _label(reference: Snapshot | DataFrame, where: Mapping[str, str], types: Mapping[str, str], run: _Run) -> str:

@@ -21,12 +21,20 @@ _LOUD = ("fault", "drift")
 _WORDS = {
     "ks": "Kolmogorov-Smirnov",
     "wasserstein": "Wasserstein-1",
+    "cramer_von_mises": "Cramér-von Mises",
     "psi": "PSI",
     "jensen_shannon": "Jensen-Shannon",
+    "kullback_leibler": "Kullback-Leibler",
     "hellinger": "Hellinger",
-    "chi_square": "Chi-square",
     "total_variation": "Total variation",
+    "l_infinity": "Greatest change of a bin",
+    "chi_square": "Chi-square",
+    "g_test": "G",
+    "fisher": "Odds ratio (Fisher)",
+    "new_categories": "New categories",
+    "lost_categories": "Lost categories",
     "missing": "Missing share",
+    "unit": "Change of unit, factor",
 }
 
 

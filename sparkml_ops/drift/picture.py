@@ -99,7 +99,7 @@ def curves_of(column: ColumnDrift) -> Curves | None:
 
 def _few_values(edges: NumberEdges, first: NumberSummary, second: NumberSummary, kind: str) -> Curves:
     """One step for each value that occurs, side by side."""
-    cells, values = single_values(edges, first.counts + second.counts, first.sums + second.sums)
+    cells, values = single_values(edges, first.counts + second.counts, first.sums(edges) + second.sums(edges))
     places = np.linspace(0, len(cells) - 1, len(cells) if len(cells) <= _MOST_BARS else 6).round().astype(int).tolist()
     ticks = tuple(Tick((place + 0.5) / len(cells) * WIDTH, value_text(float(values[place]), kind)) for place in places)
     return _drawn(np.arange(len(cells) + 1.0), [side.counts[cells] / side.tally.finite for side in (first, second)], ticks, (0.0, 0.0))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -13,22 +11,24 @@ from feature_store.delta import Tables
 from feature_store.records import Snapshot
 from feature_store.scan import Scan
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift.anchors import chosen_types, fix_edges
+from sparkml_ops.drift.anchors import chosen_types, fix_edges, with_views
 from sparkml_ops.drift.column import ColumnProfile
+from sparkml_ops.drift.packed import ColumnSummary, PackedStates, PackedSummaries, empty_summary, packed
 from sparkml_ops.drift.source import Source, as_source, run
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import (
     CategoryMaker,
     CategorySummary,
     CellMaker,
-    ColumnEdges,
     Edges,
     Maker,
     NumberEdges,
-    NumberSummary,
     Summary,
+    merge_packed,
 )
+from sparkml_ops.summaries.state import TableMaker
 from sparkml_ops.summaries.survey import Group, Survey
+from sparkml_ops.summaries.views import looking
 
 __all__ = ["Profile", "makers_of", "merge", "profile", "profiles"]
 
@@ -46,7 +46,7 @@ class Profile:
     """
 
     edges: Edges
-    groups: Mapping[Group, Mapping[str, NumberSummary | CategorySummary]]
+    groups: Mapping[Group, Mapping[str, ColumnSummary]]
 
     def __getitem__(self, key: str | tuple[str, str | None]) -> ColumnProfile:
         """The column's profile over all rows, or over a segment: `profile["distance", "origin=JFK"]`."""
@@ -60,12 +60,18 @@ class Profile:
     def column(self, column: str, segment: str | None = None, block: str | None = None) -> ColumnProfile:
         """The column's profile over a segment and block; over no rows where there is no such group."""
         edges, known = self.edges[column], self.groups.get((segment, block))
+        if isinstance(known, PackedStates):
+            return ColumnProfile(edges, known.held(column))
         if known is not None:
             return ColumnProfile(edges, known[column])
-        whole = self.groups[WHOLE][column]
-        if isinstance(edges, NumberEdges):
-            return ColumnProfile(edges, NumberSummary.empty(edges))
-        return ColumnProfile(edges, CategorySummary.empty(edges, whole.limit if isinstance(whole, CategorySummary) else 0))
+        return ColumnProfile(edges, empty_summary(self.edges, column, self._limit))
+
+    @property
+    def _limit(self) -> int:
+        whole = self.groups[WHOLE]
+        if isinstance(whole, PackedStates):
+            return whole.limit
+        return max((state.limit for state in whole.values() if isinstance(state, CategorySummary)), default=0)
 
     @property
     def columns(self) -> list[str]:
@@ -80,7 +86,7 @@ class Profile:
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return next((state.tally.n for state in self.groups[WHOLE].values()), 0)
+        return next((self.groups[WHOLE][name].tally.n for name in self.edges.columns), 0)
 
     def blocks(self, segment: str | None = None) -> list[str]:
         """Blocks of the whole or of a segment, sorted; empty where it was profiled without."""
@@ -98,10 +104,11 @@ class Profile:
                 expected="the same edges",
                 mend="profile the second with edges=first.edges",
             )
-        groups: dict[Group, Mapping[str, Any]] = {**other.groups, **self.groups}
+        groups = {**other.groups, **self.groups}
         for group in set(self.groups) & set(other.groups):
-            its: Mapping[str, Any] = other.groups[group]
-            groups[group] = {name: state.merge(its[name]) for name, state in self.groups[group].items()}
+            first, second = packed(self.groups[group]), packed(other.groups[group])
+            both = {name: merge_packed([side[name] for side in (first, second) if name in side]) for name in {**first, **second}}
+            groups[group] = PackedStates(both, self.edges, self._limit)
         return Profile(self.edges, groups)
 
     def to_delta(self, tables: Tables | str, table: str, *, window: str = "all") -> Snapshot:
@@ -130,16 +137,14 @@ class Profile:
     @classmethod
     def of_states(cls, edges: Edges, states: Mapping[Group, Mapping[str, Summary]], settings: DriftSection) -> Profile:
         """Complete what a pass gave: empty states where no row was, and groups over all their blocks."""
-        empty = {name: _empty(column, settings) for name, column in edges.columns.items()}
-        groups: dict[Group, Mapping[str, Any]] = {WHOLE: empty}
+        limit = settings.categories
+        groups: dict[Group, Mapping[str, ColumnSummary]] = {WHOLE: PackedStates({}, edges, limit)}
         for segment in {segment for segment, _ in states} | {None}:
-            own = {block: columns for (name, block), columns in states.items() if name == segment}
-            groups |= {
-                (segment, block): {**empty, **columns} for block, columns in sorted(own.items(), key=lambda item: item[0] or "") if block is not None
-            }
-            parts = [{**empty, **columns} for _, columns in sorted(own.items(), key=lambda item: item[0] or "")]
-            if parts:
-                groups[segment, None] = {name: reduce(lambda left, right: left.merge(right), (part[name] for part in parts)) for name in empty}
+            own = {block: packed(columns) for (name, block), columns in states.items() if name == segment}
+            groups |= {(segment, block): PackedStates(own[block], edges, limit) for block in sorted(filter(None, own))}
+            if own:
+                whole = {name: merge_packed(parts) for name in edges.columns if (parts := [part[name] for part in own.values() if name in part])}
+                groups[segment, None] = PackedStates(whole, edges, limit)
         return cls(edges, groups)
 
 
@@ -169,7 +174,7 @@ def profile(
     source = as_source(SparkSession.active().table(table_or_frame) if isinstance(table_or_frame, str) else table_or_frame)
     aside = (blocks,) if blocks else ()
     if edges is None:
-        edges = fix_edges(source, chosen_types(source.types, None if columns is None else tuple(columns), aside), settings)
+        edges = fix_edges(source, chosen_types(source.types, None if columns is None else tuple(columns), aside, settings.views), settings)
     elif columns is not None:
         chosen = tuple(columns)
         edges = Edges({name: edges[name] for name in chosen}, {name: edges.types[name] for name in chosen})
@@ -194,16 +199,30 @@ def profiles(
     surveys = [(source, Survey(name, makers, segments, blocks, settings.max_segments)) for name, source in sources.items()]
     for source in sources.values():
         chosen_types(source.types, (*segments, *([blocks] if blocks else [])))
-    states = run(surveys) if makers else {name: {} for name in sources}
+    states: dict[str, dict[Group, PackedSummaries]] = {name: {} for name in sources}
+    for found in (run(part) for part in _parts(surveys, settings.columns_per_job)):
+        for name, groups in found.items():
+            for group, columns in groups.items():
+                known = states[name].get(group, PackedSummaries({}))
+                states[name][group] = PackedSummaries({**known.data, **columns.data})
     return {name: Profile.of_states(edges, states[name], settings) for name in sources}
 
 
-def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker]:
-    """What makes the states of each column."""
-    return {
+def _parts(surveys: list[tuple[Source, Survey]], columns: int) -> Iterator[list[tuple[Source, Survey]]]:
+    """The same surveys over some columns each: a task holds the states of all columns of its job."""
+    names = list(surveys[0][1].makers)
+    for start in range(0, len(names), columns):
+        chosen = names[start : start + columns]
+        yield [(source, replace(survey, makers={name: survey.makers[name] for name in chosen})) for source, survey in surveys]
+
+
+def makers_of(edges: Edges, settings: DriftSection) -> dict[str, Maker | TableMaker]:
+    """What makes the states of each column, and of each view of one."""
+    makers: dict[str, Maker] = {
         name: CellMaker(column) if isinstance(column, NumberEdges) else CategoryMaker(column, settings.categories)
         for name, column in edges.columns.items()
     }
+    return looking(makers)
 
 
 def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -212,16 +231,15 @@ def check_types(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
     Raises:
         ContractError: Naming the column and both types.
     """
+    found = with_views(found)
     if absent := [name for name in expected if name not in found]:
+        overlap = len(expected) - len(absent)
         raise ContractError(
-            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows",
+            f"no column {', '.join(f'`{name}`' for name in absent[:5])} in the current rows"
+            + (f": none of the reference's {len(expected)} columns is there, but {sorted(found)[:10]}" if not overlap else ""),
             expected="the reference's columns",
-            mend="restore the column, or leave it out",
+            mend="restore the column, or leave it out" if overlap else "compare what belongs together",
         )
     if odd := [name for name in expected if found[name] != expected[name]]:
         names = "; ".join(f"`{name}` is {expected[name]} in the reference and {found[name]} in the current rows" for name in odd[:5])
         raise ContractError(f"a change of type: {names}", expected="the same types on both sides", mend="cast the column, or leave it out")
-
-
-def _empty(edges: ColumnEdges, settings: DriftSection) -> NumberSummary | CategorySummary:
-    return NumberSummary.empty(edges) if isinstance(edges, NumberEdges) else CategorySummary.empty(edges, settings.categories)

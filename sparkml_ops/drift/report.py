@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,153 +10,11 @@ import numpy as np
 import pandas as pd
 
 from feature_store.records import Snapshot
-from sparkml_ops.drift.bins import Bins, Counts
-from sparkml_ops.drift.column import ColumnProfile
+from sparkml_ops.drift.column_drift import STATISTICS, VERDICTS, ColumnDrift, Measure
 from sparkml_ops.drift.inference import Verdict
 from sparkml_ops.page import Drawn
-from sparkml_ops.summaries.order import Floats
 
 __all__ = ["STATISTICS", "ColumnDrift", "DriftReport", "Measure"]
-
-STATISTICS = ("ks", "wasserstein", "psi", "jensen_shannon", "hellinger", "chi_square", "total_variation", "missing")
-_ORDER: tuple[Verdict, ...] = ("fault", "drift", "undecided", "no drift")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One statistic of one column.
-
-    Args:
-        value: None where the statistic does not apply or a side has no value.
-        lower: Guaranteed lower bound; equal to the value where it is exact.
-        upper: Guaranteed upper bound.
-        n: Rows of the reference that it is over.
-        m: Rows of the current side.
-        p: P-value of "the effect is at most the threshold"; for chi-square of "both sides are equal".
-        q: False discovery rate within the statistic's family, all columns and segments of the report.
-        threshold: The minimum effect; None where the statistic is not judged.
-        method: How value and p came about.
-        verdict: None where the statistic is not judged.
-    """
-
-    value: float | None
-    lower: float | None
-    upper: float | None
-    n: int
-    m: int
-    p: float | None = None
-    q: float | None = None
-    threshold: float | None = None
-    method: str = ""
-    verdict: Verdict | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ColumnDrift:
-    """One column on both sides, over all rows or over a segment.
-
-    Args:
-        column: Its name.
-        type: Its Spark type.
-        segment: `name=value`, or None for all rows.
-        measures: By name of the statistic, all of `STATISTICS`.
-        declared: Bins and their counts; None where a side has no value.
-        reference: Profile of the reference.
-        current: Profile of the current rows.
-        margin: Half the width of `ks_interval`.
-        level: 1 - confidence of that interval.
-    """
-
-    column: str
-    type: str
-    segment: str | None
-    measures: Mapping[str, Measure]
-    declared: Bins | None
-    reference: ColumnProfile
-    current: ColumnProfile
-    margin: float | None
-    level: float
-
-    @property
-    def ks(self) -> float | None:
-        """Kolmogorov-Smirnov distance; a lower bound where `ks_bounds` differ; None for a category."""
-        return self.measures["ks"].value
-
-    @property
-    def ks_bounds(self) -> tuple[float, float] | None:
-        """Guaranteed bounds of the distance between the two samples."""
-        return self._bounds("ks")
-
-    @property
-    def ks_interval(self) -> tuple[float, float] | None:
-        """Confidence interval of the distance between the two populations."""
-        bounds = self.ks_bounds
-        if bounds is None or self.margin is None:
-            return None
-        return max(0.0, bounds[0] - self.margin), min(1.0, bounds[1] + self.margin)
-
-    @property
-    def wasserstein(self) -> float | None:
-        """Wasserstein-1 distance in the column's unit (microseconds for dates); None for a category."""
-        return self.measures["wasserstein"].value
-
-    @property
-    def wasserstein_bounds(self) -> tuple[float, float] | None:
-        """Guaranteed bounds of the distance between the two samples."""
-        return self._bounds("wasserstein")
-
-    @property
-    def psi(self) -> float | None:
-        """Population stability index over the declared bins."""
-        return self.measures["psi"].value
-
-    @property
-    def jensen_shannon(self) -> float | None:
-        """Jensen-Shannon distance over the declared bins, base e."""
-        return self.measures["jensen_shannon"].value
-
-    @property
-    def hellinger(self) -> float | None:
-        """Hellinger distance over the declared bins."""
-        return self.measures["hellinger"].value
-
-    @property
-    def chi_square(self) -> float | None:
-        """Statistic of the chi-square test over the declared bins; its p-value is in `measures`."""
-        return self.measures["chi_square"].value
-
-    @property
-    def total_variation(self) -> float | None:
-        """Total variation over the declared bins."""
-        return self.measures["total_variation"].value
-
-    @property
-    def missing(self) -> float | None:
-        """Share of null and NaN in the current rows; the reference's is `reference.missing`."""
-        return self.measures["missing"].value
-
-    @property
-    def bins(self) -> Floats | tuple[str, ...] | None:
-        """Edges of the declared bins of a number, (edges[i], edges[i + 1]], or names of the categories."""
-        return None if self.declared is None else self.declared.edges
-
-    @property
-    def counts(self) -> Counts | None:
-        """Rows of both sides in these bins: `.reference` and `.current`."""
-        return None if self.declared is None else self.declared.counts
-
-    @property
-    def verdict(self) -> Verdict:
-        """`fault` before `drift`, before `undecided`, before `no drift`, over the judged statistics.
-
-        A column without a value on one side is undecided, unless its missing share makes it a fault.
-        """
-        found = {measure.verdict for measure in self.measures.values()} | ({"undecided"} if self.declared is None else set())
-        return next((verdict for verdict in _ORDER if verdict in found), "undecided")
-
-    def _bounds(self, name: str) -> tuple[float, float] | None:
-        measure = self.measures[name]
-        return None if measure.lower is None or measure.upper is None else (measure.lower, measure.upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +50,12 @@ class DriftReport(Drawn):
     def verdict(self) -> Verdict:
         """The gravest verdict of a column over all rows; segments do not count."""
         found = {column.verdict for column in self.columns if column.segment is None}
-        return next((verdict for verdict in _ORDER if verdict in found), "undecided")
+        return next((verdict for verdict in VERDICTS if verdict in found), "undecided")
 
     @property
     def by_severity(self) -> list[ColumnDrift]:
         """All entries, gravest first: by verdict, then by the greatest effect as a share of its threshold."""
-        return sorted(self.columns, key=lambda column: (_ORDER.index(column.verdict), -_severity(column), column.segment or "", column.column))
+        return sorted(self.columns, key=lambda column: (VERDICTS.index(column.verdict), -_severity(column), column.segment or "", column.column))
 
     def to_document(self) -> dict[str, Any]:
         """The report's result as plain JSON types."""

@@ -17,14 +17,15 @@ from feature_store.names import quote
 from feature_store.records import Snapshot
 from feature_store.scan import Scan, plan_scan
 from sparkml_ops.drift.files import FileReader, tasks_of
+from sparkml_ops.drift.packed import PackedSummaries
 from sparkml_ops.errors import ContractError
-from sparkml_ops.summaries import Summary, unpack_summary
 from sparkml_ops.summaries.survey import SCHEMA, Group, Survey, merge_states
 
 __all__ = ["FileSource", "FrameSource", "Source", "as_source", "run", "source_of"]
 
 # Row groups let a few large files fill all cores; with many files their footers are not worth reading.
 _FEW_FILES = 64
+_STATES = 1000
 
 
 class Source(Protocol):
@@ -130,7 +131,7 @@ def source_of(spark: SparkSession, tables: Tables, rows: Snapshot | DataFrame, w
     return FileSource(scan, spark, where)
 
 
-def run(passes: Sequence[tuple[Source, Survey]]) -> dict[str, dict[Group, dict[str, Summary]]]:
+def run(passes: Sequence[tuple[Source, Survey]]) -> dict[str, dict[Group, PackedSummaries]]:
     """Run some surveys in one job and merge their states where they are: by side, group and column.
 
     Only merged states come to the driver, one for each side, group and column.
@@ -140,13 +141,23 @@ def run(passes: Sequence[tuple[Source, Survey]]) -> dict[str, dict[Group, dict[s
     """
     states = reduce(lambda left, right: left.unionAll(right), (source.surveyed(survey) for source, survey in passes))
     merged = states.groupBy("side", "segment", "block", "column").applyInArrow(merge_states, SCHEMA).toArrow()
-    result: dict[str, dict[Group, dict[str, Summary]]] = {survey.side: {} for _, survey in passes}
-    for row in merged.to_pylist():
+    result: dict[str, dict[Group, dict[str, bytes]]] = {survey.side: {} for _, survey in passes}
+    for row in (row for batch in merged.to_batches(_STATES) for row in batch.to_pylist()):
         if not row["column"]:
-            raise ContractError(
-                f"more values than {passes[0][1].most_groups} in the segment column `{row['segment']}`",
-                expected="a column with few values",
-                mend="segment by a coarser column, or raise drift.max_segments",
-            )
-        result[row["side"]].setdefault((row["segment"], row["block"]), {})[row["column"]] = unpack_summary(row["state"])
-    return result
+            raise _too_many(row["segment"], passes[0][1].most_groups)
+        result[row["side"]].setdefault((row["segment"], row["block"]), {})[row["column"]] = row["state"]
+    for _, survey in passes:
+        # Each task may have had few, and all of them many.
+        found = {segment for segment, _ in result[survey.side] if segment is not None}
+        for name in survey.segments:
+            if sum(segment.startswith(f"{name}=") for segment in found) > survey.most_groups:
+                raise _too_many(name, survey.most_groups)
+    return {side: {group: PackedSummaries(states) for group, states in groups.items()} for side, groups in result.items()}
+
+
+def _too_many(segment: str, limit: int) -> ContractError:
+    return ContractError(
+        f"more values than {limit} in the segment column `{segment}`",
+        expected="a column with few values",
+        mend="segment by a coarser column, or raise drift.max_segments",
+    )

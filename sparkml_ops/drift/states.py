@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -14,9 +14,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.names import Warehouse
 from feature_store.records import Snapshot
+from sparkml_ops.drift.packed import PackedStates
 from sparkml_ops.drift.profile import WHOLE, Profile
 from sparkml_ops.errors import TableNotFound
-from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, NumberSummary, unpack_edges, unpack_summary
+from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, unpack_edges, unpack_summary
 from sparkml_ops.summaries.survey import Group
 
 __all__ = ["STATE_TABLE", "StateKey", "StoredProfile", "from_delta", "kept_edges", "read_profile", "read_stored", "to_delta", "write_profiles"]
@@ -132,15 +133,15 @@ def read_stored(tables: Tables, key: StateKey) -> StoredProfile | None:
     if not whole:
         return None
     edges = Edges({row["column"]: unpack_edges(row["column_edges"]) for row in whole}, {row["column"]: row["type"] for row in whole})
-    groups: dict[Group, dict[str, NumberSummary | CategorySummary]] = {}
+    groups: dict[Group, dict[str, bytes]] = {}
     for row in rows:
-        state = cast("NumberSummary | CategorySummary", unpack_summary(row["state"]))
-        groups.setdefault((row["segment"] or None, row["block"] or None), {})[row["column"]] = state
-    return StoredProfile(key, Profile(edges, groups), whole[0]["source"])
+        groups.setdefault((row["segment"] or None, row["block"] or None), {})[row["column"]] = row["state"]
+    limit = max((state.limit for row in whole if isinstance(state := unpack_summary(row["state"]), CategorySummary)), default=0)
+    return StoredProfile(key, Profile(edges, {group: PackedStates(states, edges, limit) for group, states in groups.items()}), whole[0]["source"])
 
 
 def kept_edges(tables: Tables, table: str, types: Mapping[str, str]) -> dict[str, ColumnEdges]:
-    """Edges that earlier references have fixed, of the columns whose type is still the same."""
+    """Edges that earlier references have fixed, of the columns whose type is still the same; renewed ones in place of older ones."""
     if not tables.exists(STATE_TABLE):
         return {}
     rows = tables.rows(STATE_TABLE, {"table": table, "role": _REFERENCE, "segment": "", "block": ""})
@@ -151,8 +152,10 @@ def kept_edges(tables: Tables, table: str, types: Mapping[str, str]) -> dict[str
 def _rows(profile: Profile) -> list[dict[str, Any]]:
     result = []
     for group, columns in profile.groups.items():
-        for name, state in columns.items():
-            view, tally = profile.column(name, *group), state.tally
+        for name in columns:
+            held = profile.column(name, *group)
+            view = held.opened()
+            tally = view.tally
             result.append(
                 {
                     "segment": group[0] or "",
@@ -167,7 +170,7 @@ def _rows(profile: Profile) -> list[dict[str, Any]]:
                     "positive_infinite": tally.positive,
                     "min": view.min,
                     "max": view.max,
-                    "state": state.pack(),
+                    "state": held.pack(),
                     "column_edges": profile.edges[name].pack() if group == WHOLE else None,
                 }
             )

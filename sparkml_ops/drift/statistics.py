@@ -2,70 +2,81 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import distance
-from scipy.stats import chi2_contingency
+from scipy.special import chdtrc, rel_entr
+from scipy.stats import fisher_exact
 
 from sparkml_ops.summaries.order import Floats, Integers
 
-__all__ = ["SMOOTHING", "chi_square", "hellinger", "jensen_shannon", "psi", "total_variation"]
+__all__ = ["SMOOTHING", "divergences", "tests_of_equality"]
 
 SMOOTHING = 0.5
-"""Added to every count of both sides before PSI: Jeffreys' prior, so that an empty bin gives no infinity."""
+"""Added to every count of both sides before PSI and Kullback-Leibler: Jeffreys' prior, so that an empty bin gives no infinity."""
+_FISHER = 100_000
 
 
-def psi(reference: Integers, current: Integers) -> float:
-    """Population stability index, the sum of (p - q) log(p / q), with 0.5 added to every count of both sides.
+def divergences(reference: Integers, current: Integers) -> dict[str, float]:
+    """How far apart the shares p of the reference and q of the current rows are.
 
-    Source: the symmetric divergence of Jeffreys (1946); as PSI in Yurdakul (2018).
+    - `psi`: population stability index, the sum of (p - q) log(p / q), with 0.5 added to every count of both sides
+      (the symmetric divergence of Jeffreys, 1946; as PSI in Yurdakul, 2018).
+    - `kullback_leibler`: divergence of the reference from the current rows, the sum of p log(p / q), on the same counts, base e.
+    - `jensen_shannon`: distance, the square root of the divergence, base e, as scipy defines it.
+    - `hellinger`: distance, in [0, 1].
+    - `total_variation`: half the sum of the absolute differences, in [0, 1].
+    - `l_infinity`: the greatest difference, in [0, 1].
 
-    >>> round(psi(np.array([50, 50]), np.array([50, 50])), 12)
-    0.0
+    >>> found = divergences(np.array([1, 0]), np.array([0, 1]))
+    >>> found["hellinger"], found["total_variation"], found["l_infinity"], round(found["jensen_shannon"] ** 2, 6)  # log 2
+    (1.0, 1.0, 1.0, 0.693147)
     """
-    p, q = _shares(reference + SMOOTHING), _shares(current + SMOOTHING)
-    return float(np.sum((p - q) * np.log(p / q)))
+    p, q = _shares(reference), _shares(current)
+    r, s = _shares(reference + SMOOTHING), _shares(current + SMOOTHING)
+    middle, apart = (p + q) / 2, np.abs(p - q)
+    return {
+        "psi": float(((r - s) * np.log(r / s)).sum()),
+        "kullback_leibler": float(rel_entr(r, s).sum()),
+        "jensen_shannon": sqrt(max(0.0, float((rel_entr(p, middle) + rel_entr(q, middle)).sum())) / 2),
+        "hellinger": sqrt(float(((np.sqrt(p) - np.sqrt(q)) ** 2).sum()) / 2),
+        "total_variation": float(apart.sum()) / 2,
+        "l_infinity": float(apart.max()),
+    }
 
 
-def jensen_shannon(reference: Integers, current: Integers) -> float:
-    """Jensen-Shannon distance, base e: the square root of the divergence, as scipy defines it.
+def tests_of_equality(reference: Integers, current: Integers) -> dict[str, tuple[float | None, float | None]]:
+    """Statistic and p-value of chi-square and G, as scipy's `chi2_contingency` has them by default, and of Fisher's test.
 
-    >>> round(jensen_shannon(np.array([1, 0]), np.array([0, 1])) ** 2, 6)  # log 2
-    0.693147
+    Yates' correction on 2 x 2; bins that are empty on both sides are left out. Fisher's exact test, with its odds ratio, is for 2 x 2 of
+    at most 100,000 rows: beyond, the others say the same. These p-values are about equality, not about a minimum effect: with
+    many rows they reject differences of no importance.
+
+    >>> {name: round(p, 4) for name, (value, p) in tests_of_equality(np.array([8, 2]), np.array([1, 5])).items()}
+    {'chi_square': 0.051, 'g_test': 0.0473, 'fisher': 0.035}
     """
-    return float(distance.jensenshannon(reference, current))
-
-
-def hellinger(reference: Integers, current: Integers) -> float:
-    """Hellinger distance, in [0, 1].
-
-    >>> hellinger(np.array([3, 0]), np.array([0, 8]))
-    1.0
-    """
-    return float(np.sqrt(np.sum((np.sqrt(_shares(reference)) - np.sqrt(_shares(current))) ** 2) / 2))
-
-
-def total_variation(reference: Integers, current: Integers) -> float:
-    """Total variation: half the sum of the absolute differences of the shares, in [0, 1].
-
-    >>> total_variation(np.array([1, 1]), np.array([1, 0]))
-    0.5
-    """
-    return float(np.sum(np.abs(_shares(reference) - _shares(current))) / 2)
-
-
-def chi_square(reference: Integers, current: Integers) -> tuple[float, float]:
-    """Statistic and p-value of scipy's `chi2_contingency` with its defaults (Yates' correction on 2 x 2).
-
-    Bins that are empty on both sides are left out. The p-value is about equality, not about a minimum
-    effect: with many rows it rejects differences of no importance.
-    """
-    table = np.vstack([reference, current])
-    result = chi2_contingency(table[:, table.sum(axis=0) > 0])
-    return float(result.statistic), float(result.pvalue)
+    table = np.vstack([reference, current]).astype(np.float64)
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < 2:
+        return {"chi_square": (0.0, 1.0), "g_test": (0.0, 1.0)}
+    whole = table.sum()
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / whole
+    observed, freedom = table, table.shape[1] - 1
+    if freedom == 1:
+        apart = expected - observed
+        observed = observed + np.minimum(0.5, np.abs(apart)) * np.sign(apart)
+    square, likelihood = float(np.sum((observed - expected) ** 2 / expected)), float(2 * np.sum(rel_entr(observed, expected)))
+    result: dict[str, tuple[float | None, float | None]] = {
+        "chi_square": (square, float(chdtrc(freedom, square))),
+        "g_test": (likelihood, float(chdtrc(freedom, max(likelihood, 0.0)))),
+    }
+    if freedom == 1 and whole <= _FISHER:
+        odds, p = fisher_exact(table.astype(np.int64))
+        result["fisher"] = (float(odds) if np.isfinite(odds) else None, float(p))
+    return result
 
 
 def _shares(counts: npt.NDArray[Any]) -> Floats:
-    return np.asarray(counts / np.sum(counts), dtype=np.float64)
+    return np.asarray(counts / counts.sum(), dtype=np.float64)

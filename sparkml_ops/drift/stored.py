@@ -13,7 +13,7 @@ from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.comparison import compare_profiles
 from sparkml_ops.drift.measure import METRICS_TABLE, state_label
 from sparkml_ops.drift.profile import Profile
-from sparkml_ops.drift.report import DriftReport, Measure
+from sparkml_ops.drift.report import STATISTICS, DriftReport, Measure
 from sparkml_ops.drift.states import STATE_TABLE, StateKey, read_profile
 from sparkml_ops.errors import TableNotFound
 
@@ -44,15 +44,17 @@ def stored_report(
     for row in rows:
         found[row["column"], row["segment"]][row["statistic"]] = Measure(**{name: row[name] for name in _MEASURE})
     report = compare_profiles(reference, current, settings)
-    columns = tuple(replace(column, measures=found[column.column, column.segment]) for column in report.columns)
+    # Statistics that came later are not in what an earlier version stored.
+    unknown = dict.fromkeys(STATISTICS, Measure(None, None, None, 0, 0))
+    columns = tuple(replace(column, measures=unknown | found[column.column, column.segment]) for column in report.columns)
     return replace(report, columns=columns, reference=rows[0]["reference"], current=rows[0]["current"], snapshot=snapshot)
 
 
 def _reference(tables: Tables, project: str, row: Mapping[str, Any]) -> Profile | None:
-    """The reference's profile: the one of the same rows on the same edges."""
-    states = tables.rows(STATE_TABLE, {"table": project, "role": "reference", "source": row["reference"], "block": ""})
-    for window in sorted({state["window"] for state in states}):
-        profile = read_profile(tables, StateKey(project, window, "reference"))
+    """The reference's profile: the one of the same rows on the same edges, which may be another window's."""
+    states = tables.rows(STATE_TABLE, {"table": project, "source": row["reference"], "block": ""})
+    for role, window in sorted({(state["role"], state["window"]) for state in states}):
+        profile = read_profile(tables, StateKey(project, window, role))
         if profile is not None and profile.edges.id == row["edges"]:
             return profile
     return None

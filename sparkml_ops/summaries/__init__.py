@@ -5,6 +5,7 @@ from __future__ import annotations
 from sparkml_ops.summaries.category import CategoryMaker, CategorySummary, FrequentMaker, FrequentValues
 from sparkml_ops.summaries.edges import CategoryEdges, ColumnEdges, Edges, NumberEdges, unpack_edges
 from sparkml_ops.summaries.layout import BINS, Layout
+from sparkml_ops.summaries.moments import CoMoments, CoMomentsMaker, VectorMaker, VectorMoments, Waves
 from sparkml_ops.summaries.number import CellMaker, NumberSummary
 from sparkml_ops.summaries.prefix import PrefixCounts, PrefixMaker
 from sparkml_ops.summaries.state import Maker, Summary, merge_packed, unpack_summary
@@ -16,6 +17,8 @@ __all__ = [
     "CategoryMaker",
     "CategorySummary",
     "CellMaker",
+    "CoMoments",
+    "CoMomentsMaker",
     "ColumnEdges",
     "Edges",
     "FrequentMaker",
@@ -29,6 +32,9 @@ __all__ = [
     "PrefixMaker",
     "Summary",
     "Tally",
+    "VectorMaker",
+    "VectorMoments",
+    "Waves",
     "group_labels",
     "kind_of",
     "labels",

@@ -19,10 +19,13 @@ import pyarrow as pa
 from sparkml_ops.summaries.order import LARGEST, Floats, Integers
 from sparkml_ops.summaries.packing import pack, unpack
 
-__all__ = ["CategoryEdges", "ColumnEdges", "Edges", "NumberEdges", "unpack_edges"]
+__all__ = ["REST", "STEP_BITS", "CategoryEdges", "ColumnEdges", "Edges", "NumberEdges", "unpack_edges"]
 
-# Exponents beyond these would overflow or vanish in `d + quantum`; sums in cells wider than 1e298 or narrower than 1e-270 lose digits.
-_WIDEST, _NARROWEST = 990, -900
+# 26 bits of steps and 27 of the rest are a float's 53.
+STEP_BITS, REST = 26, 2.0**27
+
+# A narrower cell counts in the steps of this scale, since those of its own are not numbers any more; its sum loses digits.
+_NARROWEST = -950
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,11 @@ class NumberEdges:
         """Right edge of each cell, included in it."""
         return self.values[1:]
 
+    @cached_property
+    def cut_places(self) -> Integers:
+        """Where the cuts stand among the edges."""
+        return np.searchsorted(self.values, self.cuts)
+
     @property
     def cells(self) -> int:
         """Number of cells."""
@@ -67,26 +75,27 @@ class NumberEdges:
         """Power of two that no value of the cell, measured from its left edge, exceeds."""
         with np.errstate(over="ignore"):
             width = np.minimum(self.right - self.left, LARGEST)
-        return np.frexp(width)[1].astype(np.int64)
+        return np.maximum(np.frexp(width)[1].astype(np.int64), _NARROWEST)
 
     @cached_property
-    def quanta(self) -> tuple[Floats, Floats, Floats]:
-        """Numbers that round a value's distance from the left edge to a multiple of a power of two.
+    def steps(self) -> Floats:
+        """The step of each cell: sums count in whole steps, 2^26 of which span the cell's scale.
 
-        `(d + q) - q` keeps the leading 26 bits of the cell's scale; such parts add without
-        rounding in any order up to 2^26 rows a cell, and the second quantum keeps the next 27 bits
-        of the rest. So sums do not depend on partitions (Demmel and Nguyen, Parallel Reproducible
-        Summation, IEEE Transactions on Computers 64-7, 2015). The third one rounds squares.
+        Whole numbers add without rounding in any order, so sums do not depend on partitions, up to 2^37
+        rows a cell (Demmel and Nguyen, Parallel Reproducible Summation, IEEE Transactions on Computers 64-7, 2015).
         """
-        scale = np.clip(self.exponents, _NARROWEST, _WIDEST)
-        squares = np.clip(2 * self.exponents, _NARROWEST, _WIDEST)
-        return np.ldexp(1.5, scale + 26), np.ldexp(1.5, scale - 1), np.ldexp(1.5, squares + 26)
+        return np.ldexp(1.0, self.exponents - STEP_BITS)
 
     @cached_property
-    def square_class(self) -> tuple[Integers, int]:
-        """For each cell the number of its class of equal scale, and how many classes there are."""
+    def steps_per_unit(self) -> Floats:
+        """Steps of each cell in a distance of 1."""
+        return np.ldexp(1.0, STEP_BITS - self.exponents)
+
+    @cached_property
+    def square_class(self) -> tuple[Integers, Integers]:
+        """For each cell the number of its class of equal scale, and the exponent of each class."""
         classes, index = np.unique(self.exponents, return_inverse=True)
-        return index.astype(np.int64), len(classes)
+        return index.astype(np.int64), classes
 
     def pack(self) -> bytes:
         """As bytes."""

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries.category import CategorySummary, FrequentValues
+from sparkml_ops.summaries.moments import CoMoments, VectorMoments
 from sparkml_ops.summaries.number import NumberSummary
 from sparkml_ops.summaries.packing import unpack
 from sparkml_ops.summaries.prefix import PrefixCounts
 from sparkml_ops.summaries.values import Tally
 
-__all__ = ["Maker", "Summary", "merge_packed", "unpack_summary"]
+__all__ = ["Maker", "Summary", "TableMaker", "merge_packed", "unpack_summary"]
 
 
 class Summary(Protocol):
@@ -43,7 +44,27 @@ class Maker(Protocol):
         ...
 
 
-_KINDS: dict[str, Any] = {"cells": NumberSummary, "categories": CategorySummary, "prefixes": PrefixCounts, "frequent": FrequentValues}
+class TableMaker(Protocol):
+    """Makes the state of several columns together; shipped to the executors."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it reads."""
+        ...
+
+    def of_table(self, table: pa.Table) -> Any:
+        """Summarise some rows."""
+        ...
+
+
+_KINDS: dict[str, Any] = {
+    "cells": NumberSummary,
+    "categories": CategorySummary,
+    "prefixes": PrefixCounts,
+    "frequent": FrequentValues,
+    "comoments": CoMoments,
+    "vectors": VectorMoments,
+}
 
 
 def unpack_summary(data: bytes) -> Summary:

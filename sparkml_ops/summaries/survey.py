@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sparkml_ops.summaries.order import Integers
-from sparkml_ops.summaries.state import Maker, Summary, merge_packed
+from sparkml_ops.summaries.state import Maker, Summary, TableMaker, merge_packed
 from sparkml_ops.summaries.values import group_labels
 
 __all__ = ["SCHEMA", "Group", "Survey", "merge_states"]
@@ -20,8 +20,8 @@ _Codes = tuple[Integers | None, list[str | None]]
 
 SCHEMA = "side string, segment string, block string, column string, state binary"
 _ARROW = pa.schema([(name, pa.string()) for name in ("side", "segment", "block", "column")] + [("state", pa.binary())])
-# Spark's batches have 10,000 rows; the cost of a batch is spread over more.
-_ROWS = 1 << 17
+# Spark's batches have 10,000 rows; the cost of a batch is spread over more, as far as memory allows where columns are many.
+_ROWS, _BYTES = 1 << 17, 1 << 27
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Survey:
 
     Args:
         side: Names the rows in the result: two sides can share a job.
-        makers: For each column how its values become a state.
+        makers: For each column how its values become a state; what looks at several columns together says which.
         segments: Columns each of whose values is a group beside the whole.
         blocks: Column whose rows stay together in inference; each group is split by it. Instants and
             dates give a block a UTC day; other values fall into 256 key buckets.
@@ -38,7 +38,7 @@ class Survey:
     """
 
     side: str
-    makers: Mapping[str, Maker]
+    makers: Mapping[str, Maker | TableMaker]
     segments: tuple[str, ...] = ()
     blocks: str | None = None
     most_groups: int = 200
@@ -46,7 +46,8 @@ class Survey:
     @property
     def columns(self) -> list[str]:
         """The columns that the pass reads."""
-        return list(dict.fromkeys([*self.makers, *self.segments, *([self.blocks] if self.blocks else [])]))
+        read = [name for column, maker in self.makers.items() for name in getattr(maker, "columns", (column,))]
+        return list(dict.fromkeys([*read, *self.segments, *([self.blocks] if self.blocks else [])]))
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The states of all groups and columns over some batches, as one batch of `SCHEMA`."""
@@ -68,6 +69,7 @@ class _Running:
     survey: Survey
     states: dict[tuple[str | None, str | None, str], Summary] = field(default_factory=dict)
     overflow: set[str] = field(default_factory=set)
+    groups: dict[str, set[str | None]] = field(default_factory=dict)
 
     def add(self, table: pa.Table) -> None:
         """One pass over each segment column; the whole is the sum of the first one's groups."""
@@ -75,26 +77,33 @@ class _Running:
         blocks = _block_labels(table.column(survey.blocks).combine_chunks()) if survey.blocks else None
         for number, name in enumerate(survey.segments or (None,)):
             segments = _codes(None if name is None else table.column(name).combine_chunks(), f"{name}=")
-            if len(segments[1]) > survey.most_groups and name is not None:
-                self.overflow.add(name)
+            if name is not None and self._too_many(name, segments[1]):
                 continue
             for (segment, block), rows in _groups(segments, _codes(blocks, "")):
                 part = table if rows is None else table.take(pa.array(rows))
                 for column, maker in survey.makers.items():
-                    state = maker(part.column(column).combine_chunks())
+                    state = maker(part.column(column).combine_chunks()) if callable(maker) else maker.of_table(part)
                     if name is not None:
                         self._merge((segment, block, column), state)
                     if number == 0:
                         self._merge((None, block, column), state)
+
+    def _too_many(self, name: str, found: list[str | None]) -> bool:
+        """Whether a segment column has more values than allowed by now; their states are dropped at once."""
+        known = self.groups.setdefault(name, set())
+        if name not in self.overflow:
+            known |= set(found)
+            if len(known) > self.survey.most_groups:
+                self.overflow.add(name)
+                self.states = {key: state for key, state in self.states.items() if key[0] not in known}
+                known.clear()
+        return name in self.overflow
 
     def _merge(self, key: tuple[str | None, str | None, str], state: Summary) -> None:
         known = self.states.get(key)
         self.states[key] = state if known is None else known.merge(state)
 
     def result(self) -> pa.RecordBatch:
-        for name in self.survey.segments:
-            if len({segment for segment, _, _ in self.states if segment and segment.startswith(f"{name}=")}) > self.survey.most_groups:
-                self.overflow.add(name)
         rows = [(segment, block, column, state.pack()) for (segment, block, column), state in self.states.items()]
         rows += [(name, None, "", b"") for name in sorted(self.overflow)]
         columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
@@ -107,13 +116,13 @@ class _Running:
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
-    rows = 0
+    rows = size = 0
     for batch in batches:
         waiting.append(batch)
-        rows += batch.num_rows
-        if rows >= _ROWS:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _ROWS or size >= _BYTES:
             yield pa.Table.from_batches(waiting)
-            waiting, rows = [], 0
+            waiting, rows, size = [], 0, 0
     if rows:
         yield pa.Table.from_batches(waiting)
 

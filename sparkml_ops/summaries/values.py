@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from sparkml_ops.summaries.order import Floats
 
-__all__ = ["Kind", "Tally", "group_labels", "kind_of", "labels", "numbers"]
+__all__ = ["Kind", "Tally", "floats", "group_labels", "kind_of", "labels", "numbers"]
 
 Kind = Literal["number", "category"]
 
@@ -95,14 +95,17 @@ def numbers(array: pa.Array) -> tuple[Tally, Floats]:
     (4, 2, [1.0, 2.0])
     """
     nulls = array.null_count
-    present = _to_float(array.drop_null() if nulls else array)
+    # The nulls of floats become NaN, which is sorted to the end: cheaper than to leave them out.
+    hidden = nulls if pa.types.is_floating(array.type) else 0
+    present = floats(array.drop_null() if nulls and not hidden else array)
+    np.add(present, 0.0, out=present)  # -0.0 becomes 0.0
     present.sort()
     # Sorted: -inf first, then the finite values, +inf, and NaN last.
     negative = int(np.searchsorted(present, -np.inf, side="right"))
     last = int(np.searchsorted(present, np.inf, side="left"))
     end = int(np.searchsorted(present, np.inf, side="right"))
-    tally = Tally(len(array), nulls, len(present) - end, negative, end - last)
-    return tally, present[negative:last] + 0.0
+    tally = Tally(len(array), nulls, len(present) - end - hidden, negative, end - last)
+    return tally, present[negative:last]
 
 
 def labels(array: pa.Array) -> tuple[Tally, pa.Array]:
@@ -119,7 +122,8 @@ def group_labels(array: pa.Array) -> pa.Array:
     return pc.fill_null(pc.cast(array, pa.string()), "null")
 
 
-def _to_float(array: pa.Array) -> Floats:
+def floats(array: pa.Array) -> Floats:
+    """All values as float64 in their order; null is NaN, dates and timestamps are microseconds since 1970 in UTC."""
     kind = array.type
     if pa.types.is_timestamp(kind):
         array = _microseconds(array)
@@ -128,7 +132,8 @@ def _to_float(array: pa.Array) -> Floats:
     elif pa.types.is_decimal(kind):
         array = pc.cast(array, pa.float64())
     values = array.to_numpy(zero_copy_only=False)
-    return np.array(values, dtype=np.float64)
+    # What is not Arrow's own memory is ours already.
+    return np.asarray(values.astype(np.float64, copy=not values.flags.writeable))
 
 
 def _microseconds(array: pa.Array) -> pa.Array:

@@ -1,4 +1,4 @@
-"""`drift`: a scored window against the training set of the model that scored it."""
+"""`drift`: a scored window against the training set of the model that scored it, or against another window."""
 
 from __future__ import annotations
 
@@ -35,46 +35,56 @@ def run(
     generation: Generation = 0,
     as_of: datetime | str | None = None,
 ) -> DriftReport:
-    """Compare what the model saw in a window with what it was trained on.
+    """Compare what the model saw in a window with what it was trained on, or with another window (`drift.reference`).
 
     Args:
         window: A window that has been scored.
         slot: Slot of the predictions; its model carries the reference.
 
     Raises:
-        ContractError: The window has not been scored in this slot.
+        ContractError: The window, or the one that it is compared with, has not been scored in this slot.
     """
     return perform(Work(config, spark), window=window, slot=slot, generation=generation, as_of=as_of).record
 
 
 def perform(
-    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None
+    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None, renew: bool = False
 ) -> Outcome[DriftReport]:
-    """Run the verb and say how it ended."""
-    return outcome(work, _task(work, Window.parse(window), slot, generation), as_of=as_of)
+    """Run the verb and say how it ended.
+
+    Args:
+        renew: Fix the edges of all columns anew first (`sparkml-ops edges renew`).
+    """
+    return outcome(work, _task(work, Window.parse(window), slot, generation, renew=renew), as_of=as_of)
 
 
 def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
     """What the verb would read and write."""
     parsed = Window.parse(window)
-    reference = _record(_scored(work, parsed, slot)).model.training_set.snapshot
-    reads = [f"reference {reference.table}@{reference.version} (split train)", f"scoring set of {window}"]
+    scored, other = _scored(work, parsed, slot), _other(work, parsed)
+    reference = _record(scored).model.training_set.snapshot
+    base = f"reference {reference.table}@{reference.version} (split train)" if other is None else f"scoring set of {other.label}"
+    reads = [base, f"scoring set of {window}"]
     return make_plan(work, _task(work, parsed, slot, generation), reads=reads, writes=["table profile_state", "table drift_metrics"])
 
 
-def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[DriftReport]:
+def _task(work: Work, window: Window, slot: str, wanted: Generation, *, renew: bool = False) -> Task[DriftReport]:
     project, settings = work.config.project, work.sections.drift
     key = generation(work, RunKey("drift", project, work.sections.scoring.target, window.label, slot), wanted)
 
     def body(run_id: str, now: datetime) -> DriftReport:
-        scored = _scored(work, window, slot)
-        reference = _record(scored).model.training_set
-        declared = training_set.declaration(work)
+        scored, declared, other = _scored(work, window, slot), training_set.declaration(work), _other(work, window)
+        if other is None:
+            reference, where = _record(scored).model.training_set.snapshot, {"split": "train"} if declared.split is not None else None
+        else:
+            before = _scored(work, other, slot)
+            reference, where = score.scoring_set(work, other, before.key.generation, as_of=before.as_of), {"window": other.label}
         return measure(
             work.spark,
             work.tables,
-            reference=reference.snapshot,
-            reference_where={"split": "train"} if declared.split is not None else None,
+            reference=reference,
+            reference_where=where,
+            reference_window=None if other is None else other.label,
             current=score.scoring_set(work, window, scored.key.generation, as_of=scored.as_of),
             current_where={"window": window.label},
             exclude=(*declared.row_key, declared.time, *score.keys_alone(declared)),
@@ -85,6 +95,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
             as_of=now,
             settings=settings,
             generation=key.generation,
+            renew=renew,
         )
 
     def restore(document: Mapping[str, Any]) -> DriftReport:
@@ -92,6 +103,19 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Dri
         return stored_report(work.tables, project, window.label, snapshot=snapshot, slot=slot, settings=settings)
 
     return Task(key, DriftReport, ("drift",), body, restore=restore)
+
+
+def _other(work: Work, window: Window) -> Window | None:
+    """The window that is the reference; None where the training set is."""
+    match work.sections.drift.reference:
+        case "training":
+            return None
+        case "previous":
+            return window.previous()
+        case "week" | "year" as span:
+            return window.ago(span)
+        case label:
+            return Window.parse(label)
 
 
 def _record(scored: FinishedRun) -> ScoredWindow:

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import DriftReport, anchors, compare, merge, profile
+from sparkml_ops.drift import DriftReport, anchors, compare, compare_embeddings, compare_jointly, merge, profile, tell_apart
 from sparkml_ops.errors import ContractError
 
 NUMBERS = ["normal", "tied", "heavy"]
@@ -160,3 +160,50 @@ def test_an_empty_side_is_undecided(frames: tuple[DataFrame, DataFrame]) -> None
     assert {column.verdict for column in found} == {"undecided"}
     assert found["normal"].ks is None
     assert compare(frames[0], frames[1].limit(0), columns=["kind"])["kind"].psi is None
+
+
+def test_patterns_of_text_drift_where_values_are_all_different(spark: SparkSession) -> None:
+    """Keys that are new each time look new each time; their length and pattern say whether they are of the same kind."""
+    first = spark.range(600).select(F.format_string("N%03dXY", "id").alias("tail"), F.array_repeat("id", 3).alias("items"))
+    second = spark.range(600, 1200).select(F.format_string("%d", F.col("id") * 10_000).alias("tail"), F.array_repeat("id", 1).alias("items"))
+    found = compare(first, second, columns=["tail (pattern)"], settings=DriftSection(views=("tail", "items")))
+
+    assert {column.column: column.verdict for column in found} == dict.fromkeys(["tail (pattern)", "tail (length)", "items (length)"], "drift")
+    assert (found["tail (pattern)"].lost_categories, found["tail (pattern)"].new_categories) == (("a9a",), ("9",))
+    with pytest.raises(ContractError, match="views of `absent`"):
+        compare(first, second, settings=DriftSection(views=("absent",)))
+
+
+def test_columns_together_and_vectors(spark: SparkSession) -> None:
+    """Correlations are those of pandas, vectors those of numpy, in one pass each; what is no number or no vector is refused."""
+    sides = [rows(1500, seed).assign(more=lambda frame: frame["normal"] + frame["tied"] / 10) for seed in (3, 4)]
+    lists = F.array(*[F.col(name).cast("float") for name in ("normal", "tied")]).alias("vector")
+    both = [spark.createDataFrame(side).select("*", lists).repartition(2) for side in sides]
+    together = compare_jointly(*both, columns=["normal", "tied", "more"])
+    vectors = compare_embeddings(*both, "vector", 2)
+
+    assert together.current == pytest.approx(sides[1][["normal", "tied", "more"]].corr().to_numpy(), abs=1e-5)
+    assert together.verdict == "no drift"
+    assert (vectors.n, vectors.m, vectors.missing, vectors.verdict) == (1500, 1500, (0.0, 0.0), "no drift")
+    spread = np.sqrt(sides[0][["normal", "tied"]].astype(np.float32).var(ddof=0).sum())
+    assert vectors.bandwidth == pytest.approx(spread, rel=1e-3)
+    with pytest.raises(ContractError, match="no numbers"):
+        compare_jointly(*both, columns=["normal", "kind"])
+    with pytest.raises(ContractError, match="array<float>"):
+        compare_embeddings(*both, "normal", 2)
+
+
+def test_a_model_tells_apart_what_no_column_shows(spark: SparkSession) -> None:
+    """Two columns that moved apart together are found, with the sample's size; equal sides are not told apart."""
+    first, second = rows(1500, 5), rows(4000, 6)
+    linked = [side.assign(other=side["normal"] * sign + 0.2 * side["tied"] / 30, tied=0) for side, sign in ((first, 1), (second, -1))]
+    found = tell_apart(*(spark.createDataFrame(side[["normal", "other", "kind", "flag"]]) for side in linked), sample=1000, folds=3)
+    equal = tell_apart(*(spark.createDataFrame(side) for side in (first, second)), columns=["normal", "kind", "heavy"], sample=1000, folds=3)
+
+    assert (found.verdict, set(list(found.importance)[:2])) == ("drift", {"normal", "other"})
+    assert found.lower <= found.auc <= found.upper
+    assert found.rows == (1500, 4000)
+    assert all(850 < size < 1150 for size in (found.n, found.m))
+    assert (equal.verdict, 0.45 < equal.auc < 0.55) == ("no drift", True)
+    with pytest.raises(ContractError, match="at least 50"):
+        tell_apart(spark.createDataFrame(first), spark.createDataFrame(second.head(5)))

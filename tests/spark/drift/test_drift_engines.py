@@ -27,6 +27,7 @@ def rows(size: int = 3000) -> pd.DataFrame:
             "x": random.lognormal(0, 2, size),
             "n": random.integers(0, 9, size),
             "c": random.choice(["a", "b", None], size),
+            "code": [f"{'AB' if number % 3 else 'ABC'}-{number % 7}" for number in range(size)],
             "when": pd.Timestamp("2013-07-01") + pd.to_timedelta(random.integers(0, 86_400 * 3, size), unit="s"),
             "split": random.choice(["train", "evaluation"], size),
             "month": random.choice(["2013-06", "2013-07"], size),
@@ -61,13 +62,15 @@ def same(first: Profile, second: Profile) -> bool:
 def test_files_and_frame_give_the_same_states(spark: SparkSession, warehouse: Tables, where: dict[str, str]) -> None:
     """Bit for bit: partition columns, later columns, filters, segments and blocks included."""
     frame = warehouse.read("sample")
-    edges = profile(frame).edges
+    edges = profile(frame, settings=DriftSection(views=("code",))).edges
     sources = {"files": FileSource(scan_of(warehouse), spark, where), "frame": FrameSource(frame, where)}
-    found = profiles(sources, edges, ("month",), "when", DriftSection())
+    found = profiles(sources, edges, ("month",), "when", DriftSection(columns_per_job=len(edges.columns) if where else 2))
 
     assert sources["files"].types == sources["frame"].types
     assert found["files"].rows == len(rows().query(" and ".join(f"{name} == '{value}'" for name, value in where.items()) or "index >= 0"))
     assert same(found["files"], found["frame"])
+    assert found["files"]["code (pattern)"].counts == {"a-9": found["files"].rows}
+    assert (found["files"]["code (length)"].min, found["files"]["code (length)"].max) == (4.0, 5.0)
 
 
 def test_a_scan_is_compared_like_rows(warehouse: Tables) -> None:

@@ -95,3 +95,40 @@ def test_a_changed_type_stops_before_anything_is_written(spark: SparkSession, wa
         run(spark, tables, reference, frame, window="2013-09")
 
     assert not tables.exists("drift_metrics") or not tables.rows("drift_metrics", {"window": "2013-09"})
+
+
+def test_a_window_may_be_the_reference(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """The profile that the earlier window left is used, without a reference's of its own; the stored report is the measured one."""
+    tables, reference, current = warehouse
+    june = run(spark, tables, reference, current, window="2013-06")
+    known = {row["window"] for row in tables.rows("profile_state", {"role": "reference"})}
+    july = tables.overwrite("scoring_set_july", spark.createDataFrame(rows(1500, 4, 1.05).drop(columns="split"))).snapshot
+    report = run(spark, tables, current, july, window="2013-07b", reference_where=None, reference_window="2013-06")
+
+    assert {row["window"] for row in tables.rows("profile_state", {"role": "reference"})} == known
+    assert report["x"].reference.edges.id == june["x"].reference.edges.id
+    assert (report["x"].reference.n, report.verdict) == (2000, "no drift")
+    assert stored_report(tables, "flights", "2013-07b", snapshot=report.snapshot).to_pandas().equals(report.to_pandas())
+
+
+def test_renewed_edges_hold_from_then_on(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """The reference is profiled again on edges of its own, later windows follow, and reports of before stay readable."""
+    tables, reference, current = warehouse
+    moved = tables.overwrite("training_set_moved", spark.createDataFrame(rows(3000, 5, 40.0))).snapshot
+    options: dict[str, Any] = {"as_of": datetime(2013, 9, 1, tzinfo=UTC)}
+    before = run(spark, tables, moved, current, window="2013-08", **options)
+    options["as_of"] = datetime(2013, 9, 2, tzinfo=UTC)
+    renewed = run(spark, tables, moved, current, window="2013-08", generation=1, renew=True, **options)
+    after = run(spark, tables, reference, current, window="2013-09", **options)
+
+    assert np.count_nonzero(before["x"].reference.counts) < 20
+    assert np.count_nonzero(renewed["x"].reference.counts) > 900
+    assert {report["x"].reference.edges.id for report in (renewed, after)} == {renewed["x"].reference.edges.id}
+    assert stored_report(tables, "flights", "2013-08", snapshot=renewed.snapshot)["x"].ks == renewed["x"].ks == before["x"].ks == 1.0
+
+
+def test_tables_without_a_common_column_are_refused(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
+    """Nothing to compare is an error that names both sides' columns, not a report without drift."""
+    tables, reference, _ = warehouse
+    with pytest.raises(ContractError, match="both sides have"):
+        run(spark, tables, reference, spark.range(5).withColumnRenamed("id", "y"), window="2013-10", columns=None)

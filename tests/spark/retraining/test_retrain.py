@@ -24,7 +24,7 @@ from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.project import Project
 from sparkml_ops.records import RetrainDecision
-from sparkml_ops.verbs import retrain
+from sparkml_ops.verbs import drift, retrain
 from sparkml_ops.verbs.retry import find_work
 from sparkml_ops.verbs.work import Work
 
@@ -253,3 +253,18 @@ def test_an_earlier_window_that_lost_its_values_is_not_trained_on(place: Place, 
 
     assert plan.notes[0].startswith("no: contract failure in 1 columns (distance in 2020-01)")
     assert plan.writes == ()
+
+
+def test_a_window_is_compared_with_the_one_before(place: Place, spark: SparkSession) -> None:
+    """`drift.reference` names another scored window, whose profile is there already; one that was not scored is named."""
+    before = place.tables(spark).newest("profile_state").version
+    compared = Work(load(place.folder / "conf", "tiny", overrides=["drift.reference=previous"]), spark)
+    report = drift.perform(compared, window=FEBRUARY, as_of=NOW, generation="next").record
+
+    assert "window=2020-01" in report.reference
+    assert place.tables(spark).newest("profile_state").version == before + 1
+    assert f"scoring set of {JANUARY}" in drift.plan(compared, window=FEBRUARY, generation="next").reads
+    with pytest.raises(ContractError, match="no scores of window 2019-12"):
+        drift.perform(compared, window=JANUARY, as_of=NOW, generation="next")
+    renewed = drift.perform(Work(load(place.folder / "conf", "tiny"), spark), window=FEBRUARY, as_of=NOW, generation="next", renew=True).record
+    assert "split=train" in renewed.reference

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import DriftReport, inference
+from sparkml_ops.config.drift import Correction, DriftSection
+from sparkml_ops.drift import DriftReport, Profile, inference
+from sparkml_ops.drift.measures import judge
+from sparkml_ops.summaries import Edges
 
 Comparer = Callable[..., DriftReport]
 
@@ -83,6 +85,83 @@ def test_discovery_rates_are_those_of_benjamini_and_hochberg() -> None:
 
     assert inference.discovery_rates(values) == [expected[0], None, *expected[1:]]
     assert inference.discovery_rates([None]) == [None]
+    dependent = stats.false_discovery_control([0.001, 0.04, 0.03, 0.8], method="by")
+    assert inference.discovery_rates(values, "benjamini-yekutieli") == [dependent[0], None, *dependent[1:]]
+
+
+def null_indices(random: np.random.Generator, trials: int, n: int, m: int) -> np.ndarray:
+    """Stability indices of equal multinomial samples over ten bins, with 0.5 on every count."""
+    first, second = random.multinomial(n, np.full(10, 0.1), trials) + 0.5, random.multinomial(m, np.full(10, 0.1), trials) + 0.5
+    p, q = first / (n + 5), second / (m + 5)
+    return np.asarray(((p - q) * np.log(p / q)).sum(axis=1))
+
+
+@pytest.mark.parametrize(("n", "m"), [(10_000, 300), (1000, 1000), (50_000, 20_000)])
+def test_chance_exceeds_its_quantile_as_often_as_it_says(n: int, m: int) -> None:
+    """Under no drift the share above the calibrated threshold is the level, within Monte Carlo error."""
+    trials, error = 4000, 4 * np.sqrt(0.05 * 0.95 / 4000)
+    random = np.random.default_rng(8)
+    above = np.mean(null_indices(random, trials, n, m) > inference.chance("psi", 0.05, 10, n, m))
+    tested = np.mean(inference.psi_p(null_indices(random, trials, n, m), 0.0, 10, n, m) < 0.05)
+    distances = [stats.ks_2samp(random.random(300), random.random(400), method="asymp").statistic for _ in range(TRIALS)]
+
+    assert above == pytest.approx(0.05, abs=error)
+    assert tested == pytest.approx(0.05, abs=error)
+    assert np.mean(np.array(distances) > inference.chance("ks", 0.05, 0, 300, 400)) <= 0.05
+
+
+def test_a_family_without_drift_rarely_has_an_alarm() -> None:
+    """Sixty columns, none drifting: the share of reports with any discovery is at most the level, where single tests would nearly always alarm."""
+    random, reports = np.random.default_rng(9), 600
+    values = inference.psi_p(null_indices(random, reports * 60, 5000, 2000), 0.0, 10, 5000, 2000).reshape(reports, 60)
+    error = 4 * np.sqrt(0.05 * 0.95 / reports)
+
+    def alarms(correction: Correction) -> float:
+        return float(np.mean([min(inference.discovery_rates(row.tolist(), correction)) <= 0.05 for row in values]))
+
+    assert np.mean(values.min(axis=1) < 0.05) > 0.9
+    assert alarms("benjamini-hochberg") == pytest.approx(0.05, abs=error)
+    assert alarms("benjamini-yekutieli") <= 0.05
+
+
+def test_looking_at_every_window_keeps_the_level_where_it_is_spent() -> None:
+    """A year of weekly windows against one reference, no drift: some week alarms in most years, and in few where the looks are counted."""
+    random, years, weeks = np.random.default_rng(10), 600, 52
+    reference = random.multinomial(20_000, np.full(10, 0.1), years)[:, None, :] + 0.5
+    current = random.multinomial(2000, np.full(10, 0.1), (years, weeks)) + 0.5
+    p, q = reference / 20_005, current / 2005
+    values = inference.psi_p(((p - q) * np.log(p / q)).sum(axis=2), 0.0, 10, 20_000, 2000)
+    spent = np.array([inference.spent(look) for look in range(1, weeks + 1)])
+
+    assert np.mean(values.min(axis=1) < 0.05) > 0.8
+    assert np.mean((values * spent).min(axis=1) < 0.05) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / years)
+
+
+def test_a_later_look_needs_more_evidence(compared: Comparer) -> None:
+    """The same windows drift at the first look and not at the thousandth, whose interval is wider too."""
+    random = np.random.default_rng(11)
+    both = pd.DataFrame({"x": random.normal(0, 1, 400)}), pd.DataFrame({"x": random.normal(0.75, 1, 400)})
+    settings = DriftSection(sequential=True, thresholds={"psi": None})
+    base = compared(*both, settings=settings)["x"]
+    profiles = (
+        Profile(Edges({"x": base.reference.edges}, {"x": "double"}), {(None, None): {"x": side.state}}) for side in (base.reference, base.current)
+    )
+    (late,) = judge(*profiles, settings, {}, 1000)
+
+    assert (base.verdict, late.verdict) == ("drift", "undecided")
+    assert late.ks_interval[0] < base.ks_interval[0]
+    assert compared(*both, settings=DriftSection(thresholds={"psi": None}))["x"].verdict == "drift"
+
+
+def test_small_samples_have_a_higher_threshold(compared: Comparer) -> None:
+    """What chance makes of equal samples of these sizes is the threshold where it is more than the minimum effect."""
+    random = np.random.default_rng(12)
+    both = pd.DataFrame({"x": random.normal(0, 1, 3000)}), pd.DataFrame({"x": random.normal(0, 1, 110)})
+    column = compared(*both, settings=DriftSection(thresholds={"ks": 0.1, "psi": 0.1}))["x"]
+
+    assert column.measures["psi"].threshold == pytest.approx(stats.chi2.ppf(0.95, 9) * (1 / 3000 + 1 / 110))
+    assert column.measures["ks"].threshold == pytest.approx(inference.band(0.05, 3000, 110))
+    assert column.verdict in ("no drift", "undecided")
 
 
 @pytest.mark.parametrize(

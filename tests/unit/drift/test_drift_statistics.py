@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
-from sparkml_ops.drift import DriftReport
+from sparkml_ops.drift import ColumnDrift, DriftReport, Profile, compare_profiles
 from sparkml_ops.drift.bins import OTHER, declared_bins
 from sparkml_ops.drift.column import ColumnProfile
-from sparkml_ops.summaries import CategoryEdges, CategorySummary, Tally
+from sparkml_ops.summaries import CategoryEdges, CategorySummary, Edges, Tally
 
 Comparer = Callable[..., DriftReport]
 
@@ -83,9 +84,14 @@ def test_statistics_of_numbers_are_those_of_the_bins(compared: Comparer, name: s
     assert column.jensen_shannon == pytest.approx(jensenshannon(p, q), rel=1e-12, abs=1e-12)
     assert column.total_variation == pytest.approx(np.abs(p - q).sum() / 2, rel=1e-12)
     assert column.hellinger == pytest.approx(np.sqrt(max(0.0, 1 - np.sqrt(p * q).sum())), rel=1e-6, abs=1e-7)
-    expected = chi2_contingency(np.array([first, second]))
-    assert column.chi_square == pytest.approx(expected.statistic, rel=1e-12)
-    assert column.measures["chi_square"].p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert column.l_infinity == pytest.approx(np.abs(p - q).max(), rel=1e-12)
+    smoothed = (first + 0.5) / (first + 0.5).sum(), (second + 0.5) / (second + 0.5).sum()
+    assert column.kullback_leibler == pytest.approx(stats.entropy(*smoothed), rel=1e-12, abs=1e-15)
+    for statistic, power in (("chi_square", None), ("g_test", "log-likelihood")):
+        expected = chi2_contingency(np.array([first, second]), lambda_=power)
+        assert column.measures[statistic].value == pytest.approx(expected.statistic, rel=1e-12)
+        assert column.measures[statistic].p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert (column.fisher, column.new_categories, column.lost_categories) == (None, None, None)
 
 
 def test_categories_are_their_own_bins(compared: Comparer) -> None:
@@ -102,6 +108,8 @@ def test_categories_are_their_own_bins(compared: Comparer) -> None:
     }
     assert column.psi == pytest.approx(by_hand(np.array([500, 300, 200, 0]), np.array([200, 100, 0, 100])), rel=1e-12)
     assert (column.ks, column.ks_bounds, column.wasserstein, column.wasserstein_bounds) == (None, None, None, None)
+    assert (column.new_categories, column.lost_categories, column.cramer_von_mises) == (("new",), ("lost",), None)
+    assert [column.measures[name].value for name in ("new_categories", "lost_categories")] == [0.25, 0.2]
 
 
 def test_two_by_two_tables_have_yates_correction(compared: Comparer) -> None:
@@ -114,6 +122,10 @@ def test_two_by_two_tables_have_yates_correction(compared: Comparer) -> None:
     assert flags.chi_square == pytest.approx(expected, rel=1e-12)
     assert integers.chi_square == pytest.approx(expected, rel=1e-12)
     assert integers.bins.tolist() == [-np.inf, 0.0, np.inf]
+    for column in (flags, integers):
+        assert column.g_test == pytest.approx(chi2_contingency([[300, 100], [150, 150]], lambda_="log-likelihood").statistic, rel=1e-12)
+        odds, p = stats.fisher_exact([[300, 100], [150, 150]])
+        assert (column.fisher, column.measures["fisher"].p) == (pytest.approx(odds, rel=1e-12), pytest.approx(p, rel=1e-9))
 
 
 def test_a_bin_that_only_the_current_rows_fill_stays(compared: Comparer) -> None:
@@ -130,8 +142,15 @@ def test_categories_beyond_the_declared_ones_share_a_bin() -> None:
     states = [CategorySummary(edges.id, tally, np.array([count]), {}, 0) for tally, count in _many()]
     bins = declared_bins(ColumnProfile(edges, states[0]), ColumnProfile(edges, states[1]))
 
+    report = judged(edges, states)
+    assert (report.new_categories, report.measures["lost_categories"].value) == (None, None)
     assert bins.edges == ("a", OTHER)
     assert [side.tolist() for side in bins.counts] == [[6, 4], [1, 9]]
+
+
+def judged(edges: CategoryEdges, states: list[CategorySummary]) -> ColumnDrift:
+    whole = Edges({"c": edges}, {"c": "string"})
+    return compare_profiles(*(Profile(whole, {(None, None): {"c": state}}) for state in states))["c"]
 
 
 def _many() -> tuple[tuple[Tally, int], ...]:

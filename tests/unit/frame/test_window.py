@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,19 @@ class TestWindow:
         assert window.start <= moment < window.end
         assert window.next().start == window.end
         assert len(window.next().label) == len(window.label)
+
+    @given(HOURS, st.sampled_from(["%Y-%m", "%Y-%m-%d", "%Y-%m-%dT%H"]))
+    def test_the_window_before_leads_back(self, moment: datetime, form: str) -> None:
+        """The window after the previous one is the window itself."""
+        window = Window.parse(moment.strftime(form))
+
+        assert window.previous().next() == window
+
+    @pytest.mark.parametrize(("label", "span"), [("2013-07", "week"), ("2012-02-29", "year")])
+    def test_a_window_that_never_was_is_refused(self, label: str, span: Literal["week", "year"]) -> None:
+        """A month has no week ago, a leap day no year ago."""
+        with pytest.raises(ContractError, match=f"{label} a {span} ago"):
+            Window.parse(label).ago(span)
 
     @pytest.mark.parametrize("label", ["2013", "2013-13", "2013-02-30", "2013-7", "2013-07-14T24", "", "2013-07-14 05"])
     def test_a_wrong_label_is_refused(self, label: str) -> None:

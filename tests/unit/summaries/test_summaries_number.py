@@ -102,7 +102,7 @@ def test_sums_by_cell_are_distances_from_the_left_edge() -> None:
     state = CellMaker(edges)(pa.array(values))
     home = np.searchsorted(edges.right, values, side="left")
 
-    assert state.sums == pytest.approx(np.bincount(home, weights=values - edges.left[home], minlength=edges.cells), rel=1e-9, abs=1e-300)
+    assert state.sums(edges) == pytest.approx(np.bincount(home, weights=values - edges.left[home], minlength=edges.cells), rel=1e-9, abs=1e-300)
 
 
 def test_states_and_edges_survive_their_bytes() -> None:

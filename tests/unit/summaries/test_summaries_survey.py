@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sparkml_ops.summaries import CategoryEdges, CategoryMaker, CellMaker, Layout, PrefixMaker, unpack_summary
-from sparkml_ops.summaries.survey import Survey, merge_states
+from sparkml_ops.summaries.survey import Survey, _gathered, _Running, merge_states
 
 
 def frame(rows: int = 4000) -> pd.DataFrame:
@@ -92,3 +92,23 @@ def test_a_segment_column_with_too_many_values_is_reported() -> None:
     (result,) = survey(data, segments=("key",), most_groups=50)(batches(data, 4000))
 
     assert {"side": "s", "segment": "key", "block": None, "column": "", "state": b""} in result.to_pylist()
+
+
+def test_too_many_segments_are_noticed_across_batches() -> None:
+    """Sorted by the segment, each batch has few values; their states do not pile up."""
+    data = frame().assign(key=(np.arange(4000) // 40).astype(str))
+    running = _Running(survey(data, segments=("key",), most_groups=30))
+    for batch in batches(data, 400):
+        running.add(pa.Table.from_batches([batch]))
+        assert len(running.states) <= 2 * (30 + 1)
+
+    assert running.overflow == {"key"}
+
+
+def test_wide_batches_are_gathered_by_their_bytes() -> None:
+    """Many columns make fewer rows at a time."""
+    batch = pa.RecordBatch.from_pydict({"x": np.zeros(1 << 12)})
+    wide = pa.RecordBatch.from_pydict({f"x{number}": np.zeros(1 << 12) for number in range(4096)})
+
+    assert [table.num_rows for table in _gathered([batch] * 40)] == [1 << 17, 1 << 15]
+    assert [table.num_rows for table in _gathered([wide] * 2)] == [1 << 12] * 2
