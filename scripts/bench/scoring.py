@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ def main() -> int:
     parser.add_argument("--partitions", action="store_true", help="200 small files beside 4 large ones instead, of the linear model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     spark = session.build(session.SparkSection(master="local[2]", driver_memory="4g", conf={"spark.sql.shuffle.partitions": "4"}))
     print(heading(f"python scripts/bench/scoring.py {' '.join(sys.argv[1:])}".strip()), end="\n\n")
     with tempfile.TemporaryDirectory(prefix="sparkml-ops-bench-") as folder:
@@ -244,7 +246,7 @@ def bare(bench: Bench, model: ScoringModel, layout: str) -> None:
 
 def engine_run(bench: Bench, model: ScoringModel, rows: Snapshot, engine: str, generations: Iterator[int]) -> None:
     """`score`, once more."""
-    target = rows.table.removesuffix("_scoring_set")
+    target = f"bench_scores_{model.published.loader.rpartition('.')[2]}"
     done = score(
         bench.spark,
         bench.tables,

@@ -16,7 +16,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring.scoring_set import WINDOW
 from sparkml_ops.scoring.target import PARTITIONS
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "target_refused", "unlike_keys"]
 
 Engine = Literal["files", "arrow", "pandas"]
 # Whose values Python compares as Spark does.
@@ -76,14 +76,26 @@ def choose(
     return Choice("files", "named by scoring.engine")
 
 
-def _refused(tables: Tables, target: str, scoring_set: Snapshot | None, identity: Sequence[StructField]) -> str:
-    """Why tasks cannot read and write the files themselves; empty: they can."""
+def target_refused(tables: Tables, target: str) -> str:
+    """Why tasks cannot write a target's files themselves; empty: they can."""
     if refused := refusal_of(tables, target):
         return f"of `{target}`: {refused}"
     if tables.exists(target) and (found := tables.partitioned_by(target)) != PARTITIONS:
         return f"`{target}` is partitioned by {', '.join(found) or 'nothing'}"
-    if odd := [item.name for item in identity if not isinstance(item.dataType, _KEYS)]:
-        return f"`{odd[0]}` of type {next(item.dataType.simpleString() for item in identity if item.name == odd[0])} in the row key"
+    return ""
+
+
+def unlike_keys(identity: Sequence[StructField]) -> str:
+    """Those key columns whose values Python might compare other than Spark does; empty: none."""
+    return ", ".join(f"`{item.name}` of type {item.dataType.simpleString()}" for item in identity if not isinstance(item.dataType, _KEYS))
+
+
+def _refused(tables: Tables, target: str, scoring_set: Snapshot | None, identity: Sequence[StructField]) -> str:
+    """Why tasks cannot read and write the files themselves; empty: they can."""
+    if refused := target_refused(tables, target):
+        return refused
+    if odd := unlike_keys(identity):
+        return f"{odd} in the row key"
     if scoring_set is None:
         return ""
     if tables.partitioned_by(scoring_set.table) != (WINDOW,):

@@ -91,14 +91,18 @@ class RowPass:
     def _identity(self) -> list[Column]:
         return [F.col(quote(field.name)).alias(f"identity_{index}") for index, field in enumerate(self.identity)]
 
-    def _arrow(self, frame: DataFrame, refusal: Column) -> DataFrame:
+    def shipped(self, frame: DataFrame, refusal: Column) -> DataFrame:
+        """The columns that a task of the `arrow` engine gets: identity, refusal, inputs."""
         features = [match.value(text_integers=False).alias(f"feature_{index}") for index, match in enumerate(self.matches)]
+        return frame.select(*self._identity(), refusal.alias(_REFUSAL), *features)
+
+    def _arrow(self, frame: DataFrame, refusal: Column) -> DataFrame:
         model, fields, kept, budget = self.model, tuple(match.field for match in self.matches), len(self.identity), self.budget
 
         def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             return score_arrow(batches, model, fields, kept, Budget(budget))
 
-        return frame.select(*self._identity(), refusal.alias(_REFUSAL), *features).mapInArrow(work, self.schema)
+        return self.shipped(frame, refusal).mapInArrow(work, self.schema)
 
     def _pandas(self, frame: DataFrame, refusal: Column) -> DataFrame:
         features = [match.value(text_integers=True).alias(match.field.name) for match in self.matches]

@@ -1,6 +1,6 @@
 """The engine `files`: tasks read a scoring set's files and write the target's, and the driver makes one commit of what they report.
 
-No row passes the JVM. The files go to the target's folder, where no version speaks of them until that commit; those of an attempt that
+No row passes the JVM. Where Spark has to read the rows, as for the engine `arrow`, the tasks still write. The files go to the target's folder, where no version speaks of them until that commit; those of an attempt that
 ended are taken away by the next one at the same key, and in any case by a vacuum (docs/adr/0030).
 """
 
@@ -11,14 +11,13 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
+from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
@@ -34,16 +33,19 @@ from sparkml_ops.records import ScoredWindow
 from sparkml_ops.scoring.batch import Budget, score_rows
 from sparkml_ops.scoring.call import Call, Fit
 from sparkml_ops.scoring.checks import IdentityCounts, count_identity, doubled_keys
-from sparkml_ops.scoring.engines import REASON
+from sparkml_ops.scoring.engines import REASON, RowPass
+from sparkml_ops.scoring.features import from_arrow
 from sparkml_ops.scoring.loading import loaded
 from sparkml_ops.scoring.published import PublishedModel
+from sparkml_ops.scoring.reason import RowReasons
 from sparkml_ops.scoring.row_checks import RowChecks, model_inputs
 from sparkml_ops.scoring.row_files import Destination, RowFiles, WrittenFile
 from sparkml_ops.scoring.row_keys import DoubledKeys, count_keys
 from sparkml_ops.scoring.scoring_set import WINDOW, input_versions
+from sparkml_ops.scoring.signature import Field
 from sparkml_ops.scoring.target import LINEAGE, OUTCOME, OUTCOMES, PARTITIONS, PREDICTION, SLOT, lineage, record_of, target_schema, transaction
 
-__all__ = ["remove_attempts", "score_files"]
+__all__ = ["remove_attempts", "score_files", "score_frame"]
 
 # Of a task: enough to outweigh its start, few enough for every core to get some.
 _TASK_BYTES, _TASK_ROWS = 1 << 27, 1 << 20
@@ -54,30 +56,28 @@ _BATCH_ROWS, _BATCH_BYTES = 1 << 15, 1 << 25
 _MOST_DOUBLED = 10_000
 _EXAMPLES = 5
 _REPORT = "report string"
+_Rows: TypeAlias = "tuple[Sequence[pa.Array], pa.Table, RowReasons]"
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Scores the rows of a task's pieces; what Spark ships."""
+class _Writer:
+    """Scores the rows of a task and writes them; what Spark ships."""
 
-    tasks: tuple[tuple[Piece, ...], ...]
-    schema: pa.Schema
-    checks: RowChecks
     model: PublishedModel
     budget: int
-    doubled: DoubledKeys | None
     to: Destination
 
-    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                yield from self._reports(self.tasks[task])
+    def __call__(self, rows: Iterable[_Rows]) -> Iterator[pa.RecordBatch]:
+        """The task's report.
 
-    def _reports(self, pieces: Sequence[Piece]) -> Iterator[pa.RecordBatch]:
+        Args:
+            rows: Batches: key and time columns, the model's inputs, reasons found before.
+        """
         before = loaded.cache_info().misses
-        files = RowFiles(self.to)
+        files, budget = RowFiles(self.to), Budget(self.budget)
         try:
-            self._score(pieces, files)
+            for identity, inputs, reasons in rows:
+                files.write(identity, score_rows(loaded(self.model), inputs, reasons, budget))
             written = list(files.close())
         except BaseException:
             files.drop()
@@ -86,15 +86,42 @@ class _Job:
         reports = [json.dumps({"files": [asdict(file) for file in written], "loads": loads, "process": os.getpid()})]
         yield pa.RecordBatch.from_arrays([pa.array(reports, pa.string())], names=["report"])
 
-    def _score(self, pieces: Sequence[Piece], files: RowFiles) -> None:
-        budget = Budget(self.budget)
-        for rows in piece_rows(pieces, self.schema, self.checks.columns, _BATCH_ROWS, _BATCH_BYTES):
-            reasons = self.checks(rows, self._doubled(rows))
-            scored = score_rows(loaded(self.model), model_inputs(rows, self.checks.matches), reasons, budget)
-            files.write([rows.column(name) for name in self.to.identity], scored)
 
-    def _doubled(self, rows: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:
-        return None if self.doubled is None else self.doubled.among([rows.column(name) for name in self.checks.row_key])
+@dataclass(frozen=True)
+class _FromFiles:
+    """The rows of a task's pieces, on their way to the writer."""
+
+    tasks: tuple[tuple[Piece, ...], ...]
+    schema: pa.Schema
+    checks: RowChecks
+    doubled: DoubledKeys | None
+    writer: _Writer
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for task in batch.column(0).to_pylist():
+                yield from self.writer(self._rows(self.tasks[task]))
+
+    def _rows(self, pieces: Sequence[Piece]) -> Iterator[_Rows]:
+        for rows in piece_rows(pieces, self.schema, self.checks.columns, _BATCH_ROWS, _BATCH_BYTES):
+            doubled = None if self.doubled is None else self.doubled.among([rows.column(name) for name in self.checks.row_key])
+            reasons = self.checks(rows, doubled)
+            yield [rows.column(name) for name in self.writer.to.identity], model_inputs(rows, self.checks.matches), reasons
+
+
+@dataclass(frozen=True)
+class _FromFrame:
+    """The rows that Spark has read, as the engine `arrow` ships them: identity, refusal, inputs."""
+
+    fields: tuple[Field, ...]
+    writer: _Writer
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        kept = len(self.writer.to.identity)
+        yield from self.writer(
+            (columns[:kept], from_arrow(columns[kept + 1 :], self.fields), RowReasons(columns[kept]))
+            for columns in (batch.columns for batch in batches)
+        )
 
 
 @dataclass(frozen=True)
@@ -154,14 +181,33 @@ def score_files(call: Call, fit: Fit) -> ScoredWindow | None:
     if counts.duplicate_keys > _MOST_DOUBLED:
         return None
     doubled = DoubledKeys.of(doubled_keys(_rows(call), call.row_key, _MOST_DOUBLED)) if counts.duplicate_keys else None
-    schema = target_schema(fit.identity, call.model.published.outputs)
-    without_statistics(call.tables, call.settings.target, schema, marked_personal(call.tables, call.scoring_set.table), PARTITIONS)
-    call.tables.ensure(call.settings.target, schema, partition_by=PARTITIONS)
-    versions = input_versions(call.tables, call.settings.target, call.scoring_set, call.window, call.generation)
     checks = RowChecks(call.row_key, call.spine_time, fit.matches, dict(call.settings.checks))
-    budget = ceil(call.settings.max_quarantine_share * counts.rows)
-    job = _Job(tasks, scan.schema, checks, call.model.published, budget, doubled, _destination(call, fit, schema, versions))
-    return _committed(call, job, counts.rows, versions)
+    count = len(tasks)
+
+    def reports(writer: _Writer) -> DataFrame | None:
+        job = _FromFiles(tasks, scan.schema, checks, doubled, writer)
+        return call.spark.range(0, count, 1, count).mapInArrow(job, _REPORT) if count else None
+
+    return _committed(call, fit, reports, counts.rows, "files")
+
+
+def score_frame(call: Call, fit: Fit, row_pass: RowPass, frame: DataFrame, refusal: Column, rows: int) -> ScoredWindow:
+    """Score rows that Spark reads, into a target whose files the tasks write.
+
+    Args:
+        row_pass: What the tasks get.
+        frame: The rows.
+        refusal: Reason found in Spark, or null.
+        rows: How many they are.
+
+    Raises:
+        ContractError: Too many to quarantine; the target has the rows that it had.
+    """
+
+    def reports(writer: _Writer) -> DataFrame:
+        return row_pass.shipped(frame, refusal).mapInArrow(_FromFrame(tuple(match.field for match in fit.matches), writer), _REPORT)
+
+    return _committed(call, fit, reports, rows, "arrow")
 
 
 def remove_attempts(call: Call, done: ScoredWindow) -> None:
@@ -174,31 +220,34 @@ def remove_attempts(call: Call, done: ScoredWindow) -> None:
         remove_left(call.tables, call.settings.target, _folder(call), _mark(call), version=done.snapshot.version)
 
 
-def _committed(call: Call, job: _Job, rows: int, versions: Mapping[str, int]) -> ScoredWindow:
+def _committed(call: Call, fit: Fit, reports: Callable[[_Writer], DataFrame | None], rows: int, engine: str) -> ScoredWindow:
     """Run the tasks, look at what they report, and commit it; nothing of it is left where that fails."""
     target = call.settings.target
+    schema = target_schema(fit.identity, call.model.published.outputs)
+    without_statistics(call.tables, target, schema, marked_personal(call.tables, call.scoring_set.table), PARTITIONS)
+    call.tables.ensure(target, schema, partition_by=PARTITIONS)
+    versions = input_versions(call.tables, target, call.scoring_set, call.window, call.generation)
+    to = _destination(call, fit, versions)
     try:
-        found = _run(call, job)
+        found = _run(reports(_Writer(call.model.published, ceil(call.settings.max_quarantine_share * rows), to)))
         if found.rows != rows:
             raise OpsError(f"{found.rows} rows after the pass", expected=f"{rows}, as before it", mend="report this; nothing was written")
         call.check_share(found.reasons, rows, found.examples)
         here = {WINDOW: call.window, SLOT: call.slot}
         placed = [PlacedFile(file.path, file.size, {**here, OUTCOME: file.outcome}, file.statistics) for file in found.files]
-        once, details = transaction(target, call.window, call.slot, call.generation), call.details(versions, rows, found.reasons, "files")
+        once, details = transaction(target, call.window, call.slot, call.generation), call.details(versions, rows, found.reasons, engine)
         return record_of(call.tables.place(target, placed, here, transaction=once, details=details))
     except BaseException:
         # Of this attempt alone: another driver may be about to commit its own.
         if call.finished() is None:
-            remove_left(call.tables, target, _folder(call), job.to.mark, version=None)
+            remove_left(call.tables, target, _folder(call), to.mark, version=None)
         raise
 
 
-def _run(call: Call, job: _Job) -> _Pass:
-    count = len(job.tasks)
+def _run(reports: DataFrame | None) -> _Pass:
     with hooks.passing("scoring.write"):
-        reports = call.spark.range(0, count, 1, count).mapInArrow(job, _REPORT).collect() if count else []
-    found = _Pass.of([row["report"] for row in reports])
-    logger.info("score: %d tasks, %d processes, %d loads of the model", count, found.processes, found.loads)
+        found = _Pass.of([row["report"] for row in reports.collect()] if reports is not None else [])
+    logger.info("score: %d processes, %d loads of the model", found.processes, found.loads)
     return found
 
 
@@ -214,7 +263,7 @@ def _rows(call: Call) -> DataFrame:
     return call.tables.read(call.scoring_set.table, call.scoring_set.version).where(F.col(WINDOW) == F.lit(call.window))
 
 
-def _destination(call: Call, fit: Fit, schema: StructType, versions: Mapping[str, int]) -> Destination:
+def _destination(call: Call, fit: Fit, versions: Mapping[str, int]) -> Destination:
     """Where the tasks write, in the types of the target."""
     target, identity = call.settings.target, tuple(item.name for item in fit.identity)
     here = {WINDOW: call.window, SLOT: call.slot}

@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from feature_store.names import quote
 from feature_store.pieces import Piece, piece_rows
 
-__all__ = ["DoubledKeys", "KeyCounts", "count_keys", "key_hashes"]
+__all__ = ["DoubledKeys", "KeyCounts", "count_frame_keys", "count_keys", "key_hashes"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -49,25 +51,29 @@ class KeyCounts:
 
 @dataclass(frozen=True)
 class _Keys:
-    """Reads the keys of a task's pieces; what Spark ships."""
+    """Ships the hashes of a task's keys.
 
-    tasks: tuple[tuple[Piece, ...], ...]
-    schema: pa.Schema
+    Args:
+        row_key: Columns that identify a row.
+        spine_time: Column of its time.
+        buckets: Into which hashes are dealt.
+        single: Whether there is no other task: then it compares by itself.
+    """
+
     row_key: tuple[str, ...]
     spine_time: str
     buckets: int
+    single: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.row_key, self.spine_time)))
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                yield self._shipped(self.tasks[task])
-
-    def _shipped(self, pieces: Sequence[Piece]) -> pa.RecordBatch:
         """A row for each bucket of hashes; the first one has the task's counts."""
         found: list[Hashes] = [np.empty(0, np.uint64)]
         rows = null_key = null_time = 0
-        columns = tuple(dict.fromkeys((*self.row_key, self.spine_time)))
-        for batch in piece_rows(pieces, self.schema, columns, _BATCH):
+        for batch in batches:
             held = [batch.column(name).is_valid().to_numpy(zero_copy_only=False) for name in self.row_key if batch.column(name).null_count]
             whole = reduce(np.logical_and, held) if held else None
             keys = batch if whole is None else batch.filter(pa.array(whole))
@@ -76,14 +82,26 @@ class _Keys:
             null_time += keys.column(self.spine_time).null_count
         hashes = np.concatenate(found)
         parts = [hashes] if self.buckets == 1 else _split(hashes, self.buckets)
-        counts = [(rows, null_key, null_time), *[(0, 0, 0)] * (self.buckets - 1)]
-        single = len(self.tasks) == 1
-        doubled = [single and repeated(part) for part in parts]
-        shipped = [b"" if single else part.tobytes() for part in parts]
-        columns_of = [list(column) for column in zip(*counts, strict=True)]
-        arrays = [pa.array(range(self.buckets), pa.int32()), pa.array(shipped, pa.binary()), *(pa.array(item, pa.int64()) for item in columns_of)]
+        counts = zip(*[(rows, null_key, null_time), *[(0, 0, 0)] * (self.buckets - 1)], strict=True)
+        doubled = [self.single and repeated(part) for part in parts]
+        shipped = [b"" if self.single else part.tobytes() for part in parts]
+        arrays = [pa.array(range(self.buckets), pa.int32()), pa.array(shipped, pa.binary()), *(pa.array(item, pa.int64()) for item in counts)]
         names = ["bucket", "hashes", "rows", "null_key", "null_time", "doubled"]
-        return pa.RecordBatch.from_arrays([*arrays, pa.array(doubled)], names=names)
+        yield pa.RecordBatch.from_arrays([*arrays, pa.array(doubled)], names=names)
+
+
+@dataclass(frozen=True)
+class _PieceKeys:
+    """The same of the pieces of a task."""
+
+    tasks: tuple[tuple[Piece, ...], ...]
+    schema: pa.Schema
+    keys: _Keys
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for task in batch.column(0).to_pylist():
+                yield from self.keys(piece_rows(self.tasks[task], self.schema, self.keys.columns, _BATCH))
 
 
 def count_keys(spark: SparkSession, tasks: tuple[tuple[Piece, ...], ...], schema: pa.Schema, *, row_key: Sequence[str], spine_time: str) -> KeyCounts:
@@ -97,11 +115,28 @@ def count_keys(spark: SparkSession, tasks: tuple[tuple[Piece, ...], ...], schema
     """
     if not tasks:
         return KeyCounts(0, 0, 0, doubled=False)
-    buckets = -(-sum(piece.rows for pieces in tasks for piece in pieces) // _BUCKET) or 1
-    keys = _Keys(tasks, schema, tuple(row_key), spine_time, buckets)
-    shipped = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(keys, _SHIPPED)
-    if len(tasks) > 1:
-        shipped = shipped.groupBy("bucket").applyInArrow(_compared, _SHIPPED)
+    single = len(tasks) == 1
+    keys = _Keys(tuple(row_key), spine_time, _buckets(sum(piece.rows for pieces in tasks for piece in pieces)), single)
+    shipped = spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(_PieceKeys(tasks, schema, keys), _SHIPPED)
+    return _counts(shipped if single else shipped.groupBy("bucket").applyInArrow(_compared, _SHIPPED))
+
+
+def count_frame_keys(frame: DataFrame, *, row_key: Sequence[str], spine_time: str, most_rows: int) -> KeyCounts:
+    """The same of a frame, whose key columns go through Spark.
+
+    Args:
+        most_rows: That it may have.
+    """
+    keys = _Keys(tuple(row_key), spine_time, _buckets(most_rows))
+    columns = [F.col(quote(name)) for name in keys.columns]
+    return _counts(frame.select(*columns).mapInArrow(keys, _SHIPPED).groupBy("bucket").applyInArrow(_compared, _SHIPPED))
+
+
+def _buckets(rows: int) -> int:
+    return -(-rows // _BUCKET) or 1
+
+
+def _counts(shipped: DataFrame) -> KeyCounts:
     found = shipped.drop("hashes").collect()
     rows, null_key, null_time = (sum(int(row[name]) for row in found) for name in ("rows", "null_key", "null_time"))
     return KeyCounts(rows, null_key, null_time, any(row["doubled"] for row in found))

@@ -14,11 +14,12 @@ from datetime import datetime
 from math import ceil
 from typing import Literal
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.delta import Commit, Tables
 from feature_store.pii import marked_personal, without_statistics
+from feature_store.scan import most_rows
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.logs import logger
@@ -26,11 +27,12 @@ from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.scoring.arms import Arms
 from sparkml_ops.scoring.call import Call, Fit
 from sparkml_ops.scoring.changed import Part, part_of
-from sparkml_ops.scoring.checks import count_identity, mark_duplicates, refusal, value_checks
-from sparkml_ops.scoring.choice import Choice, choose
+from sparkml_ops.scoring.checks import IdentityCounts, count_identity, mark_duplicates, refusal, value_checks
+from sparkml_ops.scoring.choice import Choice, choose, target_refused, unlike_keys
 from sparkml_ops.scoring.engines import RowPass
-from sparkml_ops.scoring.file_pass import remove_attempts, score_files
+from sparkml_ops.scoring.file_pass import remove_attempts, score_files, score_frame
 from sparkml_ops.scoring.model import ScoringModel
+from sparkml_ops.scoring.row_keys import count_frame_keys
 from sparkml_ops.scoring.scoring_set import WINDOW, input_versions
 from sparkml_ops.scoring.staging import Staged, staging
 from sparkml_ops.scoring.target import PARTITIONS, SLOT, lineage, record_of, target_rows, transaction
@@ -119,25 +121,39 @@ def _chosen(call: Call) -> str:
 
 
 def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredWindow:
-    """Through the JVM: scored rows wait in staging until they are counted."""
+    """Through the JVM; scored rows wait in staging until they are counted, where tasks cannot write the target's files."""
     table = call.tables.read(call.scoring_set.table, call.scoring_set.version)
     rows = table.where(F.col(WINDOW) == F.lit(call.window))
     if call.arms is not None:
         rows = call.arms.of_slot(call.arms.mark(rows), call.slot)
     part = None if call.before is None else part_of(call, fit, rows, call.before)
     rows, kept = (rows, 0) if part is None else (part.rest, part.count)
-    counts = count_identity(rows, call.row_key, call.spine_time)
+    counts = _identity(call, fit, rows)
     call.check_rows(counts.rows + kept)
     call.check_share(counts.reasons, counts.rows + kept, list)
     marked, duplicate = mark_duplicates(rows, call.row_key, counts)
     row_pass = RowPass(call.model.published, fit.matches, fit.identity, ceil(call.settings.max_quarantine_share * (counts.rows + kept)))
     checks = value_checks(fit.schema, call.settings.checks)
-    scored = row_pass.run(marked, refusal(call.row_key, call.spine_time, duplicate, fit.matches, checks), engine)
+    refused = refusal(call.row_key, call.spine_time, duplicate, fit.matches, checks)
+    if engine == "arrow" and part is None and not fit.settings and not target_refused(call.tables, call.settings.target):
+        return score_frame(call, fit, row_pass, marked, refused, counts.rows)
+    scored = row_pass.run(marked, refused, engine)
     with staging(call.spark, call.model.published.storage, call.staging, scored, row_pass.schema) as staged:
         if staged.rows != counts.rows:
             raise OpsError(f"{staged.rows} rows after the pass", expected=f"{counts.rows}, as before it", mend="report this; nothing was written")
         call.check_share(staged.reasons, staged.rows + kept, staged.examples)
         return _commit(call, fit, staged, engine, part)
+
+
+def _identity(call: Call, fit: Fit, rows: DataFrame) -> IdentityCounts:
+    """Rows with a faulty identity: most windows have no doubled key, as hashes tell; Spark counts where they may have one."""
+    if unlike_keys(fit.identity):
+        return count_identity(rows, call.row_key, call.spine_time)
+    most = most_rows(call.tables, call.tables.standing(call.scoring_set))
+    found = count_frame_keys(rows, row_key=call.row_key, spine_time=call.spine_time, most_rows=most)
+    if found.doubled:
+        return count_identity(rows, call.row_key, call.spine_time)
+    return IdentityCounts(found.rows, found.null_key, 0, 0, found.null_time)
 
 
 def _commit(call: Call, fit: Fit, staged: Staged, engine: str, part: Part | None) -> ScoredWindow:

@@ -95,7 +95,7 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def staged(place: Place) -> Place:
     """The project with the engine that stages rows, which another kind of table would need."""
     (place.folder / "conf" / "projects" / "tiny" / "scoring.yaml").write_text(
-        yaml.safe_dump({"scoring": {**FILES["scoring.yaml"]["scoring"], "engine": "arrow"}})
+        yaml.safe_dump({"scoring": {**FILES["scoring.yaml"]["scoring"], "engine": "pandas"}})
     )
     return place
 

@@ -63,8 +63,8 @@ def test_a_new_generation_rewrites_its_window_and_slot_alone(tables: Tables, mod
         run(tables, model, july, window=JULY, generation=1)
 
 
-# The commit of the rows, in a new table: the files' engine makes that one beforehand.
-FIRST = {"files": 1, "arrow": 0}
+# The commit of the rows, in a new table: where tasks write its files it is made beforehand.
+FIRST = {"files": 1, "pandas": 0}
 
 
 @pytest.mark.parametrize("engine", FIRST)
