@@ -25,6 +25,8 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import NumericInput
 from sparkml_ops.model.target import Target
 from sparkml_ops.performance.bootstrap import weights
+from sparkml_ops.performance.delong import Placements
+from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import GateReport, GateResult, ModelVersion, TrainingResult
 from sparkml_ops.release import Comparison, ModelEvent
 from sparkml_ops.release.challenge import Challenger, compare
@@ -78,7 +80,8 @@ class Place:
         return self.again(self.trained(name, rows, folder if folder.is_dir() else save(folder, slope, bias)))
 
     def again(self, result: TrainingResult) -> tuple[ModelVersion, GateReport]:
-        return release.register(self.store.tables, self.tracking, self.storage, result, self.settings, "c0ffee", AT, lineage=self.lineage)
+        witnesses = release.Witnesses(lineage=self.lineage)
+        return release.register(self.store.tables, self.tracking, self.storage, result, self.settings, "c0ffee", AT, witnesses=witnesses)
 
     def promote(self, version: ModelVersion) -> ModelVersion:
         return release.promote(self.store.tables, self.tracking, self.settings, version, "c0ffee", AT, "ada")
@@ -173,6 +176,30 @@ def test_a_model_of_another_task_has_no_evidence_beside_a_champion(place: Place)
     assert [result_of(report, gate).verdict for gate in ("champion", "origins")] == ["no evidence", "no evidence"]
     assert "a model of the task regression: only binary ones" in result_of(report, "champion").message
     assert not report.passed
+
+
+def test_delong_and_clusters_beside_the_plain_bootstrap(place: Place) -> None:
+    """DeLong's limits on these rows are those of the sums over them; rows of one customer share their weights, as drawn by hand."""
+    place.crown()
+    result = place.trained("challenger", "to70", save(place.folder / "challenger", 1.6, {"JFK": 0.3}))
+    gate = place.settings.gates["champion"]
+    assert isinstance(gate, ChampionGate)
+    plain = place.compared(result, gates={"champion": gate.model_copy(update={"interval": "both"})}).metrics
+    together = place.compared(result, cluster="origin").metrics
+    rows = evaluated(place.store, place.sets["to70"])
+    label = rows["label"].to_numpy().astype(np.int64)
+    scores = [artifact.load(place.folder / name).predict(rows) for name in ("challenger", "champion")]
+    counts = [ScoreCounts.of(values, label) for values in scores]
+    expected = Placements.of((scores[0], scores[1]), label, (counts[0], counts[1])).gain(0.95)
+    lost = [place.compared(result, cluster="nothing").gap]
+
+    assert (plain["auc_gain_champion_delong_lower"], plain["auc_gain_champion_delong_upper"]) == pytest.approx(
+        (expected.lower, expected.upper), abs=1e-12
+    )
+    # Four airports: whole airports come and go, which says nothing like the limits of 720 rows.
+    assert together["auc_gain_champion_lower"] != pytest.approx(plain["auc_gain_champion_lower"], abs=1e-4)
+    assert together["auc_gain_champion"] == plain["auc_gain_champion"]
+    assert lost == ["no column `nothing` (release.cluster) in the training set"]
 
 
 def test_the_first_model_passes_in_words_and_without_a_pass_over_rows(place: Place) -> None:

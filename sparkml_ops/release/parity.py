@@ -1,0 +1,65 @@
+"""Whether the same rows get the same predictions wherever a model runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+__all__ = ["parity"]
+
+
+def parity(folder: Path, inputs: pa.Table, executors: pa.Table, *, onnx: bool) -> dict[str, float]:
+    """Largest differences from the predictions of this process, by where the others were made.
+
+    Args:
+        folder: The verified artifact.
+        inputs: Rows with the model's inputs.
+        executors: What the function of scoring predicted for them, in the same order.
+        onnx: Whether the model exported to ONNX is asked too.
+
+    Returns:
+        `rows`, `clean_process_difference`, `executors_difference` and perhaps `onnx_difference`; infinite where only one side has a
+        prediction, or where texts differ.
+
+    Raises:
+        ContractError: The clean process failed, or a package for the export is missing.
+    """
+    from sparkml_ops.model.reloaded import in_clean_process, predicted_by  # torch: only where a gate asks
+
+    here = predicted_by(folder, inputs)
+    found = {"rows": float(inputs.num_rows), "clean_process_difference": _difference(here, in_clean_process(folder, inputs))}
+    found["executors_difference"] = _difference(here, executors.select(here.column_names))
+    if onnx:
+        from sparkml_ops.embedded import load
+        from sparkml_ops.model.onnx_export import export
+
+        with TemporaryDirectory() as scratch:
+            model = load(export(folder, Path(scratch) / "model.onnx"))
+            exported = model.predict({name: inputs.column(name).to_pylist() for name in model.inputs})
+        found["onnx_difference"] = _difference(here, pa.table({name: pa.array(values) for name, values in exported.items()}))
+    return found
+
+
+def _difference(here: pa.Table, there: pa.Table) -> float:
+    """Largest difference of two tables of predictions with the same columns."""
+    if here.num_rows != there.num_rows:
+        return float("inf")
+    return max((_apart(here.column(name), there.column(name)) for name in here.column_names), default=0.0)
+
+
+def _apart(one: pa.ChunkedArray, other: pa.ChunkedArray) -> float:
+    if not pa.types.is_floating(one.type):
+        return 0.0 if one.to_pylist() == other.to_pylist() else float("inf")
+    first, second = _numbers(one), _numbers(other)
+    if (np.isnan(first) != np.isnan(second)).any():
+        return float("inf")
+    with np.errstate(invalid="ignore"):
+        return float(np.where(first == second, 0.0, np.nan_to_num(np.abs(first - second), nan=0.0)).max(initial=0.0))
+
+
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    return np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
