@@ -62,10 +62,10 @@ def _number(description: Mapping[str, Any], value: Any) -> float:
     return _rounded(kind, float(value))
 
 
-def _rounded(kind: str, value: Any) -> Any:
+def _rounded(kind: str, value: float) -> float:
     """As the table of a `float` column has it: training saw no more digits."""
     with np.errstate(over="ignore"):
-        return np.float64(np.float32(value)) if "float" in kind else value
+        return float(np.float32(value)) if "float" in kind else value
 
 
 def _categories(description: Mapping[str, Any], values: Sequence[Any]) -> npt.NDArray[Any]:

@@ -22,7 +22,7 @@ from sparkml_ops.release.limits import no_evidence
 from sparkml_ops.release.reports import StoredReport, newest_report
 from sparkml_ops.window import instant
 
-__all__ = ["TABLE", "Approval", "approval_gate", "approvals", "approve", "approved", "note_author"]
+__all__ = ["TABLE", "Approval", "approval_gate", "approvals", "approve", "approved", "latest_end", "note_author"]
 
 TABLE = "model_approvals"
 _TEXTS = ("event_id", "model", "digest", "report_id", "kind", "person")
@@ -86,10 +86,7 @@ def approve(tables: Tables, settings: ReleaseSection, version: ModelVersion, con
         ContractError: No gate asks for an approval, or its end lies in the past or too far ahead.
         GateRefused: No report, a refused one, or one of a version that the same person registered.
     """
-    asked, person, what = approval_gate(settings), _name(by), f"version {version.version} of `{version.name}`"
-    if asked is None:
-        raise ContractError("no gate of kind approval", expected="one in release.gates", mend="add `approval: {kind: approval}` to release.gates")
-    latest = at + timedelta(days=asked[1].longest)
+    latest, person, what = latest_end(settings, at), _name(by), f"version {version.version} of `{version.name}`"
     if not at < until <= latest:
         raise ContractError(
             f"an approval until {until:%Y-%m-%d %H:%M}", expected=f"after {at:%Y-%m-%d %H:%M}, until {latest:%Y-%m-%d %H:%M}", mend="give --until"
@@ -109,11 +106,23 @@ def approve(tables: Tables, settings: ReleaseSection, version: ModelVersion, con
     return approval
 
 
+def latest_end(settings: ReleaseSection, at: datetime) -> datetime:
+    """The last instant that an approval given now may hold.
+
+    Raises:
+        ContractError: No gate asks for an approval.
+    """
+    asked = approval_gate(settings)
+    if asked is None:
+        raise ContractError("no gate of kind approval", expected="one in release.gates", mend="add `approval: {kind: approval}` to release.gates")
+    return at + timedelta(days=asked[1].longest)
+
+
 def approvals(tables: Tables, model: str) -> tuple[Approval, ...]:
     """All lines of a model, oldest first; needs no Spark where the warehouse is a folder."""
     if not tables.exists(TABLE):
         return ()
-    return tuple(sorted((_line(row) for row in tables.rows(TABLE, {"model": model})), key=lambda line: line.at))
+    return tuple(sorted((_line(row) for row in tables.rows(TABLE, {"model": model})), key=lambda line: (line.at, line.kind != "author")))
 
 
 def approved(name: str, gate: ApprovalGate, stored: StoredReport, lines: Sequence[Approval], at: datetime) -> GateResult:

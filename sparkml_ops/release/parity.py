@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["parity"]
+__all__ = ["exported_difference", "parity"]
 
 
 def parity(folder: Path, inputs: pa.Table, executors: pa.Table, *, onnx: bool) -> dict[str, float]:
@@ -34,14 +34,27 @@ def parity(folder: Path, inputs: pa.Table, executors: pa.Table, *, onnx: bool) -
     found = {"rows": float(inputs.num_rows), "clean_process_difference": _difference(here, in_clean_process(folder, inputs))}
     found["executors_difference"] = _difference(here, executors.select(here.column_names))
     if onnx:
-        from sparkml_ops.embedded import load
         from sparkml_ops.model.onnx_export import export
 
         with TemporaryDirectory() as scratch:
-            model = load(export(folder, Path(scratch) / "model.onnx"))
-            exported = model.predict({name: inputs.column(name).to_pylist() for name in model.inputs})
-        found["onnx_difference"] = _difference(here, pa.table({name: pa.array(values) for name, values in exported.items()}))
+            found["onnx_difference"] = exported_difference(folder, export(folder, Path(scratch) / "model.onnx"), inputs)
     return found
+
+
+def exported_difference(folder: Path, file: Path, rows: pa.Table) -> float:
+    """Largest difference between the predictions of an artifact and of its export.
+
+    Args:
+        folder: The verified artifact.
+        file: The export.
+        rows: With the model's inputs.
+    """
+    from sparkml_ops.embedded import load
+    from sparkml_ops.model.reloaded import predicted_by
+
+    model = load(file)
+    exported = model.predict({name: rows.column(name).to_pylist() for name in model.inputs})
+    return _difference(predicted_by(folder, rows), pa.table({name: pa.array(values) for name, values in exported.items()}))
 
 
 def _difference(here: pa.Table, there: pa.Table) -> float:
