@@ -83,6 +83,28 @@ def model_history(
     print_listing(("move", "at", "from", "to", "reason", "actor"), rows, lead=2)
 
 
+def model_card(
+    common: Common,
+    which: VersionArgument,
+    html: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="File to write. Without either the Markdown is printed.")] = None,
+    explain: Annotated[bool, typer.Option(help="Explain it on some evaluation rows; takes Spark and the extra `explain`.")] = True,
+) -> None:
+    """The card of a version: use, data, gates, slices, limits, and what its predictions hang on."""
+    from sparkml_ops.verbs.card import card_of
+
+    card = card_of(common.work(), which, explained=explain)
+    if html is not None:
+        card.to_html(html)
+    if markdown is not None:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        markdown.write_text(card.markdown(), encoding="utf-8")
+    if common.json:
+        print(to_json({"model": card.version.name, "version": card.version.version, "html": html, "markdown": markdown}))
+    elif html is None and markdown is None:
+        print(card.markdown())
+
+
 def approve_model(
     common: Common,
     which: VersionArgument,
@@ -125,6 +147,7 @@ app.command("list")(command(list_models))
 app.command("show")(command(show_model))
 app.command("diff")(command(diff_models))
 app.command("history")(command(model_history))
+app.command("card")(command(model_card))
 app.command("approve")(command(approve_model))
 app.command("export")(command(export_model))
 

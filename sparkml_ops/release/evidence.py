@@ -26,7 +26,8 @@ from sparkml_ops.config.gates import (
 )
 from sparkml_ops.config.release import Gate, ReleaseSection
 from sparkml_ops.errors import ContractError, TableNotFound
-from sparkml_ops.records import ModelVersion, Reproduction, TrainingResult
+from sparkml_ops.records import ModelVersion, Reproduction, TrainingResult, TrainingSet
+from sparkml_ops.release.card import Declared
 from sparkml_ops.release.challenge import Challenger, Lineage
 from sparkml_ops.release.evidence_gates import Finding
 from sparkml_ops.release.package import pickles, size_of
@@ -57,12 +58,14 @@ class Witnesses:
         absent: What the records of a training lack, by the training's result, in words.
         reproduction: The last `reproduce` of a run that finished; None where there was none.
         probe: The function that scoring uses.
+        declared: What feature tables say of the columns of a training set.
     """
 
     lineage: Lineage | None = None
     absent: Callable[[TrainingResult], Sequence[str]] | None = None
     reproduction: Callable[[str], Reproduction | None] | None = None
     probe: Probe | None = None
+    declared: Callable[[TrainingSet], Declared] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.fairness import need_fairlearn
 from sparkml_ops.records import GateReport, ModelVersion, TrainingResult
 from sparkml_ops.release.approval import approval_gate, note_author
+from sparkml_ops.release.card import Card, Declared
 from sparkml_ops.release.challenge import Challenger, compare, evaluation_rows
 from sparkml_ops.release.evidence import Subject, Witnesses, gather
 from sparkml_ops.release.gates import evaluate_gates
@@ -41,7 +42,7 @@ def register(
     witnesses: Witnesses = _NOBODY,
     author: str = "",
 ) -> tuple[ModelVersion, GateReport]:
-    """Register the artifact of a training and judge it by the gates; the same again gives the same version and report.
+    """Register the artifact of a training, judge it by the gates and write its card; the same again gives the same version and report.
 
     A version that no gate passed is registered too: its report says why it cannot be promoted.
 
@@ -85,7 +86,13 @@ def register(
     report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash, comparison=comparison, findings=findings)
     if approval_gate(settings) is not None:
         note_author(tables, version, report_id(report), author, as_of)
-    tracking.existing(result.run_id).log_document(f"gates/{report_id(report)}.json", report)
+    run = tracking.existing(result.run_id)
+    run.log_document(f"gates/{report_id(report)}.json", report)
+    declared = witnesses.declared(version.training_set) if witnesses.declared is not None else Declared()
+    sensitive = tuple(sorted({*settings.card.sensitive, *declared.personal}))
+    card = Card(version, settings.card, spec, result.metrics, report, sensitive, declared.units)
+    for ending, text in (("md", card.markdown()), ("html", card.html())):
+        run.log_text(f"cards/version_{version.version}.{ending}", text)
     store_report(tables, report, run_id=result.run_id, at=as_of)
     return version, report
 

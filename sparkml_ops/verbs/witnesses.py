@@ -9,15 +9,19 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 from pyspark.sql import DataFrame
 
+from feature_store.assembly import lookup_of
+from feature_store.pii import personal_columns
+from feature_store.registry import Registry
 from feature_store.training_set import TrainingSets
 from sparkml_ops import release, scoring
 from sparkml_ops.errors import ContractError, TableNotFound
 from sparkml_ops.records import ModelVersion, Reproduction, TrainingResult, TrainingSet
+from sparkml_ops.release.card import Declared
 from sparkml_ops.scoring.published import PublishedModel
 from sparkml_ops.verbs.ancestry import Ancestry
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["WorkProbe", "witnesses"]
+__all__ = ["WorkProbe", "absent", "declared", "witnesses"]
 
 
 def witnesses(work: Work, chosen: TrainingResult) -> release.Witnesses:
@@ -35,7 +39,11 @@ def witnesses(work: Work, chosen: TrainingResult) -> release.Witnesses:
         return None if found is None else tuple(result.training_set for result in found)
 
     return release.Witnesses(
-        lineage=lineage, absent=lambda result: absent(work, result), reproduction=lambda run_id: _reproduction(work, run_id), probe=WorkProbe(work)
+        lineage=lineage,
+        absent=lambda result: absent(work, result),
+        reproduction=lambda run_id: _reproduction(work, run_id),
+        probe=WorkProbe(work),
+        declared=lambda training_set: declared(work, training_set),
     )
 
 
@@ -82,6 +90,20 @@ def absent(work: Work, result: TrainingResult) -> tuple[str, ...]:
     if not work.tracking.logged(result.run_id).params:
         found.append(f"the parameters of run {result.run_id}")
     return tuple(found)
+
+
+def declared(work: Work, training_set: TrainingSet) -> Declared:
+    """What feature tables say of the columns of a training set; needs no Spark where the warehouse is a folder."""
+    definition = TrainingSets(work.tables).definition(training_set.id)
+    # Of a lookup that was a frame nothing is kept.
+    lookups = [lookup_of(document) for document in (definition or {}).get("lookups", ()) if "content" not in document]
+    registry, units = Registry(work.tables), {}
+    for lookup in lookups:
+        table = registry.find(lookup.table) if isinstance(lookup.table, str) else None
+        for feature in table.features if table is not None else ():
+            if feature.unit is not None and (not lookup.features or feature.name in lookup.features):
+                units[lookup.prefix + feature.name] = feature.unit
+    return Declared(personal_columns(registry, lookups), units)
 
 
 def _reproduction(work: Work, run_id: str) -> Reproduction | None:

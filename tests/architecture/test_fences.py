@@ -44,6 +44,7 @@ COLLECTORS = {
     "sparkml_ops/training/catalogue.py:write": "a name for each task",
     "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
     "sparkml_ops/training/tuning/runners.py:__call__": "a row for each trial",
+    "sparkml_ops/verbs/card.py:_explained": "so many rows as release.card.explain_rows, at most 2,000, without personal columns",
     "sparkml_ops/training/preprocessing.py:_summarise": "counts for each column, and its vocabulary up to the declared size",
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
@@ -28,9 +30,10 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.records import GateResult, ModelVersion, TrainingResult, TrainingSet
-from sparkml_ops.release import newest_report
+from sparkml_ops.release import history, newest_report
 from sparkml_ops.storage import Storage
 from sparkml_ops.verbs import train
+from sparkml_ops.verbs.card import card_of
 from sparkml_ops.verbs.work import Work
 
 AS_OF = day(200)
@@ -184,6 +187,28 @@ def test_every_gate_with_evidence_of_its_own_is_measured(shop: Shop) -> None:
         project.promote(version, as_of=AS_OF)
 
 
+def test_the_card_of_a_version_explains_it_without_personal_columns(shop: Shop, tmp_path: Path) -> None:
+    """From the registry, the newest report and 200 evaluation rows, as the command writes it."""
+    page = tmp_path / "cards" / "shop.html"
+    options = ["--project", "shop", "--conf", str(shop.conf), "--set", "release.card={sensitive: [origin], owner: Ada}"]
+    done = CliRunner().invoke(
+        app, ["models", "card", str(shop.second.version), "--html", str(page), "--markdown", str(tmp_path / "card.md"), *options]
+    )
+    text = (tmp_path / "card.md").read_text()
+
+    assert done.exit_code == 0, done.output
+    assert "On 200 evaluation rows. Personal data, never read here: origin." in text
+    assert "| x | double |  | mean " in text
+    assert "JFK" not in text
+    assert "mean rise of the log loss, nats a row" in text
+    assert f"{shop.rows.id}: 960 rows" in text
+    assert "No gate report under this configuration." in text
+    assert "The highest prediction" in page.read_text()
+    plain = card_of(shop.work, shop.second.version)
+    assert (plain.report is not None, plain.explanation, plain.sensitive) == (True, None, ())
+    assert "origin=JFK" in plain.markdown()
+
+
 def test_training_rows_begin_at_since(shop: Shop) -> None:
     """Earlier rows are in no part; the range is in the key of the run."""
     table = shop.work.store.load(shop.rows)
@@ -286,3 +311,29 @@ def test_what_does_not_come_out_again_is_told(shop: Shop) -> None:
     assert found["environment"] == {"packages.numpy": ["1.0", metadata.version("numpy")]}
     with pytest.raises(ContractError, match="0 runs of train whose id begins with 'nobody'"):
         shop.project().reproduce("nobody")
+
+
+def test_the_guide_on_gates_says_what_happens(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gates judge the warm challenger, its commands end well in their order, its lines of Python predict; without the approval nothing moves."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "release_with_gates.md").read_text()
+    (written,), (program,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL), re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    conf = tmp_path / "conf"
+    shutil.copytree(shop.conf, conf)
+    (conf / "projects" / "shop" / "release.yaml").write_text(written.replace("model: flights", "model: shop"))
+    (tmp_path / "data").symlink_to(shop.conf.parent / "data")
+    monkeypatch.chdir(tmp_path)
+    commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace(" 3 ", f" {shop.second.version} ").splitlines()
+    early = None
+    for command in commands:
+        if "approve" in command:
+            early = CliRunner().invoke(app, ["promote", "--conf", str(conf)])
+        done = CliRunner().invoke(app, [*shlex.split(command)[1:], "--conf", str(conf)])
+        assert done.exit_code == 0, (command, done.output)
+
+    assert early is not None
+    assert (early.exit_code, "was approved by nobody else" in early.output) == (3, True)
+    names: dict[str, Any] = {}
+    exec(compile(program, "guide", "exec"), names)
+    assert 0 < names["model"].predict([dict.fromkeys(names["model"].inputs)])["probability"][0] < 1
+    assert "Tell travellers" in (tmp_path / "card.html").read_text()
+    assert history(shop.work.tables, "shop")[-1].to_version == shop.second.version

@@ -142,6 +142,8 @@ def test_a_promotion_that_needs_another_person_waits_for_one(place: Place) -> No
     assert promote(AT + DAY) == version
     assert promote(AT + 9 * DAY) == version
     assert place.moves == [(None, 1, "promote")]
+    cards = {item.path for item in place.tracking.open().list_artifacts(run.run_id, "cards")}
+    assert cards == {"cards/version_1.html", "cards/version_1.md"}
 
 
 def test_registering_twice_gives_one_version_and_one_report(place: Place, artifact: Path) -> None:
