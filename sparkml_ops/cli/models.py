@@ -192,6 +192,7 @@ def _document(page: VersionPage) -> dict[str, Any]:
         "metrics": dict(page.logged.metrics),
         "gate_results": [] if page.entry.report is None else to_document(page.entry.report.report.results),
         "events": to_document(page.events),
+        "approvals": to_document(page.approvals),
     }
 
 

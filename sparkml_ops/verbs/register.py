@@ -11,6 +11,7 @@ from sparkml_ops import release
 from sparkml_ops.config.root import Config
 from sparkml_ops.logs import logger
 from sparkml_ops.records import ModelVersion, TrainingResult
+from sparkml_ops.release.approval import approval_gate
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs.consumers import record_model
 from sparkml_ops.verbs.newest import newest
@@ -52,7 +53,13 @@ def plan(
     """What the verb would read and write."""
     chosen = result or newest(work, "train", TrainingResult)
     reads = [f"objects {chosen.checkpoint}", f"metrics of run {chosen.run_id}", f"evaluation rows of {chosen.training_set.snapshot.table}"]
-    writes = [f"model {work.sections.release.model}", "table gate_reports", "table consumers"]
+    approved = approval_gate(work.sections.release) is not None
+    writes = [
+        f"model {work.sections.release.model} and its card",
+        "table gate_reports",
+        *(["table model_approvals"] if approved else []),
+        "table consumers",
+    ]
     return make_plan(work, _task(work, chosen, generation, actor), reads=reads, writes=writes)
 
 
