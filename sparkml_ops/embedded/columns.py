@@ -44,7 +44,10 @@ def column(description: Mapping[str, Any], values: Sequence[Any]) -> npt.NDArray
     return makers[description["role"]](description, values)
 
 
-def _numbers(description: Mapping[str, Any], values: Sequence[Any]) -> npt.NDArray[Any]:
+def _numbers(description: Mapping[str, Any], values: Any) -> npt.NDArray[Any]:
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and description["type"] not in ("date", "boolean"):
+        wide = values.astype(np.float64)
+        return wide.astype(np.float32).astype(np.float64) if description["type"] == "float" else wide
     return np.array([_number(description, value) for value in values], np.float64)
 
 

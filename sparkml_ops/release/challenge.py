@@ -24,7 +24,7 @@ from sparkml_ops.release.separation import overlap
 from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import OWN_LOADER, RegisteredModel, Registry
 
-__all__ = ["Challenger", "Lineage", "compare", "evaluation_rows"]
+__all__ = ["Challenger", "Lineage", "compare", "evaluation_rows", "seen"]
 
 # The training sets whose rows a model has seen, by the MLflow run that made it: its own, and those of the models that it went on
 # from; None where nobody wrote them down.
@@ -128,6 +128,14 @@ def evaluation_rows(tables: Tables, challenger: Challenger) -> DataFrame:
     """The rows that judge a challenger: the evaluation split of its own training set."""
     snapshot = challenger.version.training_set.snapshot
     return tables.read(snapshot.table, snapshot.version).where(F.col("split") == "evaluation")
+
+
+def seen(tables: Tables, challenger: Challenger, lineage: Lineage | None) -> str:
+    """Why a challenger's evaluation rows are no test of it; empty where they lie after all rows that it was trained on, or are others by key."""
+    trained = lineage(challenger.run_id) if lineage is not None else None
+    if trained is None:
+        return f"no record of what {_ME} was trained on (run {challenger.run_id})"
+    return overlap(tables, challenger.version.training_set, {_ME: trained}).get(_ME, "")
 
 
 def _unfit(rows: DataFrame, rival: _Rival) -> str:

@@ -76,6 +76,7 @@ class Subject:
         challenger: The version.
         result: What training said of it.
         rows: Its evaluation rows, read when they are needed.
+        seen: Why these rows are no test of it, asked when that matters; empty where they are one.
         tracking: Has its package.
         storage: Has its artifact.
     """
@@ -83,6 +84,7 @@ class Subject:
     challenger: Challenger
     result: TrainingResult
     rows: Callable[[], DataFrame]
+    seen: Callable[[], str]
     tracking: Registry
     storage: Storage
 
@@ -90,7 +92,7 @@ class Subject:
 def gather(settings: ReleaseSection, subject: Subject, witnesses: Witnesses) -> dict[str, Finding]:
     """Findings by the name of their gate; a gate that cannot be asked about says why."""
     found: dict[str, Finding] = {}
-    examined = RowEvidence(settings, subject.challenger, subject.storage, subject.rows)
+    examined = RowEvidence(settings, subject.challenger, subject.storage, subject.rows, subject.seen)
     for name, gate in settings.gates.items():
         try:
             finding = _finding(gate, settings, subject, witnesses, examined)

@@ -16,7 +16,7 @@ from sparkml_ops.performance.fairness import need_fairlearn
 from sparkml_ops.records import GateReport, ModelVersion, TrainingResult
 from sparkml_ops.release.approval import approval_gate, note_author
 from sparkml_ops.release.card import Card, Declared
-from sparkml_ops.release.challenge import Challenger, compare, evaluation_rows
+from sparkml_ops.release.challenge import Challenger, compare, evaluation_rows, seen
 from sparkml_ops.release.evidence import Subject, Witnesses, gather
 from sparkml_ops.release.gates import evaluate_gates
 from sparkml_ops.release.reports import report_id, store_report
@@ -81,7 +81,7 @@ def register(
     challenger = Challenger(version, result.run_id, result.checkpoint, spec, label)
     lineage = witnesses.lineage
     comparison = None if lineage is None else compare(tables, tracking, storage, settings, challenger, lineage)
-    subject = Subject(challenger, result, lambda: evaluation_rows(tables, challenger), tracking, storage)
+    subject = Subject(challenger, result, lambda: evaluation_rows(tables, challenger), lambda: seen(tables, challenger, lineage), tracking, storage)
     findings = gather(settings, subject, witnesses)
     report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash, comparison=comparison, findings=findings)
     if approval_gate(settings) is not None:

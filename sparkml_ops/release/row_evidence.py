@@ -35,10 +35,13 @@ class RowEvidence:
         challenger: The version.
         storage: Where its artifact lies.
         rows: Its evaluation rows, read when they are needed.
+        seen: Why these rows are no test of it; empty where they are one.
     """
 
-    def __init__(self, settings: ReleaseSection, challenger: Challenger, storage: Storage, rows: Callable[[], DataFrame]) -> None:
-        self._settings, self._challenger, self._storage, self._read = settings, challenger, storage, rows
+    def __init__(
+        self, settings: ReleaseSection, challenger: Challenger, storage: Storage, rows: Callable[[], DataFrame], seen: Callable[[], str]
+    ) -> None:
+        self._settings, self._challenger, self._storage, self._read, self._ask = settings, challenger, storage, rows, seen
 
     def of(self, gate: RowGate) -> Finding:
         """What a gate wants to know.
@@ -55,7 +58,13 @@ class RowEvidence:
             return self._contract()
         if isinstance(gate, StabilityGate):
             return self._stability()
+        if self._seen:
+            return Finding(gap=self._seen)
         return self._calibration(gate) if isinstance(gate, CalibrationGate) else self._fairness(gate)
+
+    @cached_property
+    def _seen(self) -> str:
+        return self._ask()
 
     @cached_property
     def _rows(self) -> DataFrame:

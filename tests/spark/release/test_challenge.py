@@ -29,7 +29,7 @@ from sparkml_ops.performance.delong import Placements
 from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import GateReport, GateResult, ModelVersion, TrainingResult
 from sparkml_ops.release import Comparison, ModelEvent
-from sparkml_ops.release.challenge import Challenger, compare
+from sparkml_ops.release.challenge import Challenger, compare, seen
 from sparkml_ops.release.champion_gates import against_champion, slices
 from sparkml_ops.release.events import append_event
 from sparkml_ops.storage import Storage
@@ -303,6 +303,10 @@ def test_a_model_that_went_on_from_another_has_seen_its_rows_too(place: Place) -
         for past in (warm, {result.run_id: runs[result.run_id]}, {})
     ]
 
+    alone = [seen(place.store.tables, challenger, past) for past in (warm.get, runs.get, {}.get, None)]
+
+    unknown = f"no record of what the challenger was trained on (run {result.run_id})"
+    assert (alone[0][:41], alone[1:]) == ("the evaluation rows are no test of the ch", ["", unknown, unknown])
     assert [gap.gap.split(":")[0] if gap else "" for gap in gaps] == [
         "the evaluation rows are no test of the challenger",
         f"no record of what the champion was trained on (run {place.tracking.resolve(place.settings.model, 1).run_id})",

@@ -58,7 +58,7 @@ def read(spark: SparkSession, frame: pd.DataFrame, kinds: str = "full double, ga
 class Asked:
     """A model of known weights in a storage of its own."""
 
-    def __init__(self, folder: Path, rows: DataFrame, spec: ModelSpec = SPEC, *, weight: float = 1.0) -> None:
+    def __init__(self, folder: Path, rows: DataFrame, spec: ModelSpec = SPEC, *, weight: float = 1.0, seen: str = "") -> None:
         state = {name: torch.zeros_like(value) for name, value in build(spec, 0, torch.float64).state_dict().items()}
         state["output.weight"][0, 0] = weight
         artifact.save(folder / "model", spec, state)
@@ -67,7 +67,7 @@ class Asked:
             storage.publish_file(f"model/{path.name}", path, kind="artifact_file")
         version = ModelVersion("m", 1, artifact.digest(folder / "model"), TrainingSet("t", Snapshot("t", 0), {}, "0" * 16, ROWS))
         settings = ReleaseSection.model_validate({"gates": {"stability": STABLE, "fair": {**FAIR, "kind": "fairness"}}, "replicates": 200})
-        self.evidence = RowEvidence(settings, Challenger(version, "run", "model", spec, "label"), storage, lambda: rows)
+        self.evidence = RowEvidence(settings, Challenger(version, "run", "model", spec, "label"), storage, lambda: rows, lambda: seen)
 
     def __call__(self, gate: Any) -> Finding:
         return self.evidence.of(gate)
@@ -122,6 +122,8 @@ def test_groups_that_are_too_small_are_named_and_left_out(spark: SparkSession, t
     assert asked(gone).gap == "no column `nothing` in the training set"
     other = Asked(tmp_path / "other", read(spark, frame), dataclasses.replace(SPEC, target=Target("regression", scale=2.0)))
     assert other(gone).gap.startswith("a model of the task regression")
+    trained = Asked(tmp_path / "trained", read(spark, frame), seen="480 of them are among the training rows")
+    assert trained(FairnessGate.model_validate({"kind": "fairness", **FAIR})).gap == "480 of them are among the training rows"
 
 
 def test_inputs_of_another_type_break_the_contract_before_any_row_is_read(spark: SparkSession, tmp_path: Path) -> None:
