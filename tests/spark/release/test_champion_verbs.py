@@ -323,6 +323,8 @@ def test_the_guide_on_gates_says_what_happens(shop: Shop, tmp_path: Path, monkey
     (tmp_path / "data").symlink_to(shop.conf.parent / "data")
     monkeypatch.chdir(tmp_path)
     commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace(" 3 ", f" {shop.second.version} ").splitlines()
+    if history(shop.work.tables, "shop")[-1].to_version == shop.second.version:  # an earlier test has promoted it
+        shop.project().rollback()
     early = None
     for command in commands:
         if "approve" in command:
