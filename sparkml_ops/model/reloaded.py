@@ -39,7 +39,10 @@ def in_clean_process(folder: Path, rows: pa.Table) -> pa.Table:
         given, answer = Path(scratch) / "rows.arrow", Path(scratch) / "predicted.arrow"
         feather.write_feather(rows, given)
         command = [sys.executable, "-m", "sparkml_ops.model.reloaded", str(folder), str(given), str(answer)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ContractError(f"a clean process without an answer after {_SECONDS} s", mend="load the artifact by hand to see why") from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
             raise ContractError(f"a clean process that ended with {done.returncode}: {last}", mend="load the artifact by hand to see why")

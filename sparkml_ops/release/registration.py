@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from feature_store.delta import Tables
-from sparkml_ops.config.gates import FairnessGate
+from sparkml_ops.config.gates import FairnessGate, ParityGate
 from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.artifact import DESCRIPTION, WEIGHTS
+from sparkml_ops.model.onnx_nodes import need_onnx
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.fairness import need_fairlearn
 from sparkml_ops.records import GateReport, ModelVersion, TrainingResult
@@ -55,10 +56,43 @@ def register(
         author: Who registers it; needed where a gate asks for an approval by somebody else.
 
     Raises:
-        ContractError: The artifact is not there, or is no model; no entry point makes its network; or a gate needs a package that is missing.
+        ContractError: The artifact is not there, or is no model; no entry point makes its network; or a gate needs a package that is missing, or an
+            author.
     """
-    if any(isinstance(gate, FairnessGate) for gate in settings.gates.values()):
+    _check_means(settings, author)
+    number, spec = _registered(tracking, storage, result, settings.model)
+    version = tracking.resolve(settings.model, number).record
+    challenger = Challenger(version, result.run_id, result.checkpoint, spec, label)
+    lineage = witnesses.lineage
+    comparison = None if lineage is None else compare(tables, tracking, storage, settings, challenger, lineage)
+    subject = Subject(challenger, result, lambda: evaluation_rows(tables, challenger), lambda: seen(tables, challenger, lineage), tracking, storage)
+    findings = gather(settings, subject, witnesses)
+    report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash, comparison=comparison, findings=findings)
+    if approval_gate(settings) is not None:
+        note_author(tables, version, report_id(report), author, as_of)
+    run, declared = tracking.existing(result.run_id), witnesses.declared(version.training_set) if witnesses.declared is not None else Declared()
+    run.log_document(f"gates/{report_id(report)}.json", report)
+    sensitive = tuple(sorted({*settings.card.sensitive, *declared.personal}))
+    card = Card(version, settings.card, spec, result.metrics, report, sensitive, declared.units)
+    for ending, text in (("md", card.markdown()), ("html", card.html())):
+        run.log_text(f"cards/version_{version.version}.{ending}", text)
+    store_report(tables, report, run_id=result.run_id, at=as_of)
+    return version, report
+
+
+def _check_means(settings: ReleaseSection, author: str) -> None:
+    """Refuse before anything is written what the gates could not be asked for."""
+    gates = settings.gates.values()
+    if any(isinstance(gate, FairnessGate) for gate in gates):
         need_fairlearn()
+    if any(isinstance(gate, ParityGate) and gate.onnx for gate in gates):
+        need_onnx()
+    if approval_gate(settings) is not None and not author.strip():
+        raise ContractError("a registration by nobody", expected="who registers: somebody else has to approve", mend="add --actor <name>")
+
+
+def _registered(tracking: Tracking, storage: Storage, result: TrainingResult, name: str) -> tuple[int, ModelSpec]:
+    """Number and description of the version that an artifact is."""
     with TemporaryDirectory() as scratch:
         folder = _fetch(storage, result.checkpoint, Path(scratch) / "artifact")
         spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
@@ -71,30 +105,13 @@ def register(
         number = tracking.register(
             result.run_id,
             folder,
-            name=settings.model,
+            name=name,
             training_set=result.training_set,
             inputs=spec.requested,
             outputs=spec.outputs,
             card=_card(spec, result),
         )
-    version = tracking.resolve(settings.model, number).record
-    challenger = Challenger(version, result.run_id, result.checkpoint, spec, label)
-    lineage = witnesses.lineage
-    comparison = None if lineage is None else compare(tables, tracking, storage, settings, challenger, lineage)
-    subject = Subject(challenger, result, lambda: evaluation_rows(tables, challenger), lambda: seen(tables, challenger, lineage), tracking, storage)
-    findings = gather(settings, subject, witnesses)
-    report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash, comparison=comparison, findings=findings)
-    if approval_gate(settings) is not None:
-        note_author(tables, version, report_id(report), author, as_of)
-    run = tracking.existing(result.run_id)
-    run.log_document(f"gates/{report_id(report)}.json", report)
-    declared = witnesses.declared(version.training_set) if witnesses.declared is not None else Declared()
-    sensitive = tuple(sorted({*settings.card.sensitive, *declared.personal}))
-    card = Card(version, settings.card, spec, result.metrics, report, sensitive, declared.units)
-    for ending, text in (("md", card.markdown()), ("html", card.html())):
-        run.log_text(f"cards/version_{version.version}.{ending}", text)
-    store_report(tables, report, run_id=result.run_id, at=as_of)
-    return version, report
+    return number, spec
 
 
 def _fetch(storage: Storage, prefix: str, folder: Path) -> Path:

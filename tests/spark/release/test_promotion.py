@@ -128,6 +128,8 @@ def test_a_promotion_that_needs_another_person_waits_for_one(place: Place) -> No
     asking = place.settings.model_copy(update={"gates": {**place.settings.gates, "second": ApprovalGate(kind="approval")}})
     run = place.tracking.run("train/asked", "asked")
     result = TrainingResult(run.run_id, place.training_set, GOOD, "training/artifact")
+    with pytest.raises(ContractError, match="a registration by nobody"):
+        release.register(place.tables, place.tracking, place.storage, result, asking, CONFIG, AT)
     version, report = release.register(place.tables, place.tracking, place.storage, result, asking, CONFIG, AT, author="ada")
 
     def promote(at: datetime) -> ModelVersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import sys
 import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,12 +21,16 @@ from pydantic import ValidationError
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.records import Snapshot, TrainingSet
+from sparkml_ops import embedded
 from sparkml_ops.config.gates import ApprovalGate
 from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.errors import ContractError, GateRefused
+from sparkml_ops.model.onnx_nodes import need_onnx
+from sparkml_ops.performance.fairness import need_fairlearn
 from sparkml_ops.records import ModelVersion
 from sparkml_ops.release.approval import approvals, approve, approved, note_author
 from sparkml_ops.release.evidence_gates import Finding
+from sparkml_ops.release.explanation import explain
 from sparkml_ops.release.gates import evaluate_gates
 from sparkml_ops.release.package import pickles
 from sparkml_ops.release.parity import parity
@@ -161,6 +166,33 @@ def test_parity_asks_every_way_of_running_a_model(artifact: Path) -> None:
     assert found == {"rows": 3.0, "clean_process_difference": 0.0, "executors_difference": 0.0, "onnx_difference": pytest.approx(0.0, abs=1e-6)}
     assert moved["executors_difference"] == pytest.approx(0.25)
     assert gone["executors_difference"] == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("package", "call", "extra"),
+    [
+        ("fairlearn", need_fairlearn, "fairness"),
+        ("onnx", need_onnx, "onnx"),
+        ("onnxruntime", lambda: embedded.load("any.onnx"), "onnx"),
+        ("shap", lambda: explain(None, None), "explain"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(package: str, call: Any, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any work."""
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(ContractError, match=rf"no package {package}.*sparkml-ops\[{extra}\]"):
+        call()
+
+
+def test_a_clean_process_that_fails_says_why(artifact: Path) -> None:
+    """A damaged artifact is told by the last line of its error."""
+    from sparkml_ops.model.reloaded import in_clean_process
+
+    (artifact / "model.json").write_text('{"format": 99}')
+
+    with pytest.raises(ContractError, match=r"a clean process that ended with 1: .*a model description of format 99"):
+        in_clean_process(artifact, pa.table({"distance": [1.0]}))
 
 
 SETTINGS = ReleaseSection.model_validate({"model": "flights", "gates": {"second": {"kind": "approval", "longest": 30}}})
