@@ -15,9 +15,11 @@ from sparkml_ops.records import to_document
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.window import instant
 
-__all__ = ["FinishedRun", "Ledger"]
+__all__ = ["WITHDRAW", "FinishedRun", "Ledger"]
 
 TABLE = "runs"
+# The verb that takes a scoring back; the generation of its key is one that no scoring has.
+WITHDRAW = "withdraw"
 _SCHEMA = StructType(
     [
         StructField("run_id", StringType(), nullable=False),
@@ -82,6 +84,12 @@ class Ledger:
         if not self._tables.exists(TABLE):
             return []
         return _in_order([_run(row) for row in self._tables.rows(TABLE, where)])
+
+    def standing(self, where: Mapping[str, str] | None = None) -> list[FinishedRun]:
+        """As `runs`, without scorings whose rows were taken back."""
+        runs = self.runs(where)
+        gone = {replace(run.key, verb="score", generation=int(run.record["withdrawn"])) for run in self.runs({"verb": WITHDRAW})} if runs else set()
+        return [run for run in runs if run.key not in gone]
 
     def append(self, run: FinishedRun) -> None:
         """Add a row; a second driver that finished the same work leaves the first one's row."""

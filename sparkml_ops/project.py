@@ -175,9 +175,19 @@ class Project:
         """Make the champion before this one the champion again."""
         return promote.perform_rollback(self._work, as_of=as_of, actor=actor).record
 
-    def score(self, window: str, *, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> ScoredWindow:
-        """Score a window into a slot, exactly once."""
-        return score.perform(self._work, window=window, slot=slot, generation=generation, as_of=as_of).record
+    def score(
+        self,
+        window: str,
+        *,
+        slot: str = "champion",
+        generation: Generation = 0,
+        version: int | None = None,
+        changed: bool = False,
+        as_of: datetime | str | None = None,
+    ) -> ScoredWindow:
+        """Score a window into a slot, exactly once; with `changed` only the rows that came, were corrected or set aside since."""
+        done = score.perform(self._work, window=window, slot=slot, generation=generation, version=version, changed=changed, as_of=as_of)
+        return done.record
 
     def score_due(self, *, slot: str = "champion", since: str | None = None, as_of: datetime | str | None = None) -> tuple[ScoredWindow, ...]:
         """Score the windows that have ended by `as_of` and were missed, oldest first; none of them where nothing is due."""
@@ -202,6 +212,10 @@ class Project:
     def predictions(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Scored rows."""
         return scoring.predictions(self._work.tables, self._work.sections.scoring.target, window=window, slot=slot)
+
+    def served(self, window: str | None = None) -> DataFrame:
+        """The predictions to act on, one a row: that of its arm where `rollout.canary` deals some, the champion's otherwise."""
+        return scoring.served(self._work.tables, self._work.sections.scoring.target, training_set.declaration(self._work).row_key, window=window)
 
     def quarantine(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Rows set aside, each with its reason."""

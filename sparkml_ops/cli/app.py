@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sparkml_ops.cli import configuration, doctor, features, forget, ledger, models, report, scaffold, status, tables, verbs
+from sparkml_ops.cli import configuration, doctor, features, forget, ledger, models, predictions, report, scaffold, status, tables, verbs
 
 __all__ = ["app"]
 
@@ -20,6 +20,7 @@ app.add_typer(ledger.app, name="runs")
 app.add_typer(tables.app, name="tables")
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
+app.add_typer(predictions.app, name="predictions")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

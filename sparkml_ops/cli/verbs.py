@@ -153,12 +153,14 @@ def score(
     due: Annotated[bool, typer.Option("--due", help="Every window that has ended by the clock and was missed, oldest first.")] = False,
     since: Annotated[str | None, typer.Option("--from", help="With --due: first window to look at. Default: after the newest scored.")] = None,
     slot: Annotated[str, typer.Option(help="Role under which predictions are stored; also the alias of the model.")] = "champion",
+    version: Annotated[int | None, typer.Option(help="Version of the model, for a slot that is not the champion's.", min=1)] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only rows that came, were corrected or set aside since the last scoring.")] = False,
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
 ) -> None:
     """A window's predictions, exactly once; or, with --due, those of all windows that were missed."""
-    if due == (window is not None) or (since is not None and not due) or (due and generation != "0"):
+    if due == (window is not None) or (since is not None and not due) or (due and (generation != "0" or version or changed)):
         raise typer.BadParameter("either --window (and --generation), or --due (and --from)", param_hint="--window")
     if window is None:
         score_due(common, slot=slot, since=since, as_of=as_of, plan=plan)
@@ -166,7 +168,8 @@ def score(
     from sparkml_ops.verbs import score as verb
 
     call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), window=window, slot=slot, as_of=as_of, generation=parse_generation(generation)))
+    done = call(common.work(), window=window, slot=slot, version=version, changed=changed, generation=parse_generation(generation), as_of=as_of)
+    show(common, done)
 
 
 def drift(

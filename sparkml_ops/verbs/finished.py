@@ -21,7 +21,7 @@ class Finished:
     """
 
     def __init__(self, work: Work, now: datetime) -> None:
-        runs = work.ledger.runs({"project": work.config.project})
+        runs = work.ledger.standing({"project": work.config.project})
         self._runs = sorted((run for run in runs if run.as_of <= now), key=lambda run: (run.as_of, run.finished_at))
         self._target = work.sections.scoring.target
         self._keys = {run.key.text for run in runs}
