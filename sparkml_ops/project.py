@@ -164,9 +164,11 @@ class Project:
         """Search `tuning.space` for a better training on a training set, by default the newest; the evaluation split is not touched."""
         return tune.perform(self._work, training_set=training_set, as_of=as_of, generation=generation).record
 
-    def register(self, result: TrainingResult | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0) -> ModelVersion:
+    def register(
+        self, result: TrainingResult | None = None, *, as_of: datetime | str | None = None, generation: Generation = 0, actor: str = ""
+    ) -> ModelVersion:
         """Register a training result, by default the newest, and judge it by the gates, against the champion of this moment."""
-        return register.perform(self._work, result=result, as_of=as_of, generation=generation).record
+        return register.perform(self._work, result=result, as_of=as_of, generation=generation, actor=actor).record
 
     def promote(self, version: ModelVersion | None = None, *, as_of: datetime | str | None = None, actor: str = "") -> ModelVersion:
         """Make a version the champion; GateRefused without a passed gate report."""

@@ -58,7 +58,11 @@ ELSEWHERE = {
         ["mlflow.log_model", "mlflow.create_model", "mlflow.create_version"],
         "of register, which is killed in tests/unit/tracking/test_registration.py",
     ),
-    **dict.fromkeys(["mlflow.set_alias", "mlflow.delete_alias", "delta.commit.model_events", "delta.commit.gate_reports"], "of register and promote"),
+    **dict.fromkeys(
+        ["mlflow.set_alias", "mlflow.delete_alias", "delta.commit.model_events", "delta.commit.gate_reports"],
+        "of register and promote, killed in tests/faults/test_release_kills.py",
+    ),
+    "delta.commit.model_approvals": "of register with a gate of kind approval, and of `models approve`; killed there too",
     "mlflow.set_tag": "of promote; of train only where a run goes on with another number of workers",
     "mlflow.delete_run": "of train only where two drivers begin the same run at the same moment",
     **dict.fromkeys(

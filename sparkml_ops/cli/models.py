@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from sparkml_ops.cli.listing import print_listing
-from sparkml_ops.cli.options import Common, command
+from sparkml_ops.cli.options import AsOf, Common, command
 from sparkml_ops.clock import resolve
 from sparkml_ops.records import to_document, to_json
 
@@ -82,10 +83,73 @@ def model_history(
     print_listing(("move", "at", "from", "to", "reason", "actor"), rows, lead=2)
 
 
+def model_card(
+    common: Common,
+    which: VersionArgument,
+    html: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="File to write. Without either the Markdown is printed.")] = None,
+    explain: Annotated[bool, typer.Option(help="Explain it on some evaluation rows; takes Spark and the extra `explain`.")] = True,
+) -> None:
+    """The card of a version: use, data, gates, slices, limits, and what its predictions hang on."""
+    from sparkml_ops.verbs.card import card_of
+
+    card = card_of(common.work(), which, explained=explain)
+    if html is not None:
+        card.to_html(html)
+    if markdown is not None:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        markdown.write_text(card.markdown(), encoding="utf-8")
+    if common.json:
+        print(to_json({"model": card.version.name, "version": card.version.version, "html": html, "markdown": markdown}))
+    elif html is None and markdown is None:
+        print(card.markdown())
+
+
+def approve_model(
+    common: Common,
+    which: VersionArgument,
+    by: Annotated[str, typer.Option(help="Who approves: somebody else than who registered it.")],
+    until: Annotated[str | None, typer.Option(help="When the approval ends, UTC. Default: as late as the gate allows.")] = None,
+    as_of: AsOf = None,
+) -> None:
+    """Approve the passed gate report of a version, where a gate of kind approval asks for it."""
+    from sparkml_ops import release
+    from sparkml_ops.release.approval import latest_end
+
+    work, now = common.work(), resolve(as_of)
+    settings = work.sections.release
+    version = work.tracking.resolve(settings.model, which).record
+    end = latest_end(settings, now) if until is None else resolve(until)
+    approval = release.approve(work.tables, settings, version, work.config.hash("release"), by, end, now)
+    if common.json:
+        print(to_json(approval))
+    else:
+        print(
+            f"version {approval.version} of {approval.model}: report {approval.report_id} approved by {approval.person} until {end:%Y-%m-%d %H:%M} UTC"
+        )
+
+
+def export_model(
+    common: Common, which: VersionArgument, onnx: Annotated[Path, typer.Option(help="File to write: preprocessing and model as one graph.")]
+) -> None:
+    """A version for an application without Spark: `sparkml_ops.embedded.load(FILE).predict(rows)`. Checked against the model first."""
+    from sparkml_ops.release.exporting import export_version
+
+    work = common.work()
+    done = export_version(work.tracking, work.tracking.resolve(work.sections.release.model, which), onnx)
+    if common.json:
+        print(to_json(done))
+    else:
+        print(f"version {done.version} of {done.model}: {done.file}, {done.bytes:,} bytes, predictions within {done.difference:.2g} of the model's")
+
+
 app.command("list")(command(list_models))
 app.command("show")(command(show_model))
 app.command("diff")(command(diff_models))
 app.command("history")(command(model_history))
+app.command("card")(command(model_card))
+app.command("approve")(command(approve_model))
+app.command("export")(command(export_model))
 
 
 def _page(common: Common, which: str) -> VersionPage:
@@ -128,6 +192,7 @@ def _document(page: VersionPage) -> dict[str, Any]:
         "metrics": dict(page.logged.metrics),
         "gate_results": [] if page.entry.report is None else to_document(page.entry.report.report.results),
         "events": to_document(page.events),
+        "approvals": to_document(page.approvals),
     }
 
 

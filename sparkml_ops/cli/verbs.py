@@ -115,12 +115,12 @@ def tune(common: Common, as_of: AsOf = None, generation: GenerationOption = "0",
         show_trials(result.record)
 
 
-def register(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", plan: PlanOption = False) -> None:
+def register(common: Common, as_of: AsOf = None, generation: GenerationOption = "0", actor: ActorOption = "", plan: PlanOption = False) -> None:
     """The newest training result as a model version, judged by the gates."""
     from sparkml_ops.verbs import register as verb
 
     call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), as_of=as_of, generation=parse_generation(generation)))
+    show(common, call(common.work(), as_of=as_of, generation=parse_generation(generation), actor=actor))
 
 
 def promote(common: Common, as_of: AsOf = None, actor: ActorOption = "", plan: PlanOption = False) -> None:

@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sparkml_ops.config.gates import ApprovalGate, EvidenceGate
 from sparkml_ops.config.section import Section
 
-__all__ = ["AbsoluteGate", "BaselinesGate", "ChampionGate", "Gate", "ReleaseSection", "SlicesGate"]
+__all__ = ["AbsoluteGate", "BaselinesGate", "CardSection", "ChampionGate", "Gate", "ReleaseSection", "SlicesGate"]
 
 
 class AbsoluteGate(Section):
@@ -42,15 +43,16 @@ class BaselinesGate(Section):
 
 
 class ChampionGate(Section):
-    """Not worse than the present champion on the challenger's evaluation rows, which neither was trained on; a first model has none to beat."""
+    """Not worse than the present champion on the challenger's evaluation rows, which neither was trained on, or better; a first model has none to beat."""
 
     kind: Literal["against_champion"]
-    auc_margin: float = Field(
-        default=0.005,
-        ge=0,
-        lt=1,
-        description="the lower limit of the paired bootstrap interval of the AUC gain must be above minus this; 0: better, not only not worse",
+    hypothesis: Literal["non_inferiority", "superiority"] = Field(
+        default="non_inferiority", description="superiority: the lower limit of the AUC gain must be above auc_margin, not above minus auc_margin"
     )
+    interval: Literal["bootstrap", "delong", "both"] = Field(
+        default="bootstrap", description="of the AUC gain: the paired bootstrap's, DeLong's (a second pass over the rows), or the worse of both"
+    )
+    auc_margin: float = Field(default=0.005, ge=0, lt=1, description="margin of the AUC gain")
     log_loss_margin: float | None = Field(
         default=0.005, ge=0, description="the same for the gain in log loss, in nats a row; null: log loss is not judged"
     )
@@ -91,7 +93,22 @@ class SlicesGate(Section):
         return self.auc_margin is not None or self.log_loss_margin is not None
 
 
-Gate = Annotated[AbsoluteGate | BaselinesGate | ChampionGate | SlicesGate, Field(discriminator="kind")]
+Gate = Annotated[AbsoluteGate | BaselinesGate | ChampionGate | SlicesGate | EvidenceGate | ApprovalGate, Field(discriminator="kind")]
+
+
+class CardSection(Section):
+    """`release.card`: what only people can say of the model."""
+
+    intended_use: str = Field(default="", description="which decisions the predictions are for, and whose")
+    not_for: str = Field(default="", description="uses that the model was not made or tested for")
+    limits: str = Field(default="", description="where it is known to be wrong or unproven")
+    owner: str = Field(default="", description="who answers for it")
+    contact: str = Field(default="", description="where to ask")
+    personal_data: str = Field(default="", description="which personal data it was made from, and on what ground")
+    sensitive: tuple[str, ...] = Field(default=(), description="columns that a card shows nothing of, besides those that feature tables mark as pii")
+    explain_rows: int = Field(
+        default=200, ge=20, le=2000, description="evaluation rows that explanations are computed on, the first by their position"
+    )
 
 
 def _default_gates() -> dict[str, Gate]:
@@ -109,3 +126,18 @@ class ReleaseSection(Section):
     replicates: int = Field(default=400, ge=200, multiple_of=4, description="replicates of the paired bootstrap against the champion")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of its intervals")
     seed: int = Field(default=7, ge=0, lt=2**63, description="of its weights")
+    cluster: str | None = Field(
+        default=None, description="column of the training set whose rows stay together in the bootstrap, as a customer's; null: each row for itself"
+    )
+    card: CardSection = Field(default_factory=CardSection)
+    registered_names_only: bool = Field(
+        default=False, description="whether predict_udf takes only the name in `model`, as an environment of production should"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.cluster is not None and any(isinstance(gate, ChampionGate) and gate.interval != "bootstrap" for gate in self.gates.values()):
+            raise ValueError("DeLong's interval takes rows for independent: with release.cluster, set interval: bootstrap")
+        if sum(isinstance(gate, ApprovalGate) for gate in self.gates.values()) > 1:
+            raise ValueError("more than one gate of kind approval: one person's word is one gate")
+        return self

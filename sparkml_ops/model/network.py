@@ -9,11 +9,10 @@ from typing import get_args
 import torch
 from torch import nn
 
+from sparkml_ops.model.network_factors import FIRST, SECOND, THIRD
 from sparkml_ops.model.spec import ModelSpec, Side
 
 __all__ = ["Network", "TwoTower", "Wide", "build", "crossed"]
-
-_FIRST, _SECOND, _THIRD = 0x9E3779B1, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB
 
 
 class Network(nn.Module):
@@ -121,9 +120,9 @@ def crossed(first: torch.Tensor, second: torch.Tensor, buckets: int) -> torch.Te
     >>> crossed(torch.tensor([1, 1, 2]), torch.tensor([5, 5, 5]), 1000).tolist()
     [417, 417, 342]
     """
-    # Odd factors (Knuth's golden ratio, and two of SplitMix64's); products wrap around.
-    mixed = (first.long() * _FIRST + second.long()) * _SECOND
-    mixed = (mixed ^ (mixed >> 32)) * _THIRD
+    # Products wrap around.
+    mixed = (first.long() * FIRST + second.long()) * SECOND
+    mixed = (mixed ^ (mixed >> 32)) * THIRD
     return torch.remainder(mixed ^ (mixed >> 29), buckets)
 
 

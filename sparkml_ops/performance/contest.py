@@ -6,7 +6,7 @@ Each task counts its rows, the counts are merged on the executors, and the drive
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -19,7 +19,9 @@ from feature_store.names import quote
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.module import MakeModule
 from sparkml_ops.performance.bootstrap import Interval
+from sparkml_ops.performance.delong import Placements
 from sparkml_ops.performance.measured import Measured
+from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.performance.tally import ALL, SCHEMA, SLICES, Scored, Tally
 from sparkml_ops.storage import Storage
 
@@ -30,6 +32,8 @@ __all__ = ["Contest", "Contestant", "Standing", "hold", "load_contestants"]
 
 _CHUNK = 1 << 18
 _LABEL, _POSITION, _SLICE = "__label", "__position", "__slice_"
+# Distinct scores that go to the executors for DeLong's interval; rounding to so fine a grid moves an AUC by less than half a step.
+_PLACED = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Contest:
         seed: Of its weights.
         slices: Columns whose values cut the rows into slices that are measured too, at most 200 of a column.
         position: Column (bigint) that identifies a row.
+        cluster: Column whose rows stay together in the bootstrap (Field & Welsh 2007, "Bootstrapping clustered data"); None: each row for itself.
+            A row without a value is a cluster of its own. Limits from few clusters, say thirty, are too narrow.
+        delong: Whether DeLong's interval of two contestants is wanted too, at the price of a second pass.
     """
 
     storage: Storage
@@ -74,6 +81,8 @@ class Contest:
     seed: int
     slices: tuple[str, ...] = ()
     position: str = "row_position"
+    cluster: str | None = None
+    delong: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,6 +101,7 @@ class Standing:
         slices: `column=value` to contestant to its scores there; a null value is `column=null`.
         crowded: Columns with more values than slices are kept.
         unscored: Labelled rows that were left out: an infinite number gives no prediction.
+        delong: DeLong's interval of the gain in AUC; None where it was not asked for.
     """
 
     measured: Mapping[str, Measured]
@@ -100,6 +110,7 @@ class Standing:
     slices: Mapping[str, Mapping[str, Measured]]
     crowded: tuple[str, ...] = ()
     unscored: int = 0
+    delong: Interval | None = None
 
 
 def hold(frame: DataFrame, contest: Contest) -> Standing:
@@ -112,12 +123,7 @@ def hold(frame: DataFrame, contest: Contest) -> Standing:
     Raises:
         ContractError: There is no labelled row that all contestants predict.
     """
-    label = F.col(quote(contest.label))
-    inputs = [quote(name) for name in dict.fromkeys(name for contestant in contest.contestants for name in contestant.inputs)]
-    slices = [F.col(quote(name)).cast("string").alias(f"{_SLICE}{index}") for index, name in enumerate(contest.slices)]
-    rows = frame.where(label.isNotNull()).select(
-        *inputs, label.cast("bigint").alias(_LABEL), F.col(quote(contest.position)).cast("bigint").alias(_POSITION), *slices
-    )
+    rows = _rows(frame, contest)
     # By contestant and slice, so that a merging task holds few states and not those of each counting task.
     keys = ("part", "slice") if contest.slices else ("part",)
     parts = len(contest.contestants) + 1 + len(contest.slices)
@@ -130,7 +136,36 @@ def hold(frame: DataFrame, contest: Contest) -> Standing:
         raise ContractError(
             f"no labelled row to evaluate on{unscored}", expected="at least one", mend="widen the evaluation split, or wait for labels"
         )
-    return _standing(tally, contest)
+    standing = _standing(tally, contest)
+    return replace(standing, delong=_placed(rows, contest, standing)) if contest.delong and len(contest.contestants) == 2 else standing
+
+
+def _rows(frame: DataFrame, contest: Contest) -> DataFrame:
+    label, position = F.col(quote(contest.label)), F.col(quote(contest.position)).cast("bigint")
+    if contest.cluster is not None:
+        # Weights come from what identifies a row: rows of one cluster get the same ones.
+        cluster = F.col(quote(contest.cluster)).cast("string")
+        position = F.when(cluster.isNotNull(), F.xxhash64(cluster)).otherwise(F.xxhash64(F.lit("row"), position))
+    inputs = [quote(name) for name in dict.fromkeys(name for contestant in contest.contestants for name in contestant.inputs)]
+    slices = [F.col(quote(name)).cast("string").alias(f"{_SLICE}{index}") for index, name in enumerate(contest.slices)]
+    return frame.where(label.isNotNull()).select(*inputs, label.cast("bigint").alias(_LABEL), position.alias(_POSITION), *slices)
+
+
+def _placed(rows: DataFrame, contest: Contest, standing: Standing) -> Interval:
+    """DeLong's interval: a second pass, since a row's placement needs the counts of all rows."""
+    counts = tuple(standing.measured[name].counts.merge(ScoreCounts.empty(_PLACED)) for name in contest.names)
+    names = [f"sum_{number}" for number in range(len(Placements.flat([0.0] * 12).numbers))]
+
+    def place(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for block in _scored(batches, contest):
+            kept = block.where(block.complete)
+            first, second = (kept.scores[name] for name in contest.names)
+            sums = Placements.of((first, second), kept.labels, (counts[0], counts[1])).numbers
+            yield pa.RecordBatch.from_arrays([pa.array([value]) for value in sums], names=names)
+
+    parts = rows.mapInArrow(place, ", ".join(f"{name} double" for name in names))
+    (total,) = parts.agg(*(F.sum(name).alias(name) for name in names)).collect()
+    return Placements.flat(list(total)).gain(contest.confidence)
 
 
 def _standing(tally: Tally, contest: Contest) -> Standing:

@@ -61,10 +61,10 @@ class ScoreCounts:
     limit: int = LIMIT
 
     @classmethod
-    def empty(cls) -> ScoreCounts:
-        """No rows: what a merge starts from."""
+    def empty(cls, limit: int = LIMIT) -> ScoreCounts:
+        """No rows: what a merge starts from; one with fewer distinct scores makes others as coarse."""
         nothing = np.zeros(0, np.int64)
-        return cls(np.zeros(0, np.float64), nothing, nothing)
+        return cls(np.zeros(0, np.float64), nothing, nothing, limit=limit)
 
     @classmethod
     def of(cls, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.integer], *, limit: int = LIMIT) -> ScoreCounts:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sparkml_ops.release.alias import AliasState, alias_state
+from sparkml_ops.release.approval import Approval, approve
 from sparkml_ops.release.challenge import Lineage
 from sparkml_ops.release.comparison import Comparison
 from sparkml_ops.release.events import CHAMPION, ModelEvent, champion_at, history
+from sparkml_ops.release.evidence import Witnesses
 from sparkml_ops.release.gates import evaluate_gates
 from sparkml_ops.release.promotion import promote, reconcile, rollback
 from sparkml_ops.release.registration import register
@@ -14,11 +16,14 @@ from sparkml_ops.release.reports import StoredReport, newest_report, store_repor
 __all__ = [
     "CHAMPION",
     "AliasState",
+    "Approval",
     "Comparison",
     "Lineage",
     "ModelEvent",
     "StoredReport",
+    "Witnesses",
     "alias_state",
+    "approve",
     "champion_at",
     "evaluate_gates",
     "history",

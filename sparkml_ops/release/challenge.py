@@ -24,7 +24,7 @@ from sparkml_ops.release.separation import overlap
 from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import OWN_LOADER, RegisteredModel, Registry
 
-__all__ = ["Challenger", "Lineage", "compare"]
+__all__ = ["Challenger", "Lineage", "compare", "evaluation_rows", "seen"]
 
 # The training sets whose rows a model has seen, by the MLflow run that made it: its own, and those of the models that it went on
 # from; None where nobody wrote them down.
@@ -78,7 +78,7 @@ def compare(
     alone = any(gate.absolute for gate in sliced)
     if (rival.contestant is None or rival.gap) and not alone:
         return Comparison(rival.identity, rival.gap)
-    rows = _rows(tables, challenger)
+    rows = evaluation_rows(tables, challenger)
     if not rival.gap and rival.contestant is not None and (reason := _unfit(rows, rival)):
         rival = replace(rival, gap=reason)
     reasons = _separated(tables, challenger, rival, lineage)
@@ -124,9 +124,18 @@ def _published(tracking: Registry, storage: Storage, registered: RegisteredModel
         return ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding="utf-8")), place
 
 
-def _rows(tables: Tables, challenger: Challenger) -> DataFrame:
+def evaluation_rows(tables: Tables, challenger: Challenger) -> DataFrame:
+    """The rows that judge a challenger: the evaluation split of its own training set."""
     snapshot = challenger.version.training_set.snapshot
     return tables.read(snapshot.table, snapshot.version).where(F.col("split") == "evaluation")
+
+
+def seen(tables: Tables, challenger: Challenger, lineage: Lineage | None) -> str:
+    """Why a challenger's evaluation rows are no test of it; empty where they lie after all rows that it was trained on, or are others by key."""
+    trained = lineage(challenger.run_id) if lineage is not None else None
+    if trained is None:
+        return f"no record of what {_ME} was trained on (run {challenger.run_id})"
+    return overlap(tables, challenger.version.training_set, {_ME: trained}).get(_ME, "")
 
 
 def _unfit(rows: DataFrame, rival: _Rival) -> str:
@@ -153,7 +162,20 @@ def _measure(
     mine = Contestant(CHALLENGER, challenger.folder, tuple(name for name, _ in challenger.spec.inputs), challenger.version.digest)
     contestants = (mine,) if rival.gap or rival.contestant is None else (mine, rival.contestant)
     present = tuple(column for column in columns if column in rows.columns)
-    contest = Contest(storage, contestants, challenger.label, settings.replicates, settings.confidence, settings.seed, present)
+    if settings.cluster is not None and settings.cluster not in rows.columns:
+        return Comparison(rival.identity, f"no column `{settings.cluster}` (release.cluster) in the training set")
+    wanted = {gate.interval for gate in settings.gates.values() if isinstance(gate, ChampionGate)}
+    contest = Contest(
+        storage,
+        contestants,
+        challenger.label,
+        settings.replicates,
+        settings.confidence,
+        settings.seed,
+        present,
+        cluster=settings.cluster,
+        delong=bool(wanted & {"delong", "both"}),
+    )
     standing = hold(rows, contest)
     if standing.unscored:
         return Comparison(

@@ -15,13 +15,16 @@ __all__ = ["against_champion", "slices"]
 _FIRST = "first model: no champion to compare with"
 _UNMEASURED = "not measured beside the champion"
 _SHOWN = 5
+_BOOTSTRAP, _DELONG = "auc_gain_champion_lower", "auc_gain_champion_delong_lower"
+_LOWER = {"bootstrap": (_BOOTSTRAP,), "delong": (_DELONG,), "both": (_BOOTSTRAP, _DELONG)}
 
 
 def against_champion(name: str, gate: ChampionGate, comparison: Comparison | None) -> GateResult:
-    """Whether a challenger is not worse than the champion by more than a margin, beyond chance.
+    """Whether a challenger is not worse than the champion by more than a margin, or is better by more than one, beyond chance.
 
-    Non-inferiority as in clinical trials (Piaggio et al. 2012): the lower limit of the interval of the gain lies above minus the margin;
-    the interval is that of the paired bootstrap on the same rows (Efron & Tibshirani 1993, ch. 13). The first model has none to beat.
+    Non-inferiority as in clinical trials (Piaggio et al. 2012): the lower limit of the interval of the gain lies above minus the margin, and for
+    superiority above the margin. The interval is that of the paired bootstrap on the same rows (Efron & Tibshirani 1993, ch. 13), DeLong's, or
+    the worse of both. The first model has none to beat.
     """
     if comparison is None:
         return no_evidence(name, _UNMEASURED)
@@ -32,7 +35,8 @@ def against_champion(name: str, gate: ChampionGate, comparison: Comparison | Non
     found = comparison.metrics
     if (rows := found.get("rows", 0.0)) < gate.minimum_rows:
         return replace(no_evidence(name, f"too few rows to judge by: {rows:.0f}, limit >= {gate.minimum_rows}", comparison.champion), found=found)
-    limits = [Limit("auc_gain_champion_lower", ">", 0.0 - gate.auc_margin)]
+    margin = gate.auc_margin if gate.hypothesis == "superiority" else 0.0 - gate.auc_margin
+    limits = [Limit(figure, ">", margin) for figure in _LOWER[gate.interval]]
     if gate.log_loss_margin is not None:
         limits.append(Limit("log_loss_gain_champion_lower", ">", 0.0 - gate.log_loss_margin))
     result = judge(name, limits, found)

@@ -53,7 +53,12 @@ class Comparison:
 def numbers(standing: Standing) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """The figures of a contest by name, over all rows and by slice; what does not exist has no entry."""
     metrics = _figures(standing.measured)
-    for name, interval in (("auc_gain_champion", standing.auc_gain), ("log_loss_gain_champion", standing.loss_gain)):
+    intervals = (
+        ("auc_gain_champion", standing.auc_gain),
+        ("auc_gain_champion_delong", standing.delong),
+        ("log_loss_gain_champion", standing.loss_gain),
+    )
+    for name, interval in intervals:
         if interval is not None:
             metrics |= {f"{name}_lower": interval.lower, f"{name}_upper": interval.upper}
     return _finite(metrics), {name: _finite(_figures(measured)) for name, measured in standing.slices.items()}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sparkml_ops.config.release import AbsoluteGate, BaselinesGate, ChampionGate, Gate, ReleaseSection
+from sparkml_ops.config.gates import ApprovalGate, EvidenceGate
+from sparkml_ops.config.release import AbsoluteGate, BaselinesGate, ChampionGate, ReleaseSection, SlicesGate
 from sparkml_ops.records import GateReport, GateResult, ModelVersion
 from sparkml_ops.release.champion_gates import against_champion, slices
 from sparkml_ops.release.comparison import Comparison
+from sparkml_ops.release.evidence_gates import Finding, by_evidence
 from sparkml_ops.release.limits import Limit, judge
 
 __all__ = ["absolute", "against_baselines", "enough_rows", "evaluate_gates"]
@@ -21,9 +23,15 @@ _CONSTANT_AUC = 0.5
 
 
 def evaluate_gates(
-    settings: ReleaseSection, metrics: Mapping[str, float], *, version: ModelVersion, config_hash: str, comparison: Comparison | None = None
+    settings: ReleaseSection,
+    metrics: Mapping[str, float],
+    *,
+    version: ModelVersion,
+    config_hash: str,
+    comparison: Comparison | None = None,
+    findings: Mapping[str, Finding] | None = None,
 ) -> GateReport:
-    """Judge a model version by all configured gates.
+    """Judge a model version by all configured gates but an approval, which is given to the report and asked for at promotion.
 
     Args:
         settings: The gates.
@@ -31,12 +39,14 @@ def evaluate_gates(
         version: What is judged; the evaluation rows are part of its training set.
         config_hash: Of the configuration that holds the gates.
         comparison: What was measured beside the champion; None leaves the gates that need it without evidence.
+        findings: Name of a gate to what was found out for it; without an entry there is no evidence.
 
     Returns:
         A report bound to digest, evaluation set and configuration; it passed only where every gate did.
     """
     results = [enough_rows(settings.minimum_rows, metrics)]
-    results += [_result(name, gate, metrics, comparison) for name, gate in sorted(settings.gates.items())]
+    found, asked = findings or {}, [(name, gate) for name, gate in sorted(settings.gates.items()) if not isinstance(gate, ApprovalGate)]
+    results += [_result(name, gate, metrics, comparison, found.get(name)) for name, gate in asked]
     return GateReport(
         model=version.name,
         version=version.version,
@@ -48,12 +58,20 @@ def evaluate_gates(
     )
 
 
-def _result(name: str, gate: Gate, metrics: Mapping[str, float], comparison: Comparison | None) -> GateResult:
+def _result(
+    name: str,
+    gate: AbsoluteGate | BaselinesGate | ChampionGate | SlicesGate | EvidenceGate,
+    metrics: Mapping[str, float],
+    comparison: Comparison | None,
+    finding: Finding | None,
+) -> GateResult:
     if isinstance(gate, AbsoluteGate):
         return absolute(name, gate, metrics)
     if isinstance(gate, BaselinesGate):
         return against_baselines(name, gate, metrics)
-    return against_champion(name, gate, comparison) if isinstance(gate, ChampionGate) else slices(name, gate, comparison)
+    if isinstance(gate, ChampionGate):
+        return against_champion(name, gate, comparison)
+    return slices(name, gate, comparison) if isinstance(gate, SlicesGate) else by_evidence(name, gate, finding)
 
 
 def enough_rows(minimum: int, metrics: Mapping[str, float]) -> GateResult:

@@ -11,6 +11,7 @@ from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.errors import ContractError, GateRefused
 from sparkml_ops.records import ModelVersion
 from sparkml_ops.release.alias import FOLLOWS, alias_state
+from sparkml_ops.release.approval import approval_gate, approvals, approved
 from sparkml_ops.release.comparison import NO_CHAMPION, identity
 from sparkml_ops.release.events import CHAMPION, ModelEvent, append_event, history, version_before
 from sparkml_ops.release.reports import StoredReport, reports
@@ -31,8 +32,8 @@ def promote(
         actor: Who asks for it.
 
     Raises:
-        GateRefused: No report is bound to exactly this artifact, evaluation set and configuration, it did not pass, or it
-            compared with another champion than the present one.
+        GateRefused: No report is bound to exactly this artifact, evaluation set and configuration, it did not pass, it compared with another
+            champion than the present one, or a gate asks for an approval that nobody has given or that has ended.
         ContractError: The registry holds something else under this version, or somebody moved the alias by hand.
         ConflictError: Another promotion was first.
     """
@@ -41,7 +42,10 @@ def promote(
     last, _ = _settle(tables, tracking, settings.model)
     report = _passed_report(tables, tracking, chosen, config_hash, last)
     if last is None or last.to_version != chosen.version:
-        _move(tables, tracking, last, ModelEvent(_next(last), settings.model, CHAMPION, _to(last), chosen.version, as_of, "promote", report, actor))
+        _check_approval(tables, settings, report, as_of)
+        _move(
+            tables, tracking, last, ModelEvent(_next(last), settings.model, CHAMPION, _to(last), chosen.version, as_of, "promote", report.id, actor)
+        )
     return chosen
 
 
@@ -129,8 +133,22 @@ def _confirmed(tracking: Registry, settings: ReleaseSection, version: ModelVersi
     return found
 
 
-def _passed_report(tables: Tables, tracking: Registry, version: ModelVersion, config_hash: str, last: ModelEvent | None) -> str:
-    """Id of the passed report; GateRefused names each gate that refused, with what was found and its limit."""
+def _check_approval(tables: Tables, settings: ReleaseSection, stored: StoredReport, at: datetime) -> None:
+    asked = approval_gate(settings)
+    if asked is None:
+        return
+    result = approved(*asked, stored, approvals(tables, settings.model), at)
+    if result.verdict != "pass":
+        version = stored.report.version
+        raise GateRefused(
+            f"version {version} of `{settings.model}` refused by gate {result.gate}: {result.verdict} ({result.message})",
+            expected="an approval by somebody else than who registered it",
+            mend=f"run `sparkml-ops models approve {version} --by <name>`",
+        )
+
+
+def _passed_report(tables: Tables, tracking: Registry, version: ModelVersion, config_hash: str, last: ModelEvent | None) -> StoredReport:
+    """The passed report; GateRefused names each gate that refused, with what was found and its limit."""
     what = f"version {version.version} of `{version.name}`"
     evaluation = version.training_set.content_hash
     found = reports(tables, model=version.name, digest=version.digest, evaluation_hash=evaluation, config_hash=config_hash)
@@ -148,7 +166,7 @@ def _passed_report(tables: Tables, tracking: Registry, version: ModelVersion, co
             f"{what} refused by {len(refused)} of {len(stored.report.results)} gates: {lines}",
             mend="train a better model, or change the gates with a reason",
         )
-    return stored.id
+    return stored
 
 
 def _about_champion(tracking: Registry, version: ModelVersion, found: Sequence[StoredReport], number: int | None) -> StoredReport:

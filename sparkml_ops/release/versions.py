@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from feature_store.delta import Tables
 from sparkml_ops.errors import ContractError
+from sparkml_ops.release.approval import Approval, approvals
 from sparkml_ops.release.events import ModelEvent, history
 from sparkml_ops.release.reports import StoredReport, reports_on
 from sparkml_ops.tracking import ListedModel, Logged, Registry
@@ -41,11 +42,13 @@ class VersionPage:
         entry: Its line.
         logged: Of the run that made it.
         events: Moves of the champion's alias from it or to it, oldest first.
+        approvals: Who registered what its reports judge, and who has approved them until when, oldest first.
     """
 
     entry: VersionEntry
     logged: Logged
     events: tuple[ModelEvent, ...]
+    approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def version_page(tables: Tables, tracking: Registry, model: str, which: int | st
     if entry is None or entry.listed.registered is None:
         raise ContractError(f"version {number} of `{model}` no longer in the registry", expected="one that is there", mend="list the versions again")
     events = tuple(event for event in history(tables, model) if number in (event.from_version, event.to_version))
-    return VersionPage(entry, tracking.logged(entry.listed.registered.run_id), events)
+    lines = tuple(line for line in approvals(tables, model) if line.version == number)
+    return VersionPage(entry, tracking.logged(entry.listed.registered.run_id), events, lines)
 
 
 def differences(one: VersionPage, other: VersionPage) -> tuple[Difference, ...]:

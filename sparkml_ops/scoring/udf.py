@@ -21,16 +21,22 @@ __all__ = ["activate", "predict_udf"]
 # In the session, because that is what a notebook's cells share, also under Spark Connect.
 _TRACKING = "spark.sparkml_ops.mlflow.tracking_uri"
 _STORAGE = "spark.sparkml_ops.storage.root"
+_ONLY = "spark.sparkml_ops.release.model"
 
 
-def activate(spark: SparkSession, *, tracking_uri: str, storage_root: str) -> None:
+def activate(spark: SparkSession, *, tracking_uri: str, storage_root: str, only: str | None = None) -> None:
     """Make a project's stores those that `predict_udf` uses in this session.
 
     Args:
         spark: The session.
         tracking_uri: As configured: a reference `secret://...` stays one, and is looked up where it is used.
         storage_root: Folder or address that the executors read.
+        only: The registered name that `predict_udf` may load, and from this store alone; None: any.
     """
+    if only is not None:
+        spark.conf.set(_ONLY, only)
+    elif spark.conf.get(_ONLY, None) is not None:
+        spark.conf.unset(_ONLY)
     spark.conf.set(_TRACKING, tracking_uri)
     spark.conf.set(_STORAGE, storage_root)
 
@@ -55,7 +61,8 @@ def predict_udf(
         What `F.pandas_udf` returns; `spark.udf.register` takes it.
 
     Raises:
-        ContractError: No such model, changed files, a loader that is not allowed, or no storage that executors share.
+        ContractError: No such model, changed files, a loader that is not allowed, no storage that executors share, or another model
+            than the active project's where its environment takes no other (`release.registered_names_only`).
 
     Example:
         ```python
@@ -66,6 +73,13 @@ def predict_udf(
         ```
     """
     address = parse_uri(uri)
+    only = spark.conf.get(_ONLY, None)
+    if only is not None and (address.name != only or tracking_uri is not None or allowed_loaders):
+        raise ContractError(
+            f"the model {uri!r}{' of another store' if tracking_uri is not None else ''}{' with loaders of its own' if allowed_loaders else ''}",
+            expected=f"models:/{only}@<alias> or models:/{only}/<version> of the project's own store (release.registered_names_only)",
+            mend="name the project's model, or use an environment that is not production",
+        )
     where = tracking_uri or spark.conf.get(_TRACKING, None)
     storage = Storage(storage_root or spark.conf.get(_STORAGE, None) or _temporary(spark))
     registry = Registry(reveal(where) if where else None)

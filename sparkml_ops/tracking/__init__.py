@@ -12,6 +12,8 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "true"
 # A model folder holds what its digest covers, not the lock file of whatever folder the process runs in.
 os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
+# A bar for eight small files would stand in every night's log.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Its own lines about migrations of the store would stand between ours.
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 

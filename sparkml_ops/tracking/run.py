@@ -95,6 +95,16 @@ class Run:
         with calling(self._uri, "mlflow.log_artifact"):
             self._client.log_text(self.run_id, text, str(target))
 
+    def log_text(self, name: str, text: str) -> None:
+        """Put a page or another text under the run.
+
+        Args:
+            name: Its name in the run with its ending, as `cards/version_3.html`.
+            text: What it holds.
+        """
+        with calling(self._uri, "mlflow.log_artifact"):
+            self._client.log_text(self.run_id, text, str(_artifact(name)))
+
     def set_tag(self, key: str, value: str) -> None:
         """Set a tag of the run."""
         with calling(self._uri, "mlflow.set_tag"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import datetime
 
 from pyspark.sql import SparkSession
@@ -9,13 +10,14 @@ from pyspark.sql import SparkSession
 from sparkml_ops import release
 from sparkml_ops.config.root import Config
 from sparkml_ops.logs import logger
-from sparkml_ops.records import ModelVersion, TrainingResult, TrainingSet
+from sparkml_ops.records import ModelVersion, TrainingResult
+from sparkml_ops.release.approval import approval_gate
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.verbs.ancestry import Ancestry
 from sparkml_ops.verbs.consumers import record_model
 from sparkml_ops.verbs.newest import newest
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.witnesses import witnesses
 from sparkml_ops.verbs.work import Work
 
 __all__ = ["perform", "plan", "run"]
@@ -28,28 +30,40 @@ def run(
     result: TrainingResult | None = None,
     as_of: datetime | str | None = None,
     generation: Generation = 0,
+    actor: str = "",
 ) -> ModelVersion:
     """Register a training result, by default the newest, and write its gate report."""
-    return perform(Work(config, spark), result=result, as_of=as_of, generation=generation).record
+    return perform(Work(config, spark), result=result, as_of=as_of, generation=generation, actor=actor).record
 
 
 def perform(
-    work: Work, *, result: TrainingResult | None = None, as_of: datetime | str | None = None, generation: Generation = 0
+    work: Work, *, result: TrainingResult | None = None, as_of: datetime | str | None = None, generation: Generation = 0, actor: str = ""
 ) -> Outcome[ModelVersion]:
-    """Run the verb and say how it ended."""
-    return outcome(work, _task(work, result, generation), as_of=as_of)
+    """Run the verb and say how it ended.
+
+    Args:
+        actor: Who registers it, and so cannot approve it; by default the user of this process.
+    """
+    return outcome(work, _task(work, result, generation, actor), as_of=as_of)
 
 
-def plan(work: Work, *, result: TrainingResult | None = None, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
+def plan(
+    work: Work, *, result: TrainingResult | None = None, as_of: datetime | str | None = None, generation: Generation = 0, actor: str = ""
+) -> Plan:
     """What the verb would read and write."""
     chosen = result or newest(work, "train", TrainingResult)
     reads = [f"objects {chosen.checkpoint}", f"metrics of run {chosen.run_id}", f"evaluation rows of {chosen.training_set.snapshot.table}"]
-    return make_plan(
-        work, _task(work, chosen, generation), reads=reads, writes=[f"model {work.sections.release.model}", "table gate_reports", "table consumers"]
-    )
+    approved = approval_gate(work.sections.release) is not None
+    writes = [
+        f"model {work.sections.release.model} and its card",
+        "table gate_reports",
+        *(["table model_approvals"] if approved else []),
+        "table consumers",
+    ]
+    return make_plan(work, _task(work, chosen, generation, actor), reads=reads, writes=writes)
 
 
-def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[ModelVersion]:
+def _task(work: Work, given: TrainingResult | None, wanted: Generation, actor: str) -> Task[ModelVersion]:
     chosen = given or newest(work, "train", TrainingResult)
     settings = work.sections.release
 
@@ -63,7 +77,8 @@ def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[
             work.config.hash("release"),
             now,
             label=work.sections.training.label,
-            lineage=_lineage(work, chosen),
+            witnesses=witnesses(work, chosen),
+            author=actor or getpass.getuser(),
         )
         for gate in report.results:
             logger.info("gate %s: %s (%s)", gate.gate, gate.verdict, gate.message)
@@ -72,14 +87,3 @@ def _task(work: Work, given: TrainingResult | None, wanted: Generation) -> Task[
 
     key = generation(work, RunKey("register", work.config.project, settings.model, window=chosen.run_id), wanted)
     return Task(key, ModelVersion, ("release",), body)
-
-
-def _lineage(work: Work, chosen: TrainingResult) -> release.Lineage:
-    """What models were trained on, by the ledger: a warm one on the rows of all models before it too."""
-    ancestry = Ancestry(work, chosen)
-
-    def of(run_id: str) -> tuple[TrainingSet, ...] | None:
-        found = ancestry.of(run_id)
-        return None if found is None else tuple(result.training_set for result in found)
-
-    return of

@@ -42,7 +42,9 @@ class Work:
     def spark(self) -> SparkSession:
         """The session; `predict_udf` finds this project's models in it from now on."""
         found = session.find(self.sections.spark, self._given)
-        scoring.activate(found, tracking_uri=self.sections.mlflow.tracking_uri, storage_root=self.sections.storage.root)
+        settings = self.sections.release
+        only = settings.model if settings.registered_names_only else None
+        scoring.activate(found, tracking_uri=self.sections.mlflow.tracking_uri, storage_root=self.sections.storage.root, only=only)
         return found
 
     def check(self) -> None:

@@ -25,9 +25,11 @@ from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import NumericInput
 from sparkml_ops.model.target import Target
 from sparkml_ops.performance.bootstrap import weights
+from sparkml_ops.performance.delong import Placements
+from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import GateReport, GateResult, ModelVersion, TrainingResult
 from sparkml_ops.release import Comparison, ModelEvent
-from sparkml_ops.release.challenge import Challenger, compare
+from sparkml_ops.release.challenge import Challenger, compare, seen
 from sparkml_ops.release.champion_gates import against_champion, slices
 from sparkml_ops.release.events import append_event
 from sparkml_ops.storage import Storage
@@ -78,7 +80,8 @@ class Place:
         return self.again(self.trained(name, rows, folder if folder.is_dir() else save(folder, slope, bias)))
 
     def again(self, result: TrainingResult) -> tuple[ModelVersion, GateReport]:
-        return release.register(self.store.tables, self.tracking, self.storage, result, self.settings, "c0ffee", AT, lineage=self.lineage)
+        witnesses = release.Witnesses(lineage=self.lineage)
+        return release.register(self.store.tables, self.tracking, self.storage, result, self.settings, "c0ffee", AT, witnesses=witnesses)
 
     def promote(self, version: ModelVersion) -> ModelVersion:
         return release.promote(self.store.tables, self.tracking, self.settings, version, "c0ffee", AT, "ada")
@@ -173,6 +176,36 @@ def test_a_model_of_another_task_has_no_evidence_beside_a_champion(place: Place)
     assert [result_of(report, gate).verdict for gate in ("champion", "origins")] == ["no evidence", "no evidence"]
     assert "a model of the task regression: only binary ones" in result_of(report, "champion").message
     assert not report.passed
+
+
+def test_delong_and_clusters_beside_the_plain_bootstrap(place: Place) -> None:
+    """DeLong's limits on these rows are those of the sums over them; rows of one customer share their weights, as drawn by hand."""
+    place.crown()
+    result = place.trained("challenger", "to70", save(place.folder / "challenger", 1.6, {"JFK": 0.3}))
+    gate = place.settings.gates["champion"]
+    assert isinstance(gate, ChampionGate)
+    plain = place.compared(result, gates={"champion": gate.model_copy(update={"interval": "both"})}).metrics
+    together = place.compared(result, cluster="origin").metrics
+    rows = evaluated(place.store, place.sets["to70"])
+    label = rows["label"].to_numpy().astype(np.int64)
+    scores = [artifact.load(place.folder / name).predict(rows) for name in ("challenger", "champion")]
+    counts = [ScoreCounts.of(values, label) for values in scores]
+    expected = Placements.of((scores[0], scores[1]), label, (counts[0], counts[1])).gain(0.95)
+    lost = [place.compared(result, cluster="nothing").gap]
+
+    assert (plain["auc_gain_champion_delong_lower"], plain["auc_gain_champion_delong_upper"]) == pytest.approx(
+        (expected.lower, expected.upper), abs=1e-12
+    )
+    # Whole airports come and go: their weights, drawn here by the hash of the airport, give the same limits.
+    hashed = place.store.load(place.sets["to70"]).where("split = 'evaluation' and label is not null").selectExpr("row_position", "xxhash64(origin) h")
+    positions = rows.merge(hashed.toPandas(), on="row_position", how="left")["h"].to_numpy()
+    drawn = weights(positions, 200, SETTINGS.seed).astype(float)
+    kept = [draw for draw in drawn.T if draw.any()]
+    gains = [roc_auc_score(label, scores[0], sample_weight=draw) - roc_auc_score(label, scores[1], sample_weight=draw) for draw in kept]
+    assert len(kept) == 200
+    assert [together["auc_gain_champion_lower"], together["auc_gain_champion_upper"]] == pytest.approx(np.quantile(gains, [0.025, 0.975]), abs=5e-4)
+    assert together["auc_gain_champion"] == plain["auc_gain_champion"]
+    assert lost == ["no column `nothing` (release.cluster) in the training set"]
 
 
 def test_the_first_model_passes_in_words_and_without_a_pass_over_rows(place: Place) -> None:
@@ -276,6 +309,10 @@ def test_a_model_that_went_on_from_another_has_seen_its_rows_too(place: Place) -
         for past in (warm, {result.run_id: runs[result.run_id]}, {})
     ]
 
+    alone = [seen(place.store.tables, challenger, past) for past in (warm.get, runs.get, {}.get, None)]
+
+    unknown = f"no record of what the challenger was trained on (run {result.run_id})"
+    assert (alone[0][:41], alone[1:]) == ("the evaluation rows are no test of the ch", ["", unknown, unknown])
     assert [gap.gap.split(":")[0] if gap else "" for gap in gaps] == [
         "the evaluation rows are no test of the challenger",
         f"no record of what the champion was trained on (run {place.tracking.resolve(place.settings.model, 1).run_id})",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,23 +15,25 @@ from typing import Any
 import pytest
 import yaml
 from challenge_rows import SPEC, day, frame
+from fairlearn.metrics import demographic_parity_difference
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from typer.testing import CliRunner
 
 from feature_store.delta import Tables
 from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
-from sparkml_ops.errors import ContractError
+from sparkml_ops.errors import ContractError, GateRefused
 from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.records import GateResult, ModelVersion, TrainingResult, TrainingSet
-from sparkml_ops.release import newest_report
+from sparkml_ops.release import history, newest_report
 from sparkml_ops.storage import Storage
 from sparkml_ops.verbs import train
+from sparkml_ops.verbs.card import card_of
 from sparkml_ops.verbs.work import Work
 
 AS_OF = day(200)
@@ -70,6 +74,23 @@ FILES: dict[str, dict[str, Any]] = {
         }
     },
 }
+
+EVIDENCE: dict[str, Any] = {
+    "contract": {"kind": "data_contract", "unknown_at_most": 0.1},
+    "lineage": {"kind": "lineage"},
+    "again": {"kind": "reproducibility"},
+    "calibration": {"kind": "calibration", "error_at_most": 0.5, "brier_at_most": 0.3},
+    "fairness": {"kind": "fairness", "column": "origin", "minimum_rows": 60, "minimum_of_label": 10, "equalised_odds_at_most": 0.9},
+    "unsure": {"kind": "fairness", "column": "nothing", "equalised_odds_at_most": 0.9},
+    "stability": {"kind": "numeric_stability"},
+    "parity": {"kind": "parity", "rows": 64, "tolerance": 0.0},
+    "speed": {"kind": "throughput", "rows_per_second_at_least": 0.1, "peak_memory_at_most": 100_000},
+    "size": {"kind": "artifact_size", "at_most": 1},
+    "security": {"kind": "security"},
+    "card": {"kind": "card"},
+    "approval": {"kind": "approval"},
+}
+CARD = {"intended_use": "Where to send whom.", "limits": "Airports other than three.", "owner": "The shop."}
 
 
 @dataclass
@@ -134,6 +155,58 @@ def test_a_warm_challenger_is_judged_beside_the_model_that_it_came_from(shop: Sh
     assert found["champion"].champion == f"1 {shop.first.digest}"
     assert (found["champion"].verdict, found["origins"].verdict) == ("pass", "pass")
     assert shop.project().promote(shop.second, as_of=AS_OF) == shop.second
+
+
+def test_every_gate_with_evidence_of_its_own_is_measured(shop: Shop) -> None:
+    """Each kind once, on the rows and the package of the warm challenger, through the verb."""
+    project = shop.project(f"release.gates={json.dumps(EVIDENCE)}", f"release.card={json.dumps(CARD)}")
+    project.reproduce(shop.warm)
+    version = project.register(shop.warm, as_of=AS_OF, generation="next", actor="ada")
+    config_hash = project.config.hash("release")
+    bound = {"digest": version.digest, "evaluation_hash": version.training_set.content_hash, "config_hash": config_hash}
+    stored = newest_report(shop.work.tables, model=version.name, **bound)
+    assert stored is not None
+    found = {result.gate: result for result in stored.report.results}
+    rows = shop.work.store.load(version.training_set).where("split = 'evaluation' and label is not null").toPandas()
+    predicted = artifact.load(Path(project.config.sections.storage.root) / shop.warm.checkpoint).predict(rows)
+
+    assert {name: result.message for name, result in found.items() if result.verdict != "pass" and name != "unsure"} == {}
+    assert "approval" not in found
+    assert (found["unsure"].verdict, found["unsure"].message) == ("no evidence", "no column `nothing` in the training set")
+    assert found["calibration"].found["brier"] == pytest.approx(brier_score_loss(rows.label, predicted), abs=1e-12)
+    judged = rows.origin.isin([cut for cut in rows.origin.unique() if cut != "XXX"])
+    assert found["fairness"].found["demographic_parity"] == pytest.approx(
+        demographic_parity_difference(rows.label[judged], predicted[judged] >= 0.5, sensitive_features=rows.origin[judged]), abs=1e-12
+    )
+    assert found["contract"].found["rows"] == found["stability"].found["rows"] == len(rows)
+    assert 0 < found["stability"].found["largest_change"] < 1e-3
+    assert found["parity"].found == {"rows": 64.0, "clean_process_difference": 0.0, "executors_difference": 0.0}
+    assert found["speed"].found["peak_memory"] > 50
+    assert found["size"].found["mebibytes"] < 1
+    with pytest.raises(GateRefused, match="gate unsure: no evidence"):
+        project.promote(version, as_of=AS_OF)
+
+
+def test_the_card_of_a_version_explains_it_without_personal_columns(shop: Shop, tmp_path: Path) -> None:
+    """From the registry, the newest report and 200 evaluation rows, as the command writes it."""
+    page = tmp_path / "cards" / "shop.html"
+    options = ["--project", "shop", "--conf", str(shop.conf), "--set", "release.card={sensitive: [origin], owner: Ada}"]
+    done = CliRunner().invoke(
+        app, ["models", "card", str(shop.second.version), "--html", str(page), "--markdown", str(tmp_path / "card.md"), *options]
+    )
+    text = (tmp_path / "card.md").read_text()
+
+    assert done.exit_code == 0, done.output
+    assert "On 200 evaluation rows. Personal data, never read here: origin." in text
+    assert "| x | double |  | mean " in text
+    assert "JFK" not in text
+    assert "mean rise of the log loss, nats a row" in text
+    assert f"{shop.rows.id}: 960 rows" in text
+    assert "No gate report under this configuration." in text
+    assert "The highest prediction" in page.read_text()
+    plain = card_of(shop.work, shop.second.version)
+    assert (plain.report is not None, plain.explanation, plain.sensitive) == (True, None, ())
+    assert "origin=JFK" in plain.markdown()
 
 
 def test_training_rows_begin_at_since(shop: Shop) -> None:
@@ -238,3 +311,31 @@ def test_what_does_not_come_out_again_is_told(shop: Shop) -> None:
     assert found["environment"] == {"packages.numpy": ["1.0", metadata.version("numpy")]}
     with pytest.raises(ContractError, match="0 runs of train whose id begins with 'nobody'"):
         shop.project().reproduce("nobody")
+
+
+def test_the_guide_on_gates_says_what_happens(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its gates judge the warm challenger, its commands end well in their order, its lines of Python predict; without the approval nothing moves."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "release_with_gates.md").read_text()
+    (written,), (program,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL), re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    conf = tmp_path / "conf"
+    shutil.copytree(shop.conf, conf)
+    (conf / "projects" / "shop" / "release.yaml").write_text(written.replace("model: flights", "model: shop"))
+    (tmp_path / "data").symlink_to(shop.conf.parent / "data")
+    monkeypatch.chdir(tmp_path)
+    commands = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace(" 3 ", f" {shop.second.version} ").splitlines()
+    if history(shop.work.tables, "shop")[-1].to_version == shop.second.version:  # an earlier test has promoted it
+        shop.project().rollback()
+    early = None
+    for command in commands:
+        if "approve" in command:
+            early = CliRunner().invoke(app, ["promote", "--conf", str(conf)])
+        done = CliRunner().invoke(app, [*shlex.split(command)[1:], "--conf", str(conf)])
+        assert done.exit_code == 0, (command, done.output)
+
+    assert early is not None
+    assert (early.exit_code, "was approved by nobody else" in early.output) == (3, True)
+    names: dict[str, Any] = {}
+    exec(compile(program, "guide", "exec"), names)
+    assert 0 < names["model"].predict([dict.fromkeys(names["model"].inputs)])["probability"][0] < 1
+    assert "Tell travellers" in (tmp_path / "card.html").read_text()
+    assert history(shop.work.tables, "shop")[-1].to_version == shop.second.version

@@ -18,6 +18,7 @@ from warehouses import WAYS, opened
 from feature_store.delta import Tables
 from feature_store.records import TrainingSet
 from sparkml_ops import release
+from sparkml_ops.config.gates import ApprovalGate
 from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.errors import ConflictError, ContractError, GateRefused
 from sparkml_ops.model.artifact import digest
@@ -120,6 +121,31 @@ def place(
         storage.publish_file(f"training/artifact/{path.name}", path, kind="artifact")
     name = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
     return Place(shared[getattr(request, "param", "path")], tracking, storage, training_set, SETTINGS.model_copy(update={"model": f"flights_{name}"}))
+
+
+def test_a_promotion_that_needs_another_person_waits_for_one(place: Place) -> None:
+    """Refused until somebody else has approved, and after the approval has ended; the champion again asks nobody."""
+    asking = place.settings.model_copy(update={"gates": {**place.settings.gates, "second": ApprovalGate(kind="approval")}})
+    run = place.tracking.run("train/asked", "asked")
+    result = TrainingResult(run.run_id, place.training_set, GOOD, "training/artifact")
+    with pytest.raises(ContractError, match="a registration by nobody"):
+        release.register(place.tables, place.tracking, place.storage, result, asking, CONFIG, AT)
+    version, report = release.register(place.tables, place.tracking, place.storage, result, asking, CONFIG, AT, author="ada")
+
+    def promote(at: datetime) -> ModelVersion:
+        return release.promote(place.tables, place.tracking, asking, version, CONFIG, at, "ada")
+
+    assert report.passed
+    with pytest.raises(GateRefused, match=r"refused by gate second: no evidence .*registered by ada, was approved by nobody else"):
+        promote(AT)
+    release.approve(place.tables, asking, version, CONFIG, "grace", AT + DAY, AT)
+    with pytest.raises(GateRefused, match=r"gate second: fail .*at 2013-08-03 00:00 it does not hold"):
+        promote(AT + 2 * DAY)
+    assert promote(AT + DAY) == version
+    assert promote(AT + 9 * DAY) == version
+    assert place.moves == [(None, 1, "promote")]
+    cards = {item.path for item in place.tracking.open().list_artifacts(run.run_id, "cards")}
+    assert cards == {"cards/version_1.html", "cards/version_1.md"}
 
 
 def test_registering_twice_gives_one_version_and_one_report(place: Place, artifact: Path) -> None:

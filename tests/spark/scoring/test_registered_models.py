@@ -86,6 +86,23 @@ def test_predict_udf_in_sql_with_the_active_project_s_stores(
     assert [row["p"] for row in rows] == expected(artifact_folder, flights)
 
 
+def test_where_only_the_project_s_model_is_allowed_no_other_is_loaded(spark: SparkSession, tracking: Tracking, storage: Storage) -> None:
+    """Not by another name, from another store or with loaders of its own; a project without the rule takes it away."""
+    activate(spark, tracking_uri=tracking.uri, storage_root=storage.root, only="flights")
+    try:
+        predict_udf(spark, "models:/flights/1")
+        for uri, more in (
+            ("models:/other/1", {}),
+            ("models:/flights/1", {"tracking_uri": tracking.uri}),
+            ("models:/flights/1", {"allowed_loaders": ["x"]}),
+        ):
+            with pytest.raises(ContractError, match=r"release\.registered_names_only"):
+                predict_udf(spark, uri, **more)
+    finally:
+        activate(spark, tracking_uri=tracking.uri, storage_root=storage.root)
+    predict_udf(spark, "models:/flights/1", tracking_uri=tracking.uri)
+
+
 def test_predict_udf_names_the_input_that_a_struct_lacks(spark: SparkSession, tracking: Tracking, storage: Storage, flights: pd.DataFrame) -> None:
     """A struct has no schema before it is applied: the first batch says what is wrong."""
     predict = predict_udf(spark, "models:/flights@champion", tracking_uri=tracking.uri, storage_root=storage.root)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from feature_store.delta import Tables
 from feature_store.records import TrainingSet
+from sparkml_ops import embedded
 from sparkml_ops.cli.app import app
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact as files
@@ -112,3 +113,19 @@ def test_the_commands_say_the_same(place: Place) -> None:
     assert "0.71" in run("diff", "1", "2")
     assert [item["to_version"] for item in json.loads(run("history", "--json"))] == [1, 2]
     assert [run("history", "--at", at).strip() for at in ("2013-07-01", "2013-09-01", "2013-10-01")] == ["none", "1", "2"]
+
+
+def test_a_version_is_exported_or_not_written_at_all(place: Place, tmp_path: Path) -> None:
+    """The file predicts what the registered artifact does; an approval that no gate asks for is refused with exit code 2."""
+    options = ["--project", "tiny", "--conf", str(place.folder / "conf")]
+    file = tmp_path / "out" / "tiny.onnx"
+    done = CliRunner().invoke(app, ["models", "export", "champion", "--onnx", str(file), "--json", *options])
+    asked = CliRunner().invoke(app, ["models", "approve", "champion", "--by", "grace", *options])
+
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["version"], told["bytes"]) == (2, file.stat().st_size)
+    assert told["difference"] < 1e-6
+    assert embedded.load(file).digest == told["digest"]
+    assert [path.name for path in file.parent.iterdir()] == ["tiny.onnx"]
+    assert (asked.exit_code, "no gate of kind approval" in asked.output) == (2, True)
