@@ -21,6 +21,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Alerts by the project's policies; starts no Spark where the warehouse is a folder.", no_args_is_help=True)
 
 MarkArgument = Annotated[str, typer.Argument(help="Fingerprint of an alert, or its beginning.")]
+ActorOption = Annotated[str, typer.Option(help="Who says so.", envvar="USER")]
 NoteOption = Annotated[str, typer.Option(help="A word for those who come later.")]
 
 
@@ -68,11 +69,11 @@ def show_alert(common: Common, alert: MarkArgument) -> None:
     print(document) if common.json else Console(soft_wrap=True).print_json(document)
 
 
-def acknowledge_alert(common: Common, alert: MarkArgument, note: NoteOption = "", as_of: AsOf = None) -> None:
+def acknowledge_alert(common: Common, alert: MarkArgument, note: NoteOption = "", actor: ActorOption = "", as_of: AsOf = None) -> None:
     """Say that somebody looks after it."""
     from sparkml_ops.verbs.alerts import acknowledge
 
-    _changed(common, acknowledge(common.work(), alert, note=note, as_of=as_of))
+    _changed(common, acknowledge(common.work(), alert, note=note, actor=actor, as_of=as_of))
 
 
 def mute_alert(
@@ -80,28 +81,34 @@ def mute_alert(
     alert: MarkArgument,
     until: Annotated[str, typer.Option(help="An instant, UTC, or a length of time, as 14d.")],
     note: NoteOption = "",
+    actor: ActorOption = "",
     as_of: AsOf = None,
 ) -> None:
     """Send nothing of it until an instant; then it speaks up again if it is still open."""
     from sparkml_ops.verbs.alerts import mute
 
-    _changed(common, mute(common.work(), alert, until=until, note=note, as_of=as_of))
+    _changed(common, mute(common.work(), alert, until=until, note=note, actor=actor, as_of=as_of))
 
 
-def resolve_alert(common: Common, alert: MarkArgument, note: NoteOption = "", as_of: AsOf = None) -> None:
+def resolve_alert(common: Common, alert: MarkArgument, note: NoteOption = "", actor: ActorOption = "", as_of: AsOf = None) -> None:
     """Say that it is over; a later window may open it again."""
     from sparkml_ops.verbs.alerts import resolve
 
-    _changed(common, resolve(common.work(), alert, note=note, as_of=as_of))
+    _changed(common, resolve(common.work(), alert, note=note, actor=actor, as_of=as_of))
 
 
 def judge_alert(
-    common: Common, alert: MarkArgument, verdict: Annotated[Verdict, typer.Argument(help="What it was.")], note: NoteOption = "", as_of: AsOf = None
+    common: Common,
+    alert: MarkArgument,
+    verdict: Annotated[Verdict, typer.Argument(help="What it was.")],
+    note: NoteOption = "",
+    actor: ActorOption = "",
+    as_of: AsOf = None,
 ) -> None:
     """Say whether it was real or noise: the measured precision of its policy."""
     from sparkml_ops.verbs.alerts import say
 
-    _changed(common, say(common.work(), alert, verdict.value, note=note, as_of=as_of))
+    _changed(common, say(common.work(), alert, verdict.value, note=note, actor=actor, as_of=as_of))
 
 
 def policy_precision(common: Common) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,6 +19,7 @@ from sparkml_ops.window import instant
 __all__ = ["AlertCheck", "acknowledge", "backtest", "check", "find", "mute", "open_alerts", "precision", "resolve", "say"]
 
 _ATTEMPTS = 4
+_SOMEBODY = "somebody"  # an event without an actor is a check's
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ def find(work: Work, mark: str) -> tuple[Alert, tuple[AlertEvent, ...]]:
     return _one(alerts.read(work.tables, work.config.project), mark)
 
 
-def acknowledge(work: Work, mark: str, *, note: str = "", as_of: datetime | str | None = None) -> Alert:
+def acknowledge(work: Work, mark: str, *, note: str = "", actor: str = "", as_of: datetime | str | None = None) -> Alert:
     """Somebody looks after it: nothing more is sent but that it is resolved."""
-    return _act(work, mark, "acknowledged", clock.resolve(as_of), note=note)
+    return _act(work, mark, "acknowledged", clock.resolve(as_of), actor, note=note)
 
 
-def mute(work: Work, mark: str, *, until: str, note: str = "", as_of: datetime | str | None = None) -> Alert:
+def mute(work: Work, mark: str, *, until: str, note: str = "", actor: str = "", as_of: datetime | str | None = None) -> Alert:
     """Nothing is sent of it until an instant, also if it is resolved and opens again.
 
     Args:
@@ -111,17 +111,17 @@ def mute(work: Work, mark: str, *, until: str, note: str = "", as_of: datetime |
         raise ContractError(
             f"a mute until {end.isoformat()} as of {now.isoformat()}", expected="a later instant, or a length of time", mend="correct --until"
         )
-    return _act(work, mark, "muted", now, note=note, until=end)
+    return _act(work, mark, "muted", now, actor, note=note, until=end)
 
 
-def resolve(work: Work, mark: str, *, note: str = "", as_of: datetime | str | None = None) -> Alert:
+def resolve(work: Work, mark: str, *, note: str = "", actor: str = "", as_of: datetime | str | None = None) -> Alert:
     """A person says that it is over: only a window that has no reading yet opens it again."""
-    return _act(work, mark, "resolved", clock.resolve(as_of), note=note)
+    return _act(work, mark, "resolved", clock.resolve(as_of), actor, note=note)
 
 
-def say(work: Work, mark: str, verdict: Literal["real", "noise"], *, note: str = "", as_of: datetime | str | None = None) -> Alert:
+def say(work: Work, mark: str, verdict: Literal["real", "noise"], *, note: str = "", actor: str = "", as_of: datetime | str | None = None) -> Alert:
     """A person says whether its last opening was right: the policy's measured precision."""
-    return _act(work, mark, "verdict", clock.resolve(as_of), note=note, verdict=verdict)
+    return _act(work, mark, "verdict", clock.resolve(as_of), actor, note=note, verdict=verdict)
 
 
 def precision(work: Work) -> tuple[PolicyRecord, ...]:
@@ -145,7 +145,7 @@ def backtest(work: Work, *, as_of: datetime | str | None = None) -> tuple[Replay
     return alerts.replay(_watched(work), work.sections.alerts.policies, readings, stored)
 
 
-def _act(work: Work, mark: str, kind: Literal["acknowledged", "muted", "resolved", "verdict"], now: datetime, **changes: Any) -> Alert:
+def _act(work: Work, mark: str, kind: Literal["acknowledged", "muted", "resolved", "verdict"], now: datetime, actor: str, **changes: Any) -> Alert:
     work.check()
     changed: list[str] = []
 
@@ -156,7 +156,7 @@ def _act(work: Work, mark: str, kind: Literal["acknowledged", "muted", "resolved
             raise ContractError(f"alert {alert.fingerprint}, which is resolved", expected="an open one", mend="`sparkml-ops alerts list` shows them")
         newest = _newest_window(work, alert, now) if kind == "resolved" else alert.opening.window
         told = kind == "resolved" and alert.state != "muted"
-        return _addressed(work, (alerts.again(alert, kind, now, window=newest, actor=getpass.getuser(), notify=told, **changes),))
+        return _addressed(work, (alerts.again(alert, kind, now, window=newest, actor=actor or _SOMEBODY, notify=told, **changes),))
 
     book, written = _write(work, decide, now)
     _tell(work, book, written, AlertCheck(now.isoformat(), (), (), (), (), 0), now)

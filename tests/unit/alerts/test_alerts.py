@@ -265,12 +265,13 @@ class TestCommands:
 
         assert checked["open"] == 1
         assert "poor-scores" in command(watched, "list").stdout
-        assert json.loads(command(watched, "ack", mark[:6], "--note", "mine", "--json").stdout)["state"] == "acknowledged"
+        assert json.loads(command(watched, "ack", mark[:6], "--note", "mine", "--actor", "eve", "--json").stdout)["state"] == "acknowledged"
         assert "muted until 2020-05-01" in command(watched, "mute", mark, "--until", "2020-05-01", "--as-of", "2020-03-02").stdout
         assert command(watched, "verdict", mark, "real").exit_code == 0
         shown = json.loads(command(watched, "show", mark, "--json").stdout)
         assert (shown["owner"], shown["runbook"], shown["verdict"]) == (COMMON["owner"], COMMON["runbook"], "real")
         assert [event["kind"] for event in shown["events"]] == ["opened", "acknowledged", "muted", "verdict"]
+        assert shown["events"][1]["actor"] == "eve"
         assert json.loads(command(watched, "precision", "--json").stdout)[2]["precision"] == 1.0
         assert json.loads(command(watched, "backtest", "--json").stdout)[2]["episodes"][0]["verdict"] == "real"
         assert command(watched, "resolve", mark).exit_code == 0
