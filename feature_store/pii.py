@@ -12,7 +12,7 @@ from feature_store.lookup import Lookup
 from feature_store.names import quote
 from feature_store.registry import Registry
 
-__all__ = ["marked_personal", "personal_columns", "statistics_properties", "without_statistics"]
+__all__ = ["marked_personal", "personal_columns", "stated_columns", "statistics_properties", "without_statistics"]
 
 _COLUMNS, _NUMBER = "delta.dataSkippingStatsColumns", "delta.dataSkippingNumIndexedCols"
 _OWN = "sparkml_ops.personal"
@@ -47,6 +47,16 @@ def statistics_properties(fields: Iterable[StructField], personal: Collection[st
 def marked_personal(tables: Tables, name: str) -> frozenset[str]:
     """The columns of a table that were marked as personal when it was written."""
     return frozenset(json.loads(tables.properties(name).get(_OWN, "[]")))
+
+
+def stated_columns(tables: Tables, name: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """Those of some columns whose least and greatest values the log of a table may keep, by the table's properties."""
+    found = tables.properties(name)
+    if found.get(_NUMBER) == "0":
+        return ()
+    listed = found.get(_COLUMNS)
+    personal = json.loads(found.get(_OWN, "[]"))
+    return tuple(item for item in columns if item not in personal and (listed is None or item in listed.split(",") or quote(item) in listed))
 
 
 def without_statistics(

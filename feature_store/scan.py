@@ -22,7 +22,7 @@ from feature_store.delta.direct import readable
 from feature_store.errors import ContractError
 from feature_store.records import Snapshot
 
-__all__ = ["Scan", "ScanFile", "most_rows", "newest_instant", "plan_scan"]
+__all__ = ["Scan", "ScanFile", "most_rows", "newest_instant", "plan_scan", "scannable"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,19 @@ class Scan:
         return sum(file.rows for file in self.files)
 
 
-def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | None = None, row_groups: bool = False) -> Scan | None:
+def scannable(tables: Tables, snapshot: Snapshot) -> bool:
+    """Whether Python can read the files of a snapshot as they are; its log alone is asked.
+
+    Raises:
+        TableNotFound: No such table.
+    """
+    snapshot = tables.standing(snapshot)
+    return readable(deltalake.DeltaTable(tables.location(snapshot.table), version=snapshot.version))
+
+
+def plan_scan(
+    tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | None = None, row_groups: bool = False, most_footers: int | None = None
+) -> Scan | None:
     """List the files of a snapshot, or None where Python cannot read them as they are.
 
     None means deletion vectors, column mapping, type widening or another reader feature: use
@@ -73,6 +85,7 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
     Args:
         where: Partition column to value; other files are left out.
         row_groups: Read each file's footer for its row groups too.
+        most_footers: With `row_groups`, leave them unread where there are more files; None: read all.
 
     Raises:
         TableNotFound: No such table.
@@ -88,11 +101,9 @@ def plan_scan(tables: Tables, snapshot: Snapshot, *, where: Mapping[str, str] | 
             f"{unknown} in a filter on files of `{snapshot.table}`", expected=f"partition columns {partitions}", mend="filter rows instead"
         )
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    files = [
-        _file(table.table_uri, action, partitions, row_groups=row_groups)
-        for action in sorted(actions, key=lambda action: str(action["path"]))
-        if _matches(action, where)
-    ]
+    matching = [action for action in sorted(actions, key=lambda action: str(action["path"])) if _matches(action, where)]
+    row_groups = row_groups and (most_footers is None or len(matching) <= most_footers)
+    files = [_file(table.table_uri, action, partitions, row_groups=row_groups) for action in matching]
     return Scan(snapshot, pa.schema(table.schema().to_arrow()), tuple(files))
 
 

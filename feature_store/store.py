@@ -29,6 +29,7 @@ from feature_store.maintenance import Maintenance, Policy, TableUpkeep
 from feature_store.names import Warehouse
 from feature_store.pii import personal_columns
 from feature_store.point_in_time import JoinPlan
+from feature_store.provenance import Provenance, provenance
 from feature_store.quality import QualityReport
 from feature_store.quality.checked import last_report
 from feature_store.quality.quarantine import Quarantine
@@ -279,6 +280,18 @@ class FeatureStore:
         )
         assembly = replace(assembly, between=between)
         return assembly.join(assembly.spine, assembly.counted(assembly.spine)), dict(assembly.inputs)
+
+    def provenance(
+        self, spine: DataFrame, lookups: Sequence[Lookup], *, spine_time: str, versions: Mapping[str, int] | None = None
+    ) -> tuple[Provenance, ...]:
+        """Where the features of a spine's first row come from: of each lookup the version, and the event and known time of the row it takes.
+
+        Args:
+            versions: Of the tables that are read; one that is not named is read at its newest.
+        """
+        assembly = Assembly.resolve(self.tables, self._registry, spine, lookups, spine_time=spine_time)
+        pinned = {name: (versions or {}).get(name, newest) for name, newest in assembly.inputs.items()}
+        return provenance(replace(assembly, inputs=pinned))
 
     def personal_columns(self, lookups: Sequence[Lookup]) -> frozenset[str]:
         """Which columns of joined rows hold personal data, as the registered tables mark theirs: such get no file statistics."""

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pyspark.sql.types import IntegerType, StringType, StructField, StructType, TimestampType
 
 from feature_store.delta import Tables, Transaction
+from sparkml_ops.meter import Cost
 from sparkml_ops.records import to_document
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.window import instant
 
-__all__ = ["FinishedRun", "Ledger"]
+__all__ = ["WITHDRAW", "FinishedRun", "Ledger"]
 
 TABLE = "runs"
+_COST = "_cost"
+# The verb that takes a scoring back; the generation of its key is one that no scoring has.
+WITHDRAW = "withdraw"
 _SCHEMA = StructType(
     [
         StructField("run_id", StringType(), nullable=False),
@@ -44,6 +48,7 @@ class FinishedRun:
         as_of: The clock of the run.
         started_at: Wall clock, UTC.
         finished_at: Wall clock, UTC.
+        cost: What it took of the driver's machine; None of runs before this was measured.
     """
 
     run_id: str
@@ -54,6 +59,7 @@ class FinishedRun:
     as_of: datetime
     started_at: datetime
     finished_at: datetime
+    cost: Cost | None = None
 
     @property
     def seconds(self) -> float:
@@ -83,12 +89,18 @@ class Ledger:
             return []
         return _in_order([_run(row) for row in self._tables.rows(TABLE, where)])
 
+    def standing(self, where: Mapping[str, str] | None = None) -> list[FinishedRun]:
+        """As `runs`, without scorings whose rows were taken back."""
+        runs = self.runs(where)
+        gone = {replace(run.key, verb="score", generation=int(run.record["withdrawn"])) for run in self.runs({"verb": WITHDRAW})} if runs else set()
+        return [run for run in runs if run.key not in gone]
+
     def append(self, run: FinishedRun) -> None:
         """Add a row; a second driver that finished the same work leaves the first one's row."""
         row = {
             **{name: getattr(run.key, name) for name in ("verb", "project", "target", "window", "slot", "generation")},
             **{name: getattr(run, name) for name in ("run_id", "config_hash", "code_version", "as_of", "started_at", "finished_at")},
-            "record": json.dumps(to_document(run.record), sort_keys=True, default=str),
+            "record": json.dumps(_with_cost(to_document(run.record), run.cost), sort_keys=True, default=str),
         }
         self._tables.add(TABLE, _SCHEMA, [row], transaction=Transaction(f"{TABLE}/{run.key.text}/{run.run_id}"))
 
@@ -105,4 +117,20 @@ def _in_order(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 def _run(row: Mapping[str, Any]) -> FinishedRun:
     key = RunKey(row["verb"], row["project"], row["target"], row["window"], row["slot"], int(row["generation"]))
     times = {name: instant(row[name]) for name in ("as_of", "started_at", "finished_at")}
-    return FinishedRun(row["run_id"], key, json.loads(row["record"]), row["config_hash"], row["code_version"], **times)
+    record, cost = _without_cost(json.loads(row["record"]))
+    return FinishedRun(row["run_id"], key, record, row["config_hash"], row["code_version"], **times, cost=cost)
+
+
+def _with_cost(record: Any, cost: Cost | None) -> Any:
+    """The record with the cost beside its fields: a column of its own would be a new format of every ledger that is there."""
+    if cost is None:
+        return record
+    return [*record, {_COST: asdict(cost)}] if isinstance(record, list) else {**record, _COST: asdict(cost)}
+
+
+def _without_cost(stored: Any) -> tuple[Any, Cost | None]:
+    if isinstance(stored, list):
+        held = stored[-1] if stored and isinstance(stored[-1], dict) and _COST in stored[-1] else None
+        return (stored, None) if held is None else (stored[:-1], Cost.from_document(held[_COST]))
+    held = stored.pop(_COST, None)
+    return stored, None if held is None else Cost.from_document(held)

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from feature_store import FeatureStore
 from sparkml_ops import release, scoring
+from sparkml_ops.alerts import Alert
 from sparkml_ops.catalog import Catalog
 from sparkml_ops.config.load import load
 from sparkml_ops.config.root import Config
@@ -30,6 +31,7 @@ from sparkml_ops.records import (
     TuningResult,
 )
 from sparkml_ops.verbs import (
+    alerts,
     build_features,
     catalog,
     drift,
@@ -46,6 +48,7 @@ from sparkml_ops.verbs import (
     training_set,
     tune,
 )
+from sparkml_ops.verbs.alerts import AlertCheck
 from sparkml_ops.verbs.outcome import Generation
 from sparkml_ops.verbs.status import ProjectStatus
 from sparkml_ops.verbs.work import Work
@@ -173,9 +176,19 @@ class Project:
         """Make the champion before this one the champion again."""
         return promote.perform_rollback(self._work, as_of=as_of, actor=actor).record
 
-    def score(self, window: str, *, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> ScoredWindow:
-        """Score a window into a slot, exactly once."""
-        return score.perform(self._work, window=window, slot=slot, generation=generation, as_of=as_of).record
+    def score(
+        self,
+        window: str,
+        *,
+        slot: str = "champion",
+        generation: Generation = 0,
+        version: int | None = None,
+        changed: bool = False,
+        as_of: datetime | str | None = None,
+    ) -> ScoredWindow:
+        """Score a window into a slot, exactly once; with `changed` only the rows that came, were corrected or set aside since."""
+        done = score.perform(self._work, window=window, slot=slot, generation=generation, version=version, changed=changed, as_of=as_of)
+        return done.record
 
     def score_due(self, *, slot: str = "champion", since: str | None = None, as_of: datetime | str | None = None) -> tuple[ScoredWindow, ...]:
         """Score the windows that have ended by `as_of` and were missed, oldest first; none of them where nothing is due."""
@@ -184,6 +197,14 @@ class Project:
     def status(self, *, as_of: datetime | str | None = None) -> ProjectStatus:
         """How old each output is against its promise, who is champion, and what should be looked at."""
         return status.perform(self._work, as_of=as_of)
+
+    def check_alerts(self, *, as_of: datetime | str | None = None) -> AlertCheck:
+        """Judge the stored figures by the policies of `alerts`, and tell the channels; a repeat finds nothing new."""
+        return alerts.check(self._work, as_of=as_of)
+
+    def alerts(self, *, every: bool = False) -> tuple[Alert, ...]:
+        """Open alerts, the gravest first; with `every` resolved ones too."""
+        return alerts.open_alerts(self._work, every=every)
 
     def retrain(self, window: str, *, on_demand: bool = False, generation: Generation = 0, as_of: datetime | str | None = None) -> RetrainDecision:
         """Decide whether a new model is due after a window, and train, judge and promote it if so."""
@@ -200,6 +221,12 @@ class Project:
     def predictions(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Scored rows."""
         return scoring.predictions(self._work.tables, self._work.sections.scoring.target, window=window, slot=slot)
+
+    def served(self, window: str | None = None) -> DataFrame:
+        """The predictions to act on, one a row, of the published table: that of its arm where `rollout.canary` deals some, else the champion's."""
+        work = self._work
+        target = scoring.published(work.tables, work.config.project, work.sections.scoring.target)
+        return scoring.served(work.tables, target, training_set.declaration(work).row_key, window=window)
 
     def quarantine(self, window: str | None = None, *, slot: str | None = None) -> DataFrame:
         """Rows set aside, each with its reason."""

@@ -22,6 +22,7 @@ __all__ = [
     "TrainingResult",
     "TrainingSet",
     "TuningResult",
+    "Withdrawal",
     "to_document",
     "to_json",
 ]
@@ -164,6 +165,27 @@ class ScoredWindow:
     model: ModelVersion
     window: str
     slot: str
+    snapshot: Snapshot
+    rows: int
+    quarantined: int
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """A scoring that was taken back: its window and slot hold again what they held before it.
+
+    Args:
+        run_id: The scoring's run.
+        withdrawn: Its generation.
+        snapshot: The version of the target that this made.
+        rows: Scored rows that are there again; 0 where nothing had been scored before.
+        quarantined: Rows that are in quarantine again.
+    """
+
+    run_id: str
+    window: str
+    slot: str
+    withdrawn: int
     snapshot: Snapshot
     rows: int
     quarantined: int

@@ -16,6 +16,7 @@ import fsspec
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from feature_store.delta.commits import history
 from feature_store.delta.log import TableReader
 
 __all__ = [
@@ -102,10 +103,10 @@ def last_write(tables: TableReader, name: str) -> LastWrite:
         TableNotFound: There is no such table.
     """
     log = tables._log(name)
-    newest, strangers = log.version(), []
+    strangers: list[str] = []
     details: Mapping[str, Any] | None = None
     base = 0
-    for entry in log.history(_HISTORY):
+    for entry in history(log, _HISTORY):
         version, operation = int(entry["version"]), str(entry.get("operation"))
         if details is not None and version <= base:
             break
@@ -116,7 +117,7 @@ def last_write(tables: TableReader, name: str) -> LastWrite:
             strangers.append(f"{operation} at version {version}")
         else:
             details, base = found, int(found.get("base", version))
-    return LastWrite(newest, details or {}, strangers[-1] if strangers else "")
+    return LastWrite(log.version(), details or {}, strangers[-1] if strangers else "")
 
 
 def span(tables: TableReader, name: str, first: int, last: int) -> Span:

@@ -15,7 +15,7 @@ import deltalake
 
 from feature_store.records import Snapshot
 
-__all__ = ["Commit", "Transaction", "notes"]
+__all__ = ["Commit", "Transaction", "history", "notes"]
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,26 @@ class Commit:
     fresh: bool = True
 
 
+def history(log: deltalake.DeltaTable, limit: int | None) -> list[dict[str, Any]]:
+    """What the log tells of its last commits, newest first, each with its `version`; the log is then the newest.
+
+    The library counts the versions down from the one that it has loaded, also where others have landed since, which it lists too: so they
+    are counted anew until none has come in between.
+
+    Args:
+        limit: How many commits to look at; None: all.
+    """
+    while True:
+        loaded = log.version()
+        found = log.history(limit)
+        log.update_incremental()
+        if log.version() == loaded:
+            return found
+
+
 def notes(log: deltalake.DeltaTable, *, limit: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Versions with our notes, newest first; `limit` is how many commits to look at, None all."""
-    for entry in log.history(limit):
+    for entry in history(log, limit):
         try:
             note = json.loads(entry.get("userMetadata") or "null")
         except ValueError:

@@ -19,6 +19,7 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, PyFileSystem, SubTreeFileSystem
 
 from feature_store.address import for_python
+from feature_store.delta.commits import history
 from feature_store.delta.log import TableReader, format_of
 from feature_store.errors import TableNotFound
 from feature_store.names import quote
@@ -166,7 +167,7 @@ class TableFiles:
         The log keeps its own history for thirty days, unless told otherwise: what is older counts as never.
         """
         live = self.paths(self.log.version())
-        for entry in self.log.history():
+        for entry in history(self._tables._log(self.name), None):
             by = entry.get("operationParameters", {}).get("zOrderBy")
             if by is not None and json.loads(by) == list(columns):
                 try:

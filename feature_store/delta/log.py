@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -159,21 +159,49 @@ class TableReader:
         """
         return self._log(name).metadata().configuration.get("delta.enableChangeDataFeed") == "true"
 
-    def schema(self, name: str) -> StructType:
-        """The newest version's columns, from the log.
+    def partitioned_by(self, name: str) -> tuple[str, ...]:
+        """The partition columns, from the log.
 
         Raises:
             TableNotFound: There is no such table.
         """
-        return StructType.fromJson(json.loads(self._log(name).schema().to_json()))
+        return tuple(self._log(name).metadata().partition_columns)
+
+    def schema(self, name: str, version: int | None = None) -> StructType:
+        """The columns of a version, from the log; of the newest one without `version`.
+
+        Raises:
+            TableNotFound: No such table, or the version is not there.
+        """
+        log = self._log(name)
+        if version is not None and ERASED not in log.metadata().configuration:
+            if not 0 <= version <= (found := log.version()):
+                raise TableNotFound(f"version {version} of `{name}` asked for", expected=f"0 to {found}", mend="read a version that exists")
+            log = log if version == found else deltalake.DeltaTable(self.location(name), version=version)
+        return StructType.fromJson(json.loads(log.schema().to_json()))
+
+    def known_schema(self, name: str) -> StructType:
+        """The newest version's columns, from the log, of a table that this version may write to.
+
+        Raises:
+            TableNotFound: There is no such table.
+            ContractError: It is of a newer format.
+        """
+        log = self._log(name)
+        self._check_format(name, log)
+        return StructType.fromJson(json.loads(log.schema().to_json()))
 
     def columns(self, name: str) -> dict[str, str]:
         """Names and types (Spark's short form) of the newest version's columns, from the log."""
         return {field.name: field.dataType.simpleString() for field in self.schema(name)}
 
-    def rows(self, name: str, where: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """The rows of a small table of our own (ledger, registry, events), read without a Spark job."""
-        filters = [(column, "=", value) for column, value in (where or {}).items()]
+    def rows(self, name: str, where: Mapping[str, str | Sequence[str]] | None = None) -> list[dict[str, Any]]:
+        """The rows of a small table of our own (ledger, registry, events), read without a Spark job.
+
+        Args:
+            where: Text column to the value that its rows have, or to some values of which they have one.
+        """
+        filters = [(column, "=", value) if isinstance(value, str) else (column, "in", list(value)) for column, value in (where or {}).items()]
         log = self._log(name)
         self._check_format(name, log)
         # The library's own file system is Python: an Arrow thread that still reads ahead in it when the

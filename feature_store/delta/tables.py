@@ -26,6 +26,7 @@ from feature_store.address import for_python
 from feature_store.delta.commits import Commit, Transaction
 from feature_store.delta.gate import Gate
 from feature_store.delta.log import TableReader
+from feature_store.delta.placed import PlacedFile, put_files
 from feature_store.delta.statements import lacking, merge_statement, part_condition, stretch_predicate
 from feature_store.errors import ConflictError
 from feature_store.names import parse_table, quote
@@ -147,6 +148,17 @@ class Tables(TableReader):
         predicate = part_condition(where, "`")
         partitions = partition_by or tuple(where)
         return self._write(name, frame, "overwrite", {"replaceWhere": predicate}, transaction, details, partition_by=partitions, settings=settings)
+
+    def place(
+        self, name: str, files: Sequence[PlacedFile], where: Mapping[str, str], *, transaction: Transaction, details: Mapping[str, Any] | None = None
+    ) -> Commit:
+        """Replace exactly the rows of some partition values by files that lie in the table's folder already; without Spark.
+
+        Args:
+            files: Whole; their rows have been checked (`placed.refusal_of` says which tables take such files).
+            where: Partition column to value.
+        """
+        return self._commit(name, lambda note: put_files(self, name, files, where, note, transaction), transaction, details)
 
     def replace_stretch(
         self,

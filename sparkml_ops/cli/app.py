@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import typer
 
-from sparkml_ops.cli import configuration, doctor, edges, features, forget, ledger, models, report, scaffold, status, tables, verbs
+from sparkml_ops.cli import (
+    alerts,
+    causes,
+    concept,
+    configuration,
+    doctor,
+    edges,
+    features,
+    forget,
+    ledger,
+    metrics,
+    models,
+    predictions,
+    report,
+    scaffold,
+    status,
+    tables,
+    verbs,
+)
 
 __all__ = ["app"]
 
@@ -21,8 +39,13 @@ app.add_typer(tables.app, name="tables")
 app.add_typer(features.app, name="features")
 app.add_typer(models.app, name="models")
 app.add_typer(edges.app, name="edges")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(predictions.app, name="predictions")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
+app.command("causes")(causes.causes)
+app.command("concept")(concept.concept)
+app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)
 app.command("forget")(forget.forget)
 app.command("report")(report.report)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +13,9 @@ from sparkml_ops.cli.options import AsOf, Common, PlanOption, command, show
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.logs import logger
 from sparkml_ops.records import to_json
+
+if TYPE_CHECKING:
+    from sparkml_ops.verbs.costs import VerbCost
 
 __all__ = ["app"]
 
@@ -74,7 +78,20 @@ def retry_run(common: Common, run: RunArgument, as_of: AsOf = None, plan: PlanOp
     show(common, again.plan(work) if plan else again.perform(work))
 
 
+def run_costs(common: Common, as_of: AsOf = None) -> None:
+    """What the newest run of each verb took of the driver's machine, beside its own history."""
+    from sparkml_ops.verbs.costs import costs
+
+    found = costs(common.work(), as_of=as_of)
+    if common.json:
+        print(to_json(found))
+        return
+    titles = ("verb", "target", "window", "seconds", "CPU s", "memory", "read", "written", "rows/s", "CPU s/M rows", "usual", "")
+    print_listing(titles, [_cost_cells(cost) for cost in found], lead=3)
+
+
 app.command("list")(command(list_runs))
+app.command("costs")(command(run_costs))
 app.command("due")(command(due_runs))
 app.command("show")(command(show_run))
 app.command("retry")(command(retry_run))
@@ -97,4 +114,12 @@ def _row(run: FinishedRun) -> dict[str, object]:
         "started_at": run.started_at.isoformat(),
         "finished_at": run.finished_at.isoformat(),
         "seconds": round(run.seconds, 3),
+        "cost": None if run.cost is None else asdict(run.cost),
     }
+
+
+def _cost_cells(cost: VerbCost) -> tuple[str, ...]:
+    sizes = (f"{size / 2**20:,.0f} MiB" for size in (cost.peak_bytes, cost.read_bytes, cost.written_bytes))
+    shares = ("" if value is None else f"{value:,.4g}" for value in (cost.rows_per_second, cost.cpu_per_million, cost.usual))
+    slower = f"{cost.slower:.1f} times the usual" if cost.regressed and cost.slower is not None else ""
+    return (cost.verb, cost.target, cost.window, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", *sizes, *shares, slower)

@@ -24,12 +24,13 @@ from sparkml_ops.records import to_document, to_json
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["AsOf", "Common", "GenerationOption", "PlanOption", "command", "parse_generation", "refusing", "show"]
+__all__ = ["ActorOption", "AsOf", "Common", "GenerationOption", "PlanOption", "command", "parse_generation", "refusing", "show"]
 
 _PANEL = "Project"
 _LONGEST = 500
 AsOf = Annotated[str | None, typer.Option(help="The clock, UTC: only what was known then counts. Default: now.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show what would be read and written, and write nothing.")]
+ActorOption = Annotated[str, typer.Option(help="Who asks for it; recorded in the event.", envvar="USER")]
 GenerationOption = Annotated[str, typer.Option(help="Deliberate repeat of finished work: a number, or `next`.")]
 
 

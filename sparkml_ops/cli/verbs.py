@@ -12,14 +12,13 @@ from typing import Annotated
 import typer
 
 from sparkml_ops.cli.due import score_due
-from sparkml_ops.cli.options import AsOf, Common, GenerationOption, PlanOption, command, parse_generation, show
+from sparkml_ops.cli.options import ActorOption, AsOf, Common, GenerationOption, PlanOption, command, parse_generation, show
 from sparkml_ops.logs import logger
 
 __all__ = ["add_to"]
 
 _REFUSED = 3
 WindowOption = Annotated[str, typer.Option(help="2013-07, 2013-07-14 or 2013-07-14T05, UTC.")]
-ActorOption = Annotated[str, typer.Option(help="Who asks for it; recorded in the event.", envvar="USER")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -153,12 +152,14 @@ def score(
     due: Annotated[bool, typer.Option("--due", help="Every window that has ended by the clock and was missed, oldest first.")] = False,
     since: Annotated[str | None, typer.Option("--from", help="With --due: first window to look at. Default: after the newest scored.")] = None,
     slot: Annotated[str, typer.Option(help="Role under which predictions are stored; also the alias of the model.")] = "champion",
+    version: Annotated[int | None, typer.Option(help="Version of the model, for a slot that is not the champion's.", min=1)] = None,
+    changed: Annotated[bool, typer.Option("--changed", help="Only rows that came, were corrected or set aside since the last scoring.")] = False,
     as_of: AsOf = None,
     generation: GenerationOption = "0",
     plan: PlanOption = False,
 ) -> None:
     """A window's predictions, exactly once; or, with --due, those of all windows that were missed."""
-    if due == (window is not None) or (since is not None and not due) or (due and generation != "0"):
+    if due == (window is not None) or (since is not None and not due) or (due and (generation != "0" or version or changed)):
         raise typer.BadParameter("either --window (and --generation), or --due (and --from)", param_hint="--window")
     if window is None:
         score_due(common, slot=slot, since=since, as_of=as_of, plan=plan)
@@ -166,7 +167,8 @@ def score(
     from sparkml_ops.verbs import score as verb
 
     call = verb.plan if plan else verb.perform
-    show(common, call(common.work(), window=window, slot=slot, as_of=as_of, generation=parse_generation(generation)))
+    done = call(common.work(), window=window, slot=slot, version=version, changed=changed, generation=parse_generation(generation), as_of=as_of)
+    show(common, done)
 
 
 def drift(

@@ -12,12 +12,15 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from feature_store.declaration import FeatureTableDeclaration, LookupDeclaration, SourceDeclaration, TrainingSetDeclaration
+from sparkml_ops.config.alerts import AlertsSection
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
+from sparkml_ops.config.metrics import MetricsSection
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.config.places import MlflowSection, StorageSection, WarehouseSection
 from sparkml_ops.config.release import ReleaseSection
 from sparkml_ops.config.retraining import RetrainingSection
+from sparkml_ops.config.rollout import RolloutSection
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.config.section import Section
 from sparkml_ops.config.spark import SparkSection
@@ -29,7 +32,7 @@ __all__ = ["Config", "Sections"]
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
     "training": OPERATIONAL,
-    "scoring": {"window", "freshness"},
+    "scoring": {"engine", "window", "freshness"},
     "features": {"__all__": {"freshness", "deprecated"}},
 }
 
@@ -48,9 +51,12 @@ class Sections(Section):
     tuning: TuningSection = Field(default_factory=TuningSection)
     release: ReleaseSection = Field(default_factory=ReleaseSection)
     scoring: ScoringSection = Field(default_factory=ScoringSection)
+    rollout: RolloutSection = Field(default_factory=RolloutSection)
     drift: DriftSection = Field(default_factory=DriftSection)
     monitoring: MonitoringSection = Field(default_factory=MonitoringSection)
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
+    alerts: AlertsSection = Field(default_factory=AlertsSection)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
 
     @field_validator("training")
     @classmethod

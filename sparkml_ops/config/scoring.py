@@ -32,7 +32,10 @@ class CheckSection(Section):
 class ScoringSection(Section):
     """`scoring`: how a window is scored and where its predictions go."""
 
-    engine: Literal["auto", "pandas", "arrow"] = Field(default="auto", description="how rows reach the model; `auto` is `arrow`, the faster one")
+    engine: Literal["auto", "files", "arrow", "pandas"] = Field(
+        default="auto",
+        description="how rows reach the model, with the same result; `auto` is `files`, the fastest, where the tables' files allow it, else `arrow`",
+    )
     target: str = Field(
         default="scores", description="table of the predictions, of this project alone; its scoring sets go to `<target>_scoring_set`"
     )

@@ -46,7 +46,7 @@ class Sources:
     def runs(self, verb: str, now: datetime, target: str = "") -> list[FinishedRun]:
         """Finished runs of a verb that a clock knows of, oldest first."""
         where = {"verb": verb, "project": self.project, **({"target": target} if target else {})}
-        return [run for run in self.ledger.runs(where) if run.as_of <= now]
+        return [run for run in self.ledger.standing(where) if run.as_of <= now]
 
 
 def gather(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, GroupedData
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, FloatType, NumericType, StructType
@@ -15,7 +16,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring.matching import Match, nearest
 from sparkml_ops.scoring.reason import Reason
 
-__all__ = ["IdentityCounts", "count_identity", "mark_duplicates", "refusal", "value_checks"]
+__all__ = ["IdentityCounts", "count_identity", "doubled_keys", "mark_duplicates", "refusal", "value_checks"]
 
 _COPIES, _TIMED, _DUPLICATE = "__copies", "__timed", "__duplicate"
 # Keys that fit a broadcast with ease; beyond it Spark joins as it sees fit.
@@ -74,6 +75,13 @@ def mark_duplicates(frame: DataFrame, row_key: Sequence[str], counts: IdentityCo
         several = F.broadcast(several)
     same = [F.col(quote(name)) == F.col(f"__key_{index}") for index, name in enumerate(row_key)]
     return frame.join(several, on=same, how="left"), F.col(_DUPLICATE).isNotNull()
+
+
+def doubled_keys(frame: DataFrame, row_key: Sequence[str], most: int) -> pa.Table:
+    """The keys that more than one row has, in their columns; at most so many."""
+    keys = [F.col(quote(name)).alias(name) for name in row_key]
+    several = _groups(frame, row_key).agg(F.count(F.lit(1)).alias(_COPIES)).where(~_null_key(row_key) & (F.col(_COPIES) > 1))
+    return several.select(*keys).limit(most).toArrow()
 
 
 def refusal(row_key: Sequence[str], spine_time: str, duplicate: Column, matches: Sequence[Match], checks: Sequence[Column]) -> Column:

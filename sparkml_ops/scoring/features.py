@@ -21,7 +21,7 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring.reason import Reason, RowReasons
 from sparkml_ops.scoring.signature import Field
 
-__all__ = ["ARROW_TYPES", "from_arrow", "from_pandas", "to_pandas"]
+__all__ = ["ARROW_TYPES", "filled", "from_arrow", "from_pandas", "to_pandas"]
 
 _ATOMS = ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string", "date", "timestamp")
 ARROW_TYPES = {name: arrow_type(name) for name in (*_ATOMS, "array<float>", "array<double>", "array<bigint>", "array<string>")}
@@ -31,7 +31,7 @@ _EXACT = {"float": 2**24, "double": 2**53}
 
 def from_arrow(columns: Sequence[pa.Array], fields: Sequence[Field]) -> pa.Table:
     """Columns of the `arrow` engine, in the order of the fields, cast by Spark already."""
-    return pa.table({field.name: _filled(column.cast(ARROW_TYPES[field.type]), field) for column, field in zip(columns, fields, strict=True)})
+    return pa.table({field.name: filled(column.cast(ARROW_TYPES[field.type]), field) for column, field in zip(columns, fields, strict=True)})
 
 
 def from_pandas(frame: pd.DataFrame, fields: Sequence[Field], reasons: RowReasons, *, cast: bool) -> pa.Table:
@@ -49,7 +49,7 @@ def from_pandas(frame: pd.DataFrame, fields: Sequence[Field], reasons: RowReason
     arrays: dict[str, pa.Array] = {}
     for field in fields:
         if field.name in frame.columns:
-            arrays[field.name] = _filled(_column(frame[field.name], field, reasons, cast=cast), field)
+            arrays[field.name] = filled(_column(frame[field.name], field, reasons, cast=cast), field)
         elif not field.optional:
             raise ContractError(
                 f"a struct without `{field.name}` ({', '.join(map(str, frame.columns[:5]))}, ...)",
@@ -68,8 +68,9 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _filled(array: pa.Array, field: Field) -> pa.Array:
-    return pc.fill_null(array, float("nan")) if field.type in ("float", "double") else array
+def filled(array: pa.Array, field: Field) -> pa.Array:
+    """A column as a model gets it: a missing number that may be NaN is NaN."""
+    return pc.fill_null(array, float("nan")) if array.null_count and field.type in ("float", "double") else array
 
 
 def _column(series: pd.Series[Any], field: Field, reasons: RowReasons, *, cast: bool) -> pa.Array:
@@ -80,7 +81,7 @@ def _column(series: pd.Series[Any], field: Field, reasons: RowReasons, *, cast: 
         array = _instants(series, field, cast=cast)
     elif field.type in ("string", "boolean", "date"):
         array = _same_kind(series, field)
-    elif field.length is not None:
+    elif field.type in ("array<float>", "array<double>"):
         array = _list(series, field, reasons)
     elif series.dtype == object and cast:
         array = pa.array(series, pa.string(), from_pandas=True).cast(wanted)
@@ -135,8 +136,10 @@ def _same_kind(series: pd.Series[Any], field: Field) -> pa.Array:
 
 
 def _list(series: pd.Series[Any], field: Field, reasons: RowReasons) -> pa.Array:
-    """Arrays of the model's length; others get a reason and are null."""
+    """Arrays of the model's length, where it has one; others get a reason and are null."""
     doubles = _same_kind(series, replace(field, type="array<double>"))
+    if field.length is None:
+        return doubles.cast(ARROW_TYPES[field.type], safe=False)
     other = pc.fill_null(pc.not_equal(pc.list_value_length(doubles), field.length), False)
     reasons.add(other.to_numpy(zero_copy_only=False), Reason.UNCASTABLE.of(f"{field.name} as {field.length} elements"))
     return pc.if_else(other, pa.scalar(None, doubles.type), doubles).cast(ARROW_TYPES[field.type], safe=False)

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from sparkml_ops.model import artifact
 from sparkml_ops.scoring.batch import LoadedModel
 from sparkml_ops.scoring.features import ARROW_TYPES, to_pandas
+from sparkml_ops.scoring.native import native
 from sparkml_ops.scoring.published import PublishedModel
 from sparkml_ops.scoring.signature import Field
 from sparkml_ops.tracking import OWN_LOADER, load_pyfunc
@@ -46,8 +47,11 @@ def _artifact(folder: Path, model: PublishedModel) -> LoadedModel:
 
 
 def _pyfunc(folder: Path, model: PublishedModel) -> LoadedModel:
-    function = load_pyfunc(folder, loaders=(model.loader,))
-    return LoadedModel(model.inputs, model.outputs, lambda rows: _columns(function.predict(to_pandas(rows)), model.outputs))
+    if (predict := native(folder, model, _cores())) is None:
+        function = load_pyfunc(folder, loaders=(model.loader,))
+        return LoadedModel(model.inputs, model.outputs, lambda rows: _columns(function.predict(to_pandas(rows)), model.outputs))
+    found = predict
+    return LoadedModel(model.inputs, model.outputs, lambda rows: _columns(found(rows), model.outputs))
 
 
 def _columns(result: Any, outputs: Sequence[Field]) -> list[pa.Array]:
@@ -69,8 +73,12 @@ def _columns(result: Any, outputs: Sequence[Field]) -> list[pa.Array]:
 
 def limit_threads() -> None:
     """Spark runs a worker a core already: more threads than the task's cores would only get in each other's way."""
-    context = TaskContext.get()
-    cores = context.cpus() if context else 1
+    cores = _cores()
     threadpool_limits(limits=cores)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(cores)
+
+
+def _cores() -> int:
+    context = TaskContext.get()
+    return context.cpus() if context else 1

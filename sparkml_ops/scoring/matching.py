@@ -44,6 +44,14 @@ class Match:
         """The column as it is in the table."""
         return F.col(quote(self.field.name))
 
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        """Least and greatest whole number that the model takes exactly; None: all of the column's."""
+        if self.bits is None:
+            return None
+        # Two's complement reaches one further down than up; -2^53 is exact in a double too.
+        return -(2**self.bits), 2**self.bits - (1 if self.bits == _WHOLE.get(self.field.type) else 0)
+
     def value(self, *, text_integers: bool) -> Column:
         """The value on its way to the model; what cannot be cast is null (its row does not get there).
 
@@ -59,10 +67,8 @@ class Match:
     def refusals(self) -> list[Column]:
         """The reasons for which a row's value cannot be given to the model, or null."""
         found = []
-        if self.bits is not None:
-            # Two's complement reaches one further down than up; -2^53 is exact in a double too.
-            top = 2**self.bits - (1 if self.field.type in _WHOLE and self.bits == _WHOLE[self.field.type] else 0)
-            outside = (self.column < F.lit(-(2**self.bits))) | (self.column > F.lit(top))
+        if self.limits is not None:
+            outside = (self.column < F.lit(self.limits[0])) | (self.column > F.lit(self.limits[1]))
             found.append(F.when(outside, F.lit(Reason.UNCASTABLE.of(f"{self.field.name} is a whole number beyond 2^{self.bits}"))))
         if self.field.length is not None:
             other = F.size(self.column) != F.lit(self.field.length)

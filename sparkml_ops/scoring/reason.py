@@ -50,22 +50,36 @@ class RowReasons:
     """
 
     def __init__(self, found: pa.Array) -> None:
-        self._values = np.full(len(found), None, object)
+        self._open = np.ones(len(found), bool)
+        # Most batches have no reason at all: an object a row would cost more than a small model.
+        self._values: npt.NDArray[np.object_] | None = None
         if found.null_count < len(found):
+            self._values = np.full(len(found), None, object)
             self._values[:] = found.to_pylist()
+            self._open = np.asarray(pd.isna(self._values), bool)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._open)
 
     @property
     def open(self) -> npt.NDArray[np.bool_]:
         """[rows] True where there is no reason yet."""
-        return np.asarray(pd.isna(self._values), bool)
+        return self._open
+
+    @property
+    def none(self) -> bool:
+        """Whether no row has a reason."""
+        return self._values is None
 
     def add(self, rows: npt.NDArray[np.bool_], reason: str) -> None:
         """Give a reason to the rows of a mask."""
-        if rows.any():
-            self._values[rows & self.open] = reason
+        fresh = rows & self._open
+        if not fresh.any():
+            return
+        if self._values is None:
+            self._values = np.full(len(self), None, object)
+        self._values[fresh] = reason
+        self._open = self._open & ~fresh
 
     def add_at(self, positions: npt.NDArray[np.int64], reason: str) -> None:
         """Give a reason to rows by their positions."""
@@ -76,4 +90,4 @@ class RowReasons:
 
     def to_arrow(self) -> pa.Array:
         """Text or null, one a row."""
-        return pa.array(self._values, pa.string())
+        return pa.nulls(len(self), pa.string()) if self._values is None else pa.array(self._values, pa.string())

@@ -22,7 +22,7 @@ def check_shape(tables: Tables, name: str, wanted: StructType) -> dict[str, str]
     """
     if not tables.exists(name):
         return {}
-    there = tables.read(name).schema
+    there = tables.known_schema(name)
     if clashes := list(_clashes(there, wanted, "")):
         raise ContractError(
             f"in table `{name}`: {'; '.join(clashes[:5])}",

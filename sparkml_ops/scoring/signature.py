@@ -32,6 +32,7 @@ _COLUMN_TYPES = {
     "datetime": "timestamp",
 }
 _TENSOR_TYPES = {"float64": "double", "float32": "float", "int64": "bigint", "int32": "int", "bool": "boolean", "str": "string", "object": "string"}
+_ARRAY_TYPES = {"float": "array<float>", "double": "array<double>"}
 _NEVER_NULL = frozenset({"bigint", "int", "boolean"})
 
 
@@ -45,7 +46,7 @@ class Field:
         nullable: Whether a missing value may reach the model. MLflow's whole numbers and booleans have none.
         optional: Whether the column may be absent.
         bits: Largest magnitude, as a power of two, of a whole number that the model takes exactly; None: all of the type.
-        length: Elements of an array; None: no array.
+        length: Elements of an array; None: no array, or one whose length its model looks at.
     """
 
     name: str
@@ -95,10 +96,12 @@ class Signature:
 
 def _input(column: Mapping[str, Any]) -> Field:
     kind = _COLUMN_TYPES.get(str(column.get("type")))
+    if column.get("type") == "array":
+        kind = _ARRAY_TYPES.get(str(column.get("items", {}).get("type")))
     if kind is None or "name" not in column:
         raise ContractError(
             f"the model's input {json.dumps(column)[:200]}",
-            expected=f"a named column of {sorted(_COLUMN_TYPES)}",
+            expected=f"a named column of {sorted(_COLUMN_TYPES)}, or an array of {sorted(_ARRAY_TYPES)}",
             mend="log the model with such a signature",
         )
     return Field(column["name"], kind, nullable=kind not in _NEVER_NULL, optional=not column.get("required", True))

@@ -24,19 +24,28 @@ from pyspark.sql.types import (
 
 from feature_store.delta import Commit, Tables, Transaction
 from feature_store.names import quote
+from feature_store.scan import plan_scan
 from sparkml_ops.errors import ContractError, OpsError
-from sparkml_ops.records import ModelVersion, ScoredWindow
+from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot
 from sparkml_ops.scoring.engines import OUTPUT_TYPES, REASON
 from sparkml_ops.scoring.matching import nearest
 from sparkml_ops.scoring.scoring_set import WINDOW
 from sparkml_ops.scoring.signature import Field
 
 __all__ = [
+    "LINEAGE",
     "OUTCOME",
+    "OUTCOMES",
     "PARTITIONS",
+    "PREDICTION",
+    "QUARANTINED",
+    "SCORED",
     "SLOT",
+    "counted",
     "finished",
     "identity_fields",
+    "landed",
+    "lineage",
     "predictions",
     "quarantine",
     "record_of",
@@ -47,9 +56,9 @@ __all__ = [
 
 SLOT, OUTCOME, PREDICTION = "slot", "outcome", "prediction"
 PARTITIONS = (WINDOW, SLOT, OUTCOME)
-_SCORED, _QUARANTINED = "scored", "quarantined"
+OUTCOMES = SCORED, QUARANTINED = "scored", "quarantined"
 # What each row carries besides its key, time, prediction and reason.
-_LINEAGE = (
+LINEAGE = (
     StructField("model_name", StringType()),
     StructField("model_version", IntegerType()),
     StructField("run_id", StringType()),
@@ -66,7 +75,7 @@ def predictions(tables: Tables, target: str, *, window: str | None = None, slot:
     Raises:
         TableNotFound: Nothing has been scored yet.
     """
-    return _read(tables, target, _SCORED, window, slot).drop(REASON)
+    return _read(tables, target, SCORED, window, slot).drop(REASON)
 
 
 def quarantine(tables: Tables, target: str, *, window: str | None = None, slot: str | None = None) -> DataFrame:
@@ -75,7 +84,7 @@ def quarantine(tables: Tables, target: str, *, window: str | None = None, slot: 
     Raises:
         TableNotFound: Nothing has been scored yet.
     """
-    return _read(tables, target, _QUARANTINED, window, slot).drop(PREDICTION)
+    return _read(tables, target, QUARANTINED, window, slot).drop(PREDICTION)
 
 
 def finished(tables: Tables, target: str, *, window: str, slot: str, generation: int = 0) -> ScoredWindow | None:
@@ -84,8 +93,30 @@ def finished(tables: Tables, target: str, *, window: str, slot: str, generation:
     Raises:
         OpsError: It was scored so long ago that the table's log forgot the record.
     """
-    landed = tables.landed(target, transaction(target, window, slot, generation))
-    return None if landed is None else record_of(landed)
+    commit = landed(tables, target, window=window, slot=slot, generation=generation)
+    return None if commit is None else record_of(commit)
+
+
+def landed(tables: Tables, target: str, *, window: str, slot: str, generation: int = 0) -> Commit | None:
+    """The commit of a window that has been scored, or None."""
+    return tables.landed(target, transaction(target, window, slot, generation))
+
+
+def counted(tables: Tables, snapshot: Snapshot, place: Mapping[str, str]) -> tuple[int, int]:
+    """Scored and quarantined rows of a version of a target: from its log where that tells, else by two jobs.
+
+    Args:
+        place: Window, slot, or both.
+    """
+    scan = plan_scan(tables, snapshot, where=place)
+    if scan is not None:
+        scored = sum(file.rows for file in scan.files if file.partition[OUTCOME] == SCORED)
+        return scored, scan.rows - scored
+    rows = tables.read(snapshot.table, snapshot.version)
+    for name, value in place.items():
+        rows = rows.where(F.col(name) == F.lit(value))
+    scored = rows.where(F.col(OUTCOME) == F.lit(SCORED)).count()
+    return scored, rows.count() - scored
 
 
 def transaction(target: str, window: str, slot: str, generation: int) -> Transaction:
@@ -131,7 +162,7 @@ def identity_fields(schema: StructType, row_key: Sequence[str], spine_time: str,
             expected="timestamp (a UTC instant)",
             mend=f"cast it: CAST({quote(spine_time)} AS TIMESTAMP)",
         )
-    if taken := [name for name in names if name in {PREDICTION, REASON, *(field.name for field in _LINEAGE)}]:
+    if taken := [name for name in names if name in {PREDICTION, REASON, *(field.name for field in LINEAGE)}]:
         raise ContractError(
             f"{', '.join(taken)} in the row key of {where}", expected="other names: the target has columns of these", mend="rename them"
         )
@@ -142,40 +173,39 @@ def target_schema(identity: Sequence[StructField], outputs: Sequence[Field]) -> 
     """Columns of the target."""
     keys = [StructField(field.name, field.dataType) for field in identity]
     values = StructType([StructField(field.name, OUTPUT_TYPES[field.type]) for field in outputs])
-    return StructType([*keys, StructField(PREDICTION, values), StructField(REASON, StringType()), *_LINEAGE])
+    return StructType([*keys, StructField(PREDICTION, values), StructField(REASON, StringType()), *LINEAGE])
+
+
+def lineage(
+    *, model: ModelVersion, feature_versions: Mapping[str, int], run_id: str, scored_at: datetime, generation: int
+) -> dict[str, str | int | datetime]:
+    """What each row carries besides its key, time, prediction, reason and partition, by column."""
+    return {
+        "model_name": model.name,
+        "model_version": model.version,
+        "run_id": run_id,
+        "feature_versions": json.dumps(dict(feature_versions), sort_keys=True),
+        "scored_at": scored_at,
+        "generation": generation,
+    }
 
 
 def target_rows(
-    staged: DataFrame,
-    identity: Sequence[StructField],
-    outputs: Sequence[Field],
-    *,
-    model: ModelVersion,
-    feature_versions: Mapping[str, int],
-    run_id: str,
-    scored_at: datetime,
-    window: str,
-    slot: str,
-    generation: int,
+    staged: DataFrame, identity: Sequence[StructField], outputs: Sequence[Field], *, carried: Mapping[str, object], window: str, slot: str
 ) -> DataFrame:
-    """Staged rows as rows of the target."""
-    lineage: dict[str, Column] = {
-        "model_name": F.lit(model.name),
-        "model_version": F.lit(model.version),
-        "run_id": F.lit(run_id),
-        "feature_versions": F.lit(json.dumps(dict(feature_versions), sort_keys=True)),
-        "scored_at": F.lit(scored_at),
-        "generation": F.lit(generation),
-        WINDOW: F.lit(window),
-        SLOT: F.lit(slot),
-        OUTCOME: F.when(F.col(REASON).isNull(), F.lit(_SCORED)).otherwise(F.lit(_QUARANTINED)),
-    }
+    """Staged rows as rows of the target.
+
+    Args:
+        carried: What `lineage` gives.
+    """
+    constants: dict[str, Column] = {name: F.lit(value) for name, value in {**carried, WINDOW: window, SLOT: slot}.items()}
+    constants[OUTCOME] = F.when(F.col(REASON).isNull(), F.lit(SCORED)).otherwise(F.lit(QUARANTINED))
     values = F.struct(*(F.col(f"output_{index}").alias(field.name) for index, field in enumerate(outputs)))
     return staged.select(
         *(F.col(f"identity_{index}").alias(field.name) for index, field in enumerate(identity)),
         F.when(F.col(REASON).isNull(), values).alias(PREDICTION),
         F.col(REASON),
-        *(lineage[field.name].cast(field.dataType).alias(field.name) for field in _LINEAGE),
+        *(constants[field.name].cast(field.dataType).alias(field.name) for field in LINEAGE),
     )
 
 

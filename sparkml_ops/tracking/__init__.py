@@ -16,10 +16,22 @@ os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 from sparkml_ops.tracking.address import ModelAddress, parse_uri
-from sparkml_ops.tracking.inspection import OWN_LOADER, load_pyfunc
+from sparkml_ops.tracking.inspection import OWN_LOADER, check_package, load_pyfunc
 from sparkml_ops.tracking.registered import ListedModel, Logged, RegisteredModel
 from sparkml_ops.tracking.registry import Registry
 from sparkml_ops.tracking.run import Run
 from sparkml_ops.tracking.tracking import Tracking
 
-__all__ = ["OWN_LOADER", "ListedModel", "Logged", "ModelAddress", "RegisteredModel", "Registry", "Run", "Tracking", "load_pyfunc", "parse_uri"]
+__all__ = [
+    "OWN_LOADER",
+    "ListedModel",
+    "Logged",
+    "ModelAddress",
+    "RegisteredModel",
+    "Registry",
+    "Run",
+    "Tracking",
+    "check_package",
+    "load_pyfunc",
+    "parse_uri",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sparkml_ops import clock, release
+from sparkml_ops import alerts, clock, release
 from sparkml_ops.errors import OpsError, with_project
 from sparkml_ops.retraining.lease import leases
 from sparkml_ops.retraining.policy import Figure, beyond
@@ -24,7 +24,7 @@ class Alarm:
     """Something that should be looked at.
 
     Args:
-        about: `champion`, `windows`, `drift`, `performance`, `quarantine` or `retraining`.
+        about: `champion`, `alert`, `windows`, `drift`, `performance`, `quarantine` or `retraining`.
         found: What is there.
         mend: What to do about it.
     """
@@ -40,7 +40,7 @@ def find_alarms(work: Work, finished: Finished, champion: int | None) -> tuple[A
     Args:
         champion: Version that the events name.
     """
-    rules: tuple[Callable[[Work, Finished], Iterator[Alarm]], ...] = (_windows, _drift, _performance, _quarantine, _retraining)
+    rules: tuple[Callable[[Work, Finished], Iterator[Alarm]], ...] = (_alerts, _windows, _drift, _performance, _quarantine, _retraining)
     found = (*_alias(work, champion), *(alarm for rule in rules for alarm in rule(work, finished)))
     return tuple(replace(alarm, mend=with_project(alarm.mend, work.config.project)) for alarm in found)
 
@@ -70,6 +70,18 @@ def _alias(work: Work, champion: int | None) -> Iterator[Alarm]:
         yield Alarm("champion", f"the move of {model}@{release.CHAMPION} to version {champion} was cut off", "`sparkml-ops reconcile` finishes it")
     elif alias.version is None:
         yield Alarm("champion", f"no champion of {model}", "promote a version with `sparkml-ops promote`")
+
+
+def _alerts(work: Work, finished: Finished) -> Iterator[Alarm]:
+    """Alerts of the project's policies that are open and not muted."""
+    for alert in alerts.fold(alerts.read(work.tables, work.config.project).events).values():
+        if alert.state in ("open", "acknowledged"):
+            opening = alert.opening
+            yield Alarm(
+                "alert",
+                f"{opening.severity} {opening.policy}: {opening.said}",
+                f"{opening.runbook} (`sparkml-ops alerts show {opening.fingerprint}`)",
+            )
 
 
 def _windows(work: Work, finished: Finished) -> Iterator[Alarm]:

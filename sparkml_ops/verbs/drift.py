@@ -125,7 +125,7 @@ def _record(scored: FinishedRun) -> ScoredWindow:
 def _scored(work: Work, window: Window, slot: str) -> FinishedRun:
     """The newest scoring of a window and slot."""
     where = {"verb": "score", "project": work.config.project, "target": work.sections.scoring.target}
-    runs = [run for run in work.ledger.runs(where) if (run.key.window, run.key.slot) == (window.label, slot)]
+    runs = [run for run in work.ledger.standing(where) if (run.key.window, run.key.slot) == (window.label, slot)]
     if not runs:
         raise ContractError(
             f"no scores of window {window.label} in slot {slot}",

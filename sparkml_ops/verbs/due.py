@@ -117,7 +117,7 @@ _EXAMPLES: dict[Size, str] = {"month": "2013-07", "day": "2013-07-14", "hour": "
 
 def _scored(work: Work, slot: str) -> list[str]:
     where = {"verb": "score", "project": work.config.project, "target": work.sections.scoring.target}
-    return [run.key.window for run in work.ledger.runs(where) if run.key.slot == slot]
+    return [run.key.window for run in work.ledger.standing(where) if run.key.slot == slot]
 
 
 def _due(work: Work, slot: str, since: str | None, now: datetime) -> tuple[Window, ...]:

@@ -21,7 +21,7 @@ class Finished:
     """
 
     def __init__(self, work: Work, now: datetime) -> None:
-        runs = work.ledger.runs({"project": work.config.project})
+        runs = work.ledger.standing({"project": work.config.project})
         self._runs = sorted((run for run in runs if run.as_of <= now), key=lambda run: (run.as_of, run.finished_at))
         self._target = work.sections.scoring.target
         self._keys = {run.key.text for run in runs}
@@ -34,6 +34,11 @@ class Finished:
         """The run about the window that ends last, of the champion's slot of the project's target; of several the one with the latest clock."""
         # `max` keeps the first of equals: the latest clock comes first.
         return max(reversed(self._of_target(verb)), key=lambda run: Window.parse(run.key.window).end, default=None)
+
+    def newest_by_window(self, verb: str) -> dict[str, FinishedRun]:
+        """Of each of the champion's windows the run with the latest clock, in the order of the windows."""
+        newest = {run.key.window: run for run in self._of_target(verb)}
+        return dict(sorted(newest.items(), key=lambda item: Window.parse(item[0]).end))
 
     def windows(self, verb: str) -> tuple[str, ...]:
         """Labels of the champion's windows, each once."""

@@ -77,7 +77,7 @@ def _newest(work: Work, now: datetime, slot: str) -> dict[str, dict[str, Finishe
     if slot == release.CHAMPION:
         wanted["retrain"] = (work.sections.release.model, "")
     newest: dict[str, dict[str, FinishedRun]] = {verb: {} for verb in _VERBS}
-    for run in work.ledger.runs({"project": work.config.project}):
+    for run in work.ledger.standing({"project": work.config.project}):
         key = run.key
         if run.as_of > now or wanted.get(key.verb) != (key.target, key.slot):
             continue

@@ -155,7 +155,7 @@ def _scored(work: Work, window: Window, slot: str) -> dict[str, ScoredWindow]:
         ContractError: There is none of this window.
     """
     where = {"verb": "score", "project": work.config.project, "target": work.sections.scoring.target}
-    runs: dict[str, FinishedRun] = {run.key.window: run for run in work.ledger.runs(where) if run.key.slot == slot}
+    runs: dict[str, FinishedRun] = {run.key.window: run for run in work.ledger.standing(where) if run.key.slot == slot}
     if window.label not in runs:
         raise ContractError(
             f"no scores of window {window.label} in slot {slot}",

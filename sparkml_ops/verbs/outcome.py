@@ -15,6 +15,7 @@ from sparkml_ops import clock, logs
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.logs import logger
+from sparkml_ops.meter import Meter
 from sparkml_ops.records import to_document
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs.work import Work
@@ -111,13 +112,14 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
         run_id = uuid.uuid4().hex
         with logs.work(run_id=run_id):
             logger.info("%s: started as of %s", key.verb, now.isoformat(timespec="seconds"))
-            record = task.body(run_id, now)
+            with Meter() as meter:
+                record = task.body(run_id, now)
             entered = task.settle() if task.settle else key
             fresh = task.wrote() and (task.settle is None or work.ledger.find(entered) is None)
             if fresh:
                 code = metadata.version("sparkml-ops")
                 config_hash = work.config.hash(*task.declared)
-                work.ledger.append(FinishedRun(run_id, entered, to_document(record), config_hash, code, now, started, clock.wall()))
+                work.ledger.append(FinishedRun(run_id, entered, to_document(record), config_hash, code, now, started, clock.wall(), meter.cost))
             logger.info("%s: %s in %.1f s%s", key.verb, "done" if fresh else "already done", _since(started), _version(to_document(record)))
             return Outcome(record, fresh, run_id, _since(started))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -9,10 +10,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from feature_store.declaration import TrainingSetDeclaration
+from feature_store.delta import Commit
 from feature_store.versions import Versions
-from sparkml_ops import scoring
+from sparkml_ops import clock, release, scoring
 from sparkml_ops.config.root import Config
-from sparkml_ops.errors import ContractError
+from sparkml_ops.errors import ContractError, first_line
+from sparkml_ops.ledger import WITHDRAW
+from sparkml_ops.logs import logger
 from sparkml_ops.progress import track
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
@@ -21,10 +25,14 @@ from sparkml_ops.verbs.consumers import record_predictions
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.shadows import ended_after, version_of
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
 __all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine"]
+
+
+_LONGEST = 300
 
 
 def run(
@@ -34,6 +42,8 @@ def run(
     window: str,
     slot: str = "champion",
     generation: Generation = 0,
+    version: int | None = None,
+    changed: bool = False,
     as_of: datetime | str | None = None,
 ) -> ScoredWindow:
     """Score a window and store its predictions under a slot, exactly once.
@@ -42,29 +52,62 @@ def run(
         window: `2013-07`, `2013-07-14` or `2013-07-14T05`, of the spine time, UTC.
         slot: Role under which predictions are stored; also the alias that names the model.
         generation: A deliberate repeat; "next" is one more than the newest finished one.
+        version: Of the model, for a slot that is not the champion's; None: the one that the slot's alias means.
+        changed: Score only what came, was corrected, or was set aside since the window was last scored, as its next generation; the other
+            rows keep their predictions. Of a window that nobody has scored, all rows.
         as_of: What became known later is left out; the window has ended by then, unless `scoring.allow_open`.
 
     Raises:
         ContractError: The window has not ended, or its rows do not fit; the table of the predictions is as it was.
     """
-    return perform(Work(config, spark), window=window, slot=slot, generation=generation, as_of=as_of).record
+    return perform(Work(config, spark), window=window, slot=slot, generation=generation, version=version, changed=changed, as_of=as_of).record
 
 
 def perform(
-    work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None
+    work: Work,
+    *,
+    window: str,
+    slot: str = "champion",
+    generation: Generation = 0,
+    version: int | None = None,
+    changed: bool = False,
+    as_of: datetime | str | None = None,
 ) -> Outcome[ScoredWindow]:
-    """Run the verb and say how it ended."""
-    return outcome(work, _task(work, Window.parse(window), slot, generation), as_of=as_of)
+    """Run the verb, then that of canary and shadows where the slot is the champion's, and say how the first ended."""
+    parsed, now = Window.parse(window), clock.resolve(as_of)
+    task = _asked(work, parsed, slot, generation, version, changed=changed)
+    done = outcome(work, task, as_of=now)
+    if slot == release.CHAMPION:
+        rollout = work.sections.rollout
+        canary = rollout.canary
+        if canary is not None and (arms := _recorded(work, task.key)) is not None:
+            _beside(work, "canary", replace(task.key, slot=arms.slot), canary.version, done.record, now, arms)
+        for shadow, which in rollout.shadows.items():
+            _beside(work, "shadow", replace(task.key, slot=shadow), which, done.record, now)
+    return done
 
 
-def plan(work: Work, *, window: str, slot: str = "champion", generation: Generation = 0, as_of: datetime | str | None = None) -> Plan:
+def plan(
+    work: Work,
+    *,
+    window: str,
+    slot: str = "champion",
+    generation: Generation = 0,
+    version: int | None = None,
+    changed: bool = False,
+    as_of: datetime | str | None = None,
+) -> Plan:
     """What the verb would read and write."""
     declared, settings = training_set.declaration(work), work.sections.scoring
-    task = _task(work, Window.parse(window), slot, generation)
-    model = work.tracking.resolve(work.sections.release.model, slot)
+    parsed = Window.parse(window)
+    task = _asked(work, parsed, slot, generation, version, changed=changed)
+    stored = scoring.stored_set(work.tables, settings.target, parsed, task.key.generation)
+    model = work.tracking.resolve(work.sections.release.model, version or slot)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
-    return make_plan(work, task, reads=reads, writes=writes, notes=[f"engine {settings.engine}"], as_of=as_of)
+    shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
+    notes = [str(scoring.choose(work.tables, settings, stored)), *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
+    return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
 def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datetime) -> Snapshot:
@@ -121,14 +164,76 @@ def keys_alone(declared: TrainingSetDeclaration) -> list[str]:
     return [key for key in dict.fromkeys(lookup_keys(declared)) if key not in declared.columns]
 
 
-def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[ScoredWindow]:
+def _beside(work: Work, what: str, key: RunKey, which: str, champion: ScoredWindow, now: datetime, arms: scoring.Arms | None = None) -> None:
+    """Score the champion's scoring set with another version; whatever becomes of it, the champion's rows have been committed."""
+    try:
+        version = version_of(work, which, champion.model.version)
+        if version is not None:
+            with ended_after(work.spark, work.sections.rollout.shadow_timeout) as spark:
+                beside = Work(work.config, spark)
+                outcome(beside, _task(beside, Window.parse(key.window), key.slot, key.generation, version, arms), as_of=now)
+    except Exception as error:
+        logger.warning("%s %s of window %s failed, the champion's predictions stand: %s", what, key.slot, key.window, first_line(error)[:_LONGEST])
+
+
+def _recorded(work: Work, key: RunKey) -> scoring.Arms | None:
+    """The arms of the champion's rows, which were dealt when these were scored."""
+    return scoring.recorded(work.tables, key.target, window=key.window, slot=key.slot, generation=key.generation)
+
+
+def _dealt(work: Work, slot: str, champion: int) -> scoring.Arms | None:
+    """The arms to which the champion's rows are dealt now; None where no other version is there."""
+    canary = work.sections.rollout.canary
+    if canary is None or slot != release.CHAMPION or version_of(work, canary.version, champion) is None:
+        return None
+    return scoring.Arms(canary.slot, canary.entity, canary.salt, canary.share)
+
+
+def _asked(work: Work, window: Window, slot: str, wanted: Generation, version: int | None, *, changed: bool) -> Task[ScoredWindow]:
+    """What a caller asks for.
+
+    Raises:
+        ContractError: A version for the champion's slot, or a generation beside `changed`.
+    """
+    if version is not None and slot == release.CHAMPION:
+        raise ContractError(
+            f"version {version} for the slot {slot}",
+            expected="the version that the champion's alias means",
+            mend=f"`sparkml-ops promote` it, or score it into a slot of its own: --slot version-{version}",
+        )
+    if not changed:
+        return _task(work, window, slot, wanted, version)
+    if wanted not in (0, "next"):
+        raise ContractError(f"generation {wanted} of what changed", expected="no generation: it is the next one", mend="leave out --generation")
+    before = _standing(work, window, slot)
+    return _task(work, window, slot, 0 if before is None else "next", version, before=before)
+
+
+def _standing(work: Work, window: Window, slot: str) -> Commit | None:
+    """The commit of the scoring that stands."""
+    target = work.sections.scoring.target
+    runs = work.ledger.standing({"verb": "score", "project": work.config.project, "target": target})
+    mine = [run.key.generation for run in runs if (run.key.window, run.key.slot) == (window.label, slot)]
+    return scoring.landed(work.tables, target, window=window.label, slot=slot, generation=max(mine)) if mine else None
+
+
+def _task(
+    work: Work,
+    window: Window,
+    slot: str,
+    wanted: Generation,
+    version: int | None = None,
+    arms: scoring.Arms | None = None,
+    before: Commit | None = None,
+) -> Task[ScoredWindow]:
+    """The scoring of a slot by the version that its alias means, or by a given one."""
     declared, settings = training_set.declaration(work), work.sections.scoring
-    key = generation(work, RunKey("score", work.config.project, settings.target, window.label, slot), wanted)
+    key = _key(work, RunKey("score", work.config.project, settings.target, window.label, slot), wanted)
 
     def body(run_id: str, now: datetime) -> ScoredWindow:
         with track("score", 3) as advance:
             advance(0, "loading the model")
-            model = scoring.load(work.tracking, work.storage, work.sections.release.model, slot, settings)
+            model = scoring.load(work.tracking, work.storage, work.sections.release.model, version or slot, settings)
             advance(1, "joining features")
             inputs = scoring_set(work, window, key.generation, as_of=now)
             advance(2, "scoring rows")
@@ -145,12 +250,41 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation) -> Task[Sco
                 run_id=run_id,
                 row_key=declared.row_key,
                 spine_time=declared.time,
+                arms=arms or _dealt(work, slot, model.record.version),
+                before=before,
             )
             record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's
             advance(3, "")
         return scored
 
     return Task(key, ScoredWindow, ("scoring", "training_set", "features", "release"), body, check=partial(_check, work, window, key.generation))
+
+
+def _key(work: Work, key: RunKey, wanted: Generation) -> RunKey:
+    """The key with its generation as a number: of what was taken back the next one that stands, or a new one.
+
+    Raises:
+        ContractError: That generation took another one back.
+    """
+    where = {"project": key.project, "target": key.target}
+    runs = [run for run in work.ledger.runs(where) if (run.key.window, run.key.slot) == (key.window, key.slot)]
+    taken = {run.key.generation: int(run.record["withdrawn"]) for run in runs if run.key.verb == WITHDRAW}
+    if not taken:
+        return generation(work, key, wanted)
+    scored = [run.key.generation for run in runs if run.key.verb == key.verb]
+    fresh = max(*scored, *taken) + 1
+    if wanted == "next":
+        return replace(key, generation=fresh)
+    if wanted in taken:
+        raise ContractError(
+            f"generation {wanted} of window {key.window}, slot {key.slot}, which took generation {taken[wanted]} back",
+            expected=f"a generation that scores, {fresh} or later",
+            mend="score with --generation next",
+        )
+    if wanted in taken.values():
+        standing = [number for number in scored if number > wanted and number not in taken.values()]
+        return replace(key, generation=min(standing, default=fresh))
+    return replace(key, generation=wanted)
 
 
 def _check(work: Work, window: Window, generation: int, now: datetime) -> None:

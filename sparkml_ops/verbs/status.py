@@ -24,7 +24,7 @@ from sparkml_ops.verbs.finished import Finished
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
-__all__ = ["Champion", "OutputTable", "ProjectStatus", "perform", "run"]
+__all__ = ["Champion", "OutputTable", "ProjectStatus", "output_tables", "perform", "run"]
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,16 @@ def perform(work: Work, *, as_of: datetime | str | None = None) -> ProjectStatus
     return ProjectStatus(
         work.config.project,
         now.isoformat(),
-        (*_features(work, now), *_made(work, finished, now)),
+        output_tables(work, finished, now),
         champion,
         None if decided is None else {name: decided.record[name] for name in ("window", "decision", "trigger", "reason")},
         find_alarms(work, finished, None if champion is None else champion.version),
     )
+
+
+def output_tables(work: Work, finished: Finished, now: datetime) -> tuple[OutputTable, ...]:
+    """Feature tables, training rows, scores, drift and performance, with how old each is."""
+    return (*_features(work, now), *_made(work, finished, now))
 
 
 def _features(work: Work, now: datetime) -> list[OutputTable]:

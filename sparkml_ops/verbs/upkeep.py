@@ -18,11 +18,12 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring import PERFORMANCE_TABLE
 from sparkml_ops.release import events, reports
 from sparkml_ops.retraining import lease
+from sparkml_ops.scoring import serving
 from sparkml_ops.verbs.work import Work
 
 __all__ = ["TableFormat", "healths", "maintain", "plan_maintain", "upgrade"]
 
-_OWN = ("feature_tables", "training_sets", "consumers", ledger.TABLE, reports.TABLE, events.TABLE, lease.TABLE)
+_OWN = ("feature_tables", "training_sets", "consumers", ledger.TABLE, reports.TABLE, events.TABLE, lease.TABLE, serving.TABLE)
 _MADE = (METRICS_TABLE, STATE_TABLE, PERFORMANCE_TABLE)
 
 

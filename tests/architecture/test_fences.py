@@ -37,11 +37,16 @@ COLLECTORS = {
     "sparkml_ops/performance/contest.py:hold": "a merged state for each contestant and slice",
     "sparkml_ops/performance/ranking_pass.py:rank": "rows of each of 101 ranks, for a model and for what is popular",
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
+    "sparkml_ops/scoring/checks.py:doubled_keys": "at most 10,000 keys that several rows share",
+    "sparkml_ops/scoring/file_pass.py:_run": "a row for each task",
+    "sparkml_ops/scoring/row_keys.py:count_keys": "a row of counts for each four million rows",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",
     "sparkml_ops/training/baseline.py:measure": "a matrix of 1,024 columns at most from each of 64 tasks at most",
     "sparkml_ops/training/catalogue.py:write": "a name for each task",
     "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
     "sparkml_ops/training/tuning/runners.py:__call__": "a row for each trial",
+    "sparkml_ops/verbs/predictions.py:explain": "the rows of one key, twenty at most",
+    "sparkml_ops/verbs/predictions.py:reasons": "as many reasons as were asked for",
     "sparkml_ops/training/preprocessing.py:_summarise": "counts for each column, and its vocabulary up to the declared size",
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

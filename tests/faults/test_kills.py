@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from drivers import Drivers
-from hook_names import PASSED, RESUMED
+from hook_names import PASSED, RESUMED, STAGED
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from tiny_plans import FEW_ROWS
-from tiny_project import AS_OF, UNTIL, WINDOW, Place, content, events
+from tiny_project import AS_OF, FILES, UNTIL, WINDOW, Place, content, events
 
 from feature_store import hooks
+from feature_store.delta import TableFiles
 from sparkml_ops.records import ScoredWindow, TrainingResult
 
 
@@ -75,13 +77,27 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         trained = project.train(as_of=AS_OF)
     project.promote(project.register(as_of=AS_OF), as_of=AS_OF)
     killed["score"] = unbroken.copy(folder / "killed_score")
+    killed["staged"] = staged(unbroken.copy(folder / "killed_staged"))
     with recording(folder / "score"):
         scored = project.score(WINDOW, as_of=AS_OF)
-    names = {verb: passed(folder / verb) for verb in killed}
+    names = {verb: passed(folder / verb) for verb in ("train", "score")}
     with closing(Drivers(spark)) as drivers:
         for verb, window in (("train", ()), ("score", (WINDOW,))):
             kill_at_each(killed[verb], drivers, verb, names[verb], *window)
+        points = [f"{name}:before" for name in STAGED] + [f"{[*STAGED][-1]}:after"]
+        for number, name in enumerate(points):
+            hooking = {"kill": name, "once": str(killed["staged"].folder / f"staged.killed.{number}")}
+            conf = str(killed["staged"].folder / "conf")
+            assert drivers.start(conf=conf, verb="score", window=(WINDOW,), as_of=AS_OF, hooking=hooking) == -signal.SIGKILL
     return Runs(unbroken, killed, names, trained, scored)
+
+
+def staged(place: Place) -> Place:
+    """The project with the engine that stages rows, which another kind of table would need."""
+    (place.folder / "conf" / "projects" / "tiny" / "scoring.yaml").write_text(
+        yaml.safe_dump({"scoring": {**FILES["scoring.yaml"]["scoring"], "engine": "arrow"}})
+    )
+    return place
 
 
 def passed(names: Path) -> list[str]:
@@ -132,9 +148,10 @@ def test_mlflow_has_one_run_with_each_epoch_once(runs: Runs) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_killed_scoring_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession) -> None:
-    """The same scoring set, predictions and quarantine, one entry in the ledger."""
-    place = runs.killed["score"]
+@pytest.mark.parametrize("chain", ["score", "staged"])
+def test_killed_scoring_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession, chain: str) -> None:
+    """By either engine the same scoring set, predictions and quarantine, one entry in the ledger, and no file that no version has."""
+    place = runs.killed[chain]
     found = place.project(spark).score(WINDOW, as_of=AS_OF)
 
     assert (found.rows, found.quarantined) == (runs.scored.rows, runs.scored.quarantined)
@@ -142,6 +159,9 @@ def test_killed_scoring_ends_as_the_unbroken_one(runs: Runs, spark: SparkSession
     for name in ("tiny_scores", "tiny_scores_scoring_set"):
         assert content(place.tables(spark).read(name)) == content(runs.unbroken.tables(spark).read(name)), name
     assert len(place.tables(spark).rows("runs", {"verb": "score"})) == 1
+    files = TableFiles(place.tables(spark), "tiny_scores")
+    assert {path.relative_to(files.place).as_posix() for path in Path(files.place).rglob("part-*.parquet")} == {file.path for file in files.live}
+    assert not list((place.folder / "data" / "storage" / "staging").rglob("*.parquet"))
 
 
 def _artifact(place: Place, result: TrainingResult) -> dict[str, bytes]:

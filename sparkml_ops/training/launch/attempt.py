@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sparkml_ops.interruption import Interruptible
 from sparkml_ops.training.launch.outcome import SCHEMA, Outcome
 from sparkml_ops.training.launch.reports import ReportReader
 from sparkml_ops.training.launch.slots import Slots, gist
@@ -67,24 +68,18 @@ def _give_up(plan: Plan) -> bool:
 
 
 class _Job:
-    """The Spark job of an attempt, in a thread of its own, since the caller watches meanwhile.
-
-    To be interrupted without harm to other jobs it needs a mark of its own. Under Connect that is a tag. A classic session's tag holds for the
-    thread that set it and cannot be interrupted from another one (Spark 4.2 puts the thread into the tag), so there the job gets a session of
-    its own, on the same application.
-    """
+    """The Spark job of an attempt, in a thread of its own, since the caller watches meanwhile."""
 
     def __init__(self, spark: SparkSession, plan: Plan, slots: Slots) -> None:
         from pyspark import InheritableThread
 
         self._plan, self._slots = plan, slots
-        self._classic = hasattr(spark, "newSession")
-        self._spark = spark.newSession() if self._classic else spark
-        self._tag = f"sparkml-ops-{plan.folder.prefix}".replace("/", "-").replace(",", "-")
+        tag = f"sparkml-ops-{plan.folder.prefix}".replace("/", "-").replace(",", "-")
+        self._interruptible = Interruptible(spark, tag)
         self._outcomes: list[Outcome] = []
         self._error: Exception | None = None
         self._done = threading.Event()
-        self._thread = InheritableThread(target=self._run, session=spark, daemon=True, name=self._tag)
+        self._thread = InheritableThread(target=self._run, session=spark, daemon=True, name=tag)
 
     def start(self) -> None:
         self._thread.start()
@@ -96,7 +91,7 @@ class _Job:
         """End the job. One that Spark holds back until the cluster has slots cannot be interrupted: its tasks will find the attempt ended."""
         limit = time.monotonic() + patience
         while not self._done.is_set() and time.monotonic() < limit:
-            self._spark.interruptAll() if self._classic else self._spark.interruptTag(self._tag)
+            self._interruptible.end()
             self._done.wait(1)
 
     def outcomes(self) -> list[Outcome]:
@@ -116,10 +111,9 @@ class _Job:
 
     def _run(self) -> None:
         try:
-            if not self._classic:
-                self._spark.addTag(self._tag)
             tasks = self._plan.settings.tasks
-            rows = self._spark.range(0, tasks, 1, tasks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
+            with self._interruptible.jobs() as spark:
+                rows = spark.range(0, tasks, 1, tasks).mapInArrow(_worker(self._plan), SCHEMA, barrier=True).collect()
             self._outcomes = [Outcome.from_row(row.asDict()) for row in rows]
         except Exception as error:
             self._error = error

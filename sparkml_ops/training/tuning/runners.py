@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from sparkml_ops.errors import OpsError
+from sparkml_ops.interruption import Interruptible
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.checkpoint import Epoch, Progress
 from sparkml_ops.training.job import launch_settings
@@ -63,26 +64,23 @@ class InTask:
     """Each trial is a Spark job of one task, in which one rank trains; several run at a time, called from threads.
 
     Args:
-        spark: Offers the slots.
-        tag: Of the jobs of this search.
+        interruptible: Offers the slots.
     """
 
-    spark: SparkSession
-    tag: str
+    interruptible: Interruptible
 
     def __call__(self, task: TrainingTask, run: str) -> tuple[Epoch, ...]:
         """Run the job and wait for it."""
-        threads = task.settings.threads or int(self.spark.conf.get("spark.task.cpus", "1") or 1)
+        spark = self.interruptible.spark
+        threads = task.settings.threads or int(spark.conf.get("spark.task.cpus", "1") or 1)
         settings = task.settings.model_copy(update={"backend": "local", "threads": threads})
-        self.spark.addTag(self.tag)
         try:
-            rows = self.spark.range(0, 1, 1, 1).mapInArrow(_training(replace(task, settings=settings)), "result string").collect()
+            with self.interruptible.jobs():
+                rows = spark.range(0, 1, 1, 1).mapInArrow(_training(replace(task, settings=settings)), "result string").collect()
         except Exception as error:
             if (failure := self._failure(run, str(error))) is None:
                 raise
             raise failure from error
-        finally:
-            self.spark.removeTag(self.tag)
         document = json.loads(rows[0]["result"])
         if "fault" in document:
             fault = document["fault"]
@@ -92,7 +90,7 @@ class InTask:
 
     def _failure(self, run: str, text: str) -> OpsError | None:
         """What it means that Spark ended the job; None where somebody else did."""
-        if refusal := Slots.of(self.spark).refusal(text, 1):
+        if refusal := Slots.of(self.interruptible.spark).refusal(text, 1):
             return refusal
         if "stage failure" not in text:
             return None
@@ -100,7 +98,7 @@ class InTask:
 
     def interrupt(self) -> None:
         """End the jobs of this search."""
-        self.spark.interruptTag(self.tag)
+        self.interruptible.end()
 
 
 def _training(task: TrainingTask) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -18,6 +18,7 @@ from feature_store.records import TrainingSet
 from sparkml_ops.config.training import OPERATIONAL, TrainingSection
 from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
+from sparkml_ops.interruption import Interruptible
 from sparkml_ops.storage import Storage
 from sparkml_ops.training.job import Job, plans_of
 from sparkml_ops.training.loop import TrainingTask
@@ -112,7 +113,7 @@ def tune(
     rows = _Rows(spark, tables, storage, training_set, training, folder)
     rows.check()
     log.log_params({"training_set": training_set.id, "study": folder, **flat(tuning.model_dump(mode="json", exclude_none=True))})
-    runner: Runner = Launched(spark, storage) if tuning.parallel == 1 else InTask(spark, f"sparkml-ops tune {name}")
+    runner: Runner = Launched(spark, storage) if tuning.parallel == 1 else InTask(Interruptible(spark, f"sparkml-ops tune {name}"))
     study = StudyFolder(storage, folder)
     search = Search(study, training, tuning, rows.task, runner, log.trial, say)
     trials = search.run()

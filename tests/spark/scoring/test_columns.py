@@ -116,7 +116,7 @@ def test_dates_and_arrays_score_as_they_were_trained(spark: SparkSession, wareho
     files = [file.path for file in (plan_scan(warehouse, snapshot) or pytest.fail("unreadable")).files]
     rows = pa.concat_tables(pq.ParquetFile(path).read() for path in files).sort_by("flight_id")
     expected = load(tmp_path / "model").predict(rows.filter(pc.not_equal(rows["flight_id"], 3)))
-    for engine in ("arrow", "pandas"):
+    for engine in ("files", "arrow", "pandas"):
         run(warehouse, trained, snapshot, slot=f"arrays_{engine}", engine=engine)
         found = predictions(warehouse, SETTINGS.target, window=WINDOW, slot=f"arrays_{engine}").orderBy("flight_id").collect()
         assert [row["prediction"]["probability"] for row in found] == expected.tolist()

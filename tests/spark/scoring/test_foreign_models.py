@@ -68,7 +68,7 @@ def scoring_set(warehouse: Tables) -> Snapshot:
     return warehouse.replace("echo_scores_scoring_set", frame, {"window": WINDOW}).snapshot
 
 
-@pytest.mark.parametrize("engine", ["arrow", "pandas"])
+@pytest.mark.parametrize("engine", ["files", "arrow", "pandas"])
 def test_a_model_s_faults_stay_with_their_rows_and_values_keep_their_meaning(
     spark: SparkSession, warehouse: Tables, echo: ScoringModel, scoring_set: Snapshot, engine: str
 ) -> None:
@@ -112,7 +112,7 @@ def test_the_model_loads_once_a_worker(spark: SparkSession, tables: Tables, fold
             loaded(published)
             yield pa.RecordBatch.from_pylist([{"pid": os.getpid(), "fresh": loaded.cache_info().misses - before}])
 
-    run(tables, counted, store_rows(tables, good_rows(64), partitions=8))
+    run(tables, counted, store_rows(tables, good_rows(64), partitions=8), engine="arrow")
     rows = spark.range(0, 4, 1, 4).mapInArrow(loads, "pid bigint, fresh bigint").collect()
 
     # The workers of the pass are those that answer here, and they have it.

@@ -6,7 +6,9 @@ import json
 import math
 from collections import Counter
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -24,13 +26,14 @@ from sparkml_ops.records import ScoredWindow
 from sparkml_ops.scoring import finished, predictions, quarantine
 from sparkml_ops.scoring.checks import value_checks
 from sparkml_ops.scoring.model import ScoringModel
+from sparkml_ops.scoring.row_checks import RowChecks
 
 KEY = ["flight_id", "leg"]
 GOOD = 120
 CHECKS = ScoringSection.model_validate({"checks": {"seats": {"minimum": 0}}}).checks
-# Of a window with no duplicate, into a new table, whose first version Delta reads in three jobs: 18. Lower it when it
-# falls, and say why when it must rise.
-JOBS = 18
+# Of a window with no duplicate, into a new table, whose first version Delta reads in three jobs: 18. The files' own engine
+# has one for the keys and one for the rows, and makes the table beforehand. Lower them when they fall, and say why when they must rise.
+JOBS = {"arrow": 18, "files": 2}
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +92,17 @@ def test_predictions_are_the_model_s_to_the_last_bit(warehouse: Tables, scored: 
     assert [tuple(row) for row in rows] == list(enumerate(expected))
 
 
-def test_engines_agree_to_the_last_bit(warehouse: Tables, model: ScoringModel, scoring_set: Snapshot, scored: ScoredWindow) -> None:
-    """`pandas` and `arrow` give the same predictions, reasons and places."""
-    other = run(warehouse, model, scoring_set, slot="shadow", engine="pandas", checks=CHECKS)
+@pytest.mark.parametrize("engine", ["files", "pandas"])
+def test_engines_agree_to_the_last_bit(
+    warehouse: Tables, model: ScoringModel, scoring_set: Snapshot, scored: ScoredWindow, engine: Literal["files", "pandas"]
+) -> None:
+    """All engines give the same predictions, reasons and places."""
+    other = run(warehouse, model, scoring_set, slot=engine, engine=engine, checks=CHECKS)
     slots = warehouse.read(SETTINGS.target)
-    arrow, pandas = (slots.where(F.col("slot") == slot).drop("slot") for slot in ("champion", "shadow"))
+    arrow, found = (slots.where(F.col("slot") == slot).drop("slot") for slot in ("champion", engine))
 
-    assert arrow.count() == pandas.count() == GOOD + len(all_bad())
-    assert arrow.exceptAll(pandas).isEmpty()
+    assert arrow.count() == found.count() == GOOD + len(all_bad())
+    assert arrow.exceptAll(found).isEmpty()
     assert (other.rows, other.quarantined) == (scored.rows, scored.quarantined)
 
 
@@ -137,21 +143,24 @@ def test_nothing_is_left_in_staging(warehouse: Tables, model: ScoringModel, scor
     assert model.published.storage.list(f"staging/{SETTINGS.target}/{WINDOW}/champion") == []
 
 
-def test_a_pass_is_one_commit_and_few_jobs_in_any_zone(spark: SparkSession, tables: Tables, model: ScoringModel) -> None:
-    """One commit, which also makes the table; the number of Spark jobs is held; `scored_at` is the instant whatever zone the session shows."""
+@pytest.mark.parametrize(("engine", "version"), [("arrow", 0), ("files", 1)])
+def test_a_pass_is_one_commit_and_few_jobs_in_any_zone(
+    spark: SparkSession, tables: Tables, model: ScoringModel, engine: Literal["arrow", "files"], version: int
+) -> None:
+    """One commit of the rows; the number of Spark jobs is held; `scored_at` is the instant whatever zone the session shows."""
     snapshot = store_rows(tables, good_rows(40) + bad_rows()["null spine time"])
     spark.conf.set("spark.sql.session.timeZone", "America/New_York")
-    spark.sparkContext.setJobGroup("one-pass", "counted")
+    spark.sparkContext.setJobGroup(f"one-pass-{engine}", "counted")
     try:
-        done = run(tables, model, snapshot)
+        done = run(tables, model, snapshot, engine=engine)
     finally:
         spark.conf.set("spark.sql.session.timeZone", "UTC")
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
     [row] = tables.read(SETTINGS.target).select(F.unix_micros("scored_at").alias("at")).distinct().collect()
     assert row["at"] == datetime(2013, 9, 4, tzinfo=UTC).timestamp() * 1_000_000
-    assert done.snapshot.version == 0
-    assert len(spark.sparkContext.statusTracker().getJobIdsForGroup("one-pass")) <= JOBS
+    assert done.snapshot.version == version
+    assert len(spark.sparkContext.statusTracker().getJobIdsForGroup(f"one-pass-{engine}")) <= JOBS[engine]
 
 
 def test_a_refused_window_leaves_the_target_as_it_was(tables: Tables, model: ScoringModel) -> None:
@@ -188,13 +197,24 @@ def test_bad_identities_refuse_before_the_model_runs(tables: Tables, model: Scor
 
 
 def test_configured_checks_tell_null_from_nan(spark: SparkSession) -> None:
-    """They run in Spark, where null and NaN still differ; limits leave both alone."""
-    options = {"x": {"minimum": 0, "maximum": 10, "allow_null": False}, "y": {"minimum": 0, "allow_nan": False}, "n": {"maximum": 5}}
+    """They run where null and NaN still differ, in Spark and in the tasks that read files; limits leave both alone."""
+    options = {
+        "x": {"minimum": 0, "maximum": 10, "allow_null": False},
+        "y": {"minimum": 0, "allow_nan": False},
+        "n": {"maximum": 5},
+        "d": {"minimum": 0.1},
+    }
     checks = ScoringSection.model_validate({"checks": options}).checks
     rows = [(1.0, 1.0, 1), (-0.5, 1.0, 1), (10.5, 1.0, 1), (None, 1.0, 1), (math.nan, 1.0, None), (1.0, None, 1), (1.0, math.nan, 1), (1.0, 1.0, 6)]
-    frame = spark.createDataFrame(rows, "x double, y double, n int").coalesce(1)
+    frame = spark.createDataFrame(
+        [(*row, Decimal("0.1")) for row in rows] + [(1.0, 1.0, 1, Decimal("0.09"))], "x double, y double, n int, d decimal(9,2)"
+    )
+    frame = frame.coalesce(1).select("*", F.lit(1).alias("key"), F.timestamp_micros(F.lit(0)).alias("at"))
 
     found = [row["reason"] for row in frame.select(F.coalesce(*value_checks(frame.schema, checks)).alias("reason")).collect()]
 
     below, above = "value out of range: x below 0", "value out of range: x above 10"
-    assert found == [None, below, above, "missing value: x is null", None, None, "missing value: y is NaN", "value out of range: n above 5"]
+    nan, many = "missing value: y is NaN", "value out of range: n above 5"
+    assert found == [None, below, above, "missing value: x is null", None, None, nan, many, "value out of range: d below 0.1"]
+    [batch] = frame.toArrow().combine_chunks().to_batches()
+    assert RowChecks(("key",), "at", (), checks)(batch, None).to_arrow().to_pylist() == found

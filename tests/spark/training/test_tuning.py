@@ -22,6 +22,7 @@ from feature_store.records import TrainingSet
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.config.tuning import TuningSection
 from sparkml_ops.errors import ContractError
+from sparkml_ops.interruption import Interruptible
 from sparkml_ops.model import artifact
 from sparkml_ops.model.spec import ModelSpec, NumericInput
 from sparkml_ops.storage import Storage
@@ -153,7 +154,7 @@ def test_a_trial_in_a_task_tells_its_own_fault(room: Room) -> None:
     """Type, message and traceback of the task, and no try of Spark's own."""
     task = TrainingTask(ModelSpec("linear", (NumericInput("x", "double", 0.0, 0.0, 1.0),), ()), {}, TRAINING, room.storage("fault"), "f")
     with pytest.raises(RankFailed, match="KeyError") as failed:
-        InTask(room.spark, "tag")(task, "trial 7")
+        InTask(Interruptible(room.spark, "tag"))(task, "trial 7")
 
     assert "Traceback" in failed.value.traceback
     assert "trial 7" in str(failed.value)
@@ -170,7 +171,7 @@ def test_a_task_that_dies_is_told_from_one_that_raises(room: Room) -> None:
 
     task = Dying(ModelSpec("linear", (NumericInput("x", "double", 0.0, 0.0, 1.0),), ()), {}, TRAINING, room.storage("dying"), "f")
     with pytest.raises(RankFailed, match="trial 7, whose task died") as failed:
-        InTask(room.spark, "tag")(task, "trial 7")
+        InTask(Interruptible(room.spark, "tag"))(task, "trial 7")
 
     assert failed.value.kind == "died"
 

@@ -18,7 +18,7 @@ def test_defaults_refuse_more_than_one_row_in_a_hundred() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"engine": "files"}, "'auto', 'pandas' or 'arrow'"),
+        ({"engine": "file"}, "'auto', 'files', 'arrow' or 'pandas'"),
         ({"target": "Scores; DROP"}, "table name"),
         ({"target": "scores@v2"}, "table name"),
         ({"max_quarantine_share": 1.5}, "less than or equal to 1"),
