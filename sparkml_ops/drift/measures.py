@@ -140,7 +140,7 @@ class _Column:
             result["ks"] = Measure(ks.value, ks.lower, ks.upper, self.n, self.m, p, method=f"{_exactness(ks)}; {method}")
             if ks.lower >= _UNIT and not self.few and self.type.partition("(")[0] in _UNITS and (unit := conversion_of(pair, ks.lower)):
                 method = f"a change of unit: {unit.name}; Kolmogorov-Smirnov {unit.left:.3g} after it"
-                result["unit"] = Measure(unit.factor, unit.factor, unit.factor, self.n, self.m, method=method, verdict="fault")
+                result["unit"] = Measure(unit.factor, unit.factor, unit.factor, self.n, self.m, threshold=0.0, method=method, verdict="fault")
         if area := exact.wasserstein or pair.wasserstein():
             finite = self.tallies[0].finite, self.tallies[1].finite
             result["wasserstein"] = Measure(area.value, area.lower, area.upper, *finite, method=_exactness(area))
