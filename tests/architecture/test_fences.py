@@ -38,7 +38,7 @@ COLLECTORS = {
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
     "sparkml_ops/scoring/checks.py:doubled_keys": "at most 10,000 keys that several rows share",
     "sparkml_ops/scoring/file_pass.py:_run": "a row for each task",
-    "sparkml_ops/scoring/row_keys.py:count_keys": "a row of counts for each four million rows",
+    "sparkml_ops/scoring/row_keys.py:_counts": "a row of counts for each four million rows",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",
     "sparkml_ops/training/baseline.py:measure": "a matrix of 1,024 columns at most from each of 64 tasks at most",
     "sparkml_ops/training/catalogue.py:write": "a name for each task",
