@@ -51,7 +51,6 @@ NAMES = [f"f{index:02d}" for index in range(WIDTH)]
 LAYOUTS = ("columns", "array")
 MODELS = ("linear", "mlp", "trees")
 SET = TrainingSet("bench_1", Snapshot("training_set_bench_1", 0), {}, "0" * 16, 1)
-NEEDED = {"linear": (0.50, 0.18), "mlp": (0.60, 0.35), "trees": (0.85, 0.60)}
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,9 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> None:
 
 def small_files(bench: Bench, rounds: int) -> None:
     """What many files cost beside few."""
+    generations = itertools.count()  # of one target: a repeated one would be no work
     call = {
-        f"{engine}, {files} files": partial(
-            engine_run, bench, made(bench, "linear", "columns"), stored(bench, "columns", files), engine, itertools.count()
-        )
+        f"{engine}, {files} files": partial(engine_run, bench, made(bench, "linear", "columns"), stored(bench, "columns", files), engine, generations)
         for files in (4, 200)
         for engine in ("files", "arrow")
     }

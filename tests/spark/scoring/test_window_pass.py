@@ -23,7 +23,7 @@ from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import artifact
 from sparkml_ops.records import ScoredWindow
-from sparkml_ops.scoring import finished, predictions, quarantine
+from sparkml_ops.scoring import file_pass, finished, predictions, quarantine
 from sparkml_ops.scoring.checks import value_checks
 from sparkml_ops.scoring.model import ScoringModel
 from sparkml_ops.scoring.row_checks import RowChecks
@@ -194,6 +194,17 @@ def test_bad_identities_refuse_before_the_model_runs(tables: Tables, model: Scor
         run(tables, model, snapshot, max_quarantine_share=0.1)
 
     assert not tables.exists(SETTINGS.target)
+
+
+def test_many_doubled_keys_are_marked_by_spark(tables: Tables, model: ScoringModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than fit every task go through the other engine, with the same result."""
+    monkeypatch.setattr(file_pass, "_MOST_DOUBLED", 0)
+    snapshot = store_rows(tables, good_rows(10) + bad_rows()["duplicate row identity"])
+
+    done = run(tables, model, snapshot, engine="files")
+
+    assert (done.rows, done.quarantined) == (10, 2)
+    assert tables.details(SETTINGS.target).details["engine"] == "arrow"
 
 
 def test_configured_checks_tell_null_from_nan(spark: SparkSession) -> None:
