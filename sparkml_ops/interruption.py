@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pyspark.sql import SparkSession
+if TYPE_CHECKING:  # a rank imports this module, and no Spark
+    from pyspark.sql import SparkSession
 
 __all__ = ["Interruptible"]
 

@@ -76,6 +76,7 @@ def test_trains_on_january_to_june_and_evaluates_july(sections: Sections) -> Non
 
 
 def test_a_champion_must_hold_fixed_limits_and_stand_beside_baselines_and_the_champion_before_it(sections: Sections) -> None:
-    """All kinds of gate are configured."""
+    """And its lineage be complete, its files small, its loader ours."""
     kinds = {"auc": "absolute", "baselines": "against_baselines", "champion": "against_champion", "origins": "slices"}
+    kinds |= {"lineage": "lineage", "size": "artifact_size", "security": "security"}
     assert {name: gate.kind for name, gate in sections.release.gates.items()} == kinds
