@@ -67,6 +67,9 @@ def choose(
         return Choice("pandas" if settings.engine == "pandas" else "arrow", "named by scoring.engine")
     refused = _refused(tables, settings.target, scoring_set, identity) or (f"this write brings `{settings.target}` new columns" if grows else "")
     refused = refused or chosen
+    if settings.engine == "auto" and not refused and not tables.exists(settings.target):
+        # Python's library cannot make a table of ours and its rows at once.
+        return Choice("arrow", f"Spark makes `{settings.target}` with its first rows, in one commit")
     if settings.engine == "auto":
         return Choice("arrow", refused) if refused else Choice("files", "tasks read and write the tables' files themselves")
     if refused:

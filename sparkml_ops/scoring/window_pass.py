@@ -135,7 +135,7 @@ def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredW
     row_pass = RowPass(call.model.published, fit.matches, fit.identity, ceil(call.settings.max_quarantine_share * (counts.rows + kept)))
     checks = value_checks(fit.schema, call.settings.checks)
     refused = refusal(call.row_key, call.spine_time, duplicate, fit.matches, checks)
-    if engine == "arrow" and part is None and not fit.settings and not target_refused(call.tables, call.settings.target):
+    if engine == "arrow" and part is None and _placed(call, fit):
         return score_frame(call, fit, row_pass, marked, refused, counts.rows)
     scored = row_pass.run(marked, refused, engine)
     with staging(call.spark, call.model.published.storage, call.staging, scored, row_pass.schema) as staged:
@@ -143,6 +143,11 @@ def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredW
             raise OpsError(f"{staged.rows} rows after the pass", expected=f"{counts.rows}, as before it", mend="report this; nothing was written")
         call.check_share(staged.reasons, staged.rows + kept, staged.examples)
         return _commit(call, fit, staged, engine, part)
+
+
+def _placed(call: Call, fit: Fit) -> bool:
+    """Whether tasks may write the target's files; a table that is yet to be made Spark makes with its first rows, in one commit."""
+    return not fit.settings and call.tables.exists(call.settings.target) and not target_refused(call.tables, call.settings.target)
 
 
 def _identity(call: Call, fit: Fit, rows: DataFrame) -> IdentityCounts:

