@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,12 +12,15 @@ from sparkml_ops.cli.forget import keys_of
 from sparkml_ops.cli.listing import print_listing
 from sparkml_ops.cli.options import ActorOption, AsOf, Common, PlanOption, command, show
 from sparkml_ops.records import to_json
-from sparkml_ops.verbs.predictions import PredictionFacts
+
+if TYPE_CHECKING:  # Spark and what explains would slow every command's start
+    from sparkml_ops.verbs.predictions import PredictionFacts
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Predictions of a project: what there is, and why.", no_args_is_help=True)
 
+_SHOWN = 10
 WindowOption = Annotated[str | None, typer.Option(help="2013-07, 2013-07-14 or 2013-07-14T05, UTC.")]
 SlotOption = Annotated[str | None, typer.Option(help="Role under which they are stored.")]
 
@@ -94,11 +97,12 @@ def explain_prediction(
     key: Annotated[list[str], typer.Argument(help="column=value of the row key; one for each of its columns.")],
     window: WindowOption = None,
     slot: SlotOption = None,
+    contributions: Annotated[bool, typer.Option("--contributions", help="What the prediction hangs on, by SHAP; extra `explain`.")] = False,
 ) -> None:
     """Every fact about a row's predictions: model, features with the versions and times they came from, what came out."""
     from sparkml_ops.verbs.predictions import explain
 
-    found = explain(common.work(), keys_of(key, "KEY"), window=window, slot=slot)
+    found = explain(common.work(), keys_of(key, "KEY"), window=window, slot=slot, contributions=contributions)
     if common.json:
         print(to_json(found))
         return
@@ -163,6 +167,9 @@ def _tell(facts: PredictionFacts, console: Console) -> None:
         version = "" if source.version is None else f" version {source.version}"
         console.print(f"  from     {source.table}{version}, {times}", markup=False)
         console.print(f"           {_pairs({name: facts.inputs.get(name) for name in source.features})}", markup=False)
+    if told := facts.explanation:
+        moved = ", ".join(f"{name} {value:+.4g}" for name, value in list(told.contributions.items())[:_SHOWN])
+        console.print(f"  because  {told.output} is {told.base:.4g} on the mean, and here {moved}", markup=False)
     own = {name: value for name, value in facts.inputs.items() if name not in looked_up}
     console.print(f"  own      {_pairs(own)}" if facts.inputs else "  inputs   no longer kept", markup=False)
 

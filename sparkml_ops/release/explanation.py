@@ -20,7 +20,7 @@ from sparkml_ops.errors import ContractError
 if TYPE_CHECKING:
     from sparkml_ops.model.retriever import Applied
 
-__all__ = ["Explained", "Explanation", "explain"]
+__all__ = ["Explained", "Explanation", "OneRow", "explain", "explain_row"]
 
 Values: TypeAlias = "npt.NDArray[np.float64]"
 # Rows whose values stand for an input that is taken away, rows that SHAP explains, and rows that are shown one by one.
@@ -74,6 +74,61 @@ class Explanation:
     measured: str
 
 
+@dataclass(frozen=True)
+class OneRow:
+    """What one prediction hangs on.
+
+    Args:
+        output: Column of predictions that is explained.
+        base: Mean prediction of the background.
+        prediction: Of the row; base and contributions add up to it.
+        contributions: Input to how far it moves the prediction from the base, the greatest first.
+        withheld: Inputs with personal data: the model was asked as if their values were missing.
+    """
+
+    output: str
+    base: float
+    prediction: float
+    contributions: Mapping[str, float]
+    withheld: tuple[str, ...]
+
+
+def explain_row(predictor: Applied, background: pa.Table, row: pa.Table, *, withheld: Sequence[str] = (), seed: int = 7) -> OneRow:
+    """SHAP values of one row against a background.
+
+    Args:
+        predictor: Of rows, not of items.
+        background: [rows] the model's inputs of rows that stand for all; 32 are drawn.
+        row: [1] the same of the row.
+        withheld: Inputs that hold personal data, null in all rows.
+        seed: Of what is drawn.
+
+    Raises:
+        ContractError: A model of items, or shap is not installed.
+    """
+    inputs = _explainable(predictor, withheld)
+    coded = _Coded(predictor, pa.concat_tables([background, row.cast(background.schema)]), inputs)
+    others, mine = coded.codes[:-1], coded.codes[-1:]
+    others = others[np.isfinite(coded.predict(others))]
+    drawn = np.random.default_rng(seed).choice(len(others), min(_BACKGROUND, len(others)), replace=False)
+    found, base = _shap(coded, others[drawn], mine, seed)
+    order = sorted(zip(inputs, found[0].tolist(), strict=True), key=lambda item: -abs(item[1]))
+    return OneRow(coded.output, base, float(coded.predict(mine)[0]), dict(order), tuple(withheld))
+
+
+def _explainable(predictor: Applied, withheld: Sequence[str]) -> list[str]:
+    """The inputs that are looked at.
+
+    Raises:
+        ContractError: A model of items, or shap is not installed.
+    """
+    if find_spec("shap") is None:
+        raise ContractError("no package shap", expected="it to explain predictions", mend="install sparkml-ops[explain]")
+    if predictor.spec.kind == "two_tower":
+        raise ContractError("a model of two towers", expected="predictions of rows", mend="look at its recommendations instead")
+    return [name for name, _ in predictor.spec.inputs if name not in withheld]
+
+
 def explain(predictor: Applied, rows: pa.Table, label: npt.ArrayLike | None = None, *, withheld: Sequence[str] = (), seed: int = 7) -> Explanation:
     """Explain a model on rows.
 
@@ -87,11 +142,7 @@ def explain(predictor: Applied, rows: pa.Table, label: npt.ArrayLike | None = No
     Raises:
         ContractError: Too few rows, a model of items, or shap is not installed.
     """
-    if find_spec("shap") is None:
-        raise ContractError("no package shap", expected="it to explain predictions", mend="install sparkml-ops[explain]")
-    if predictor.spec.kind == "two_tower":
-        raise ContractError("a model of two towers", expected="predictions of rows", mend="look at its recommendations instead")
-    inputs = [name for name, _ in predictor.spec.inputs if name not in withheld]
+    inputs = _explainable(predictor, withheld)
     coded = _Coded(predictor, rows, inputs)
     finite = np.isfinite(coded.predict(coded.codes))
     codes = coded.codes[finite]

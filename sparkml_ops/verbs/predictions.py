@@ -18,10 +18,12 @@ from sparkml_ops import release, scoring
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.records import ModelVersion, ScoredWindow
+from sparkml_ops.release.explanation import OneRow
 from sparkml_ops.scoring.engines import REASON
 from sparkml_ops.scoring.side_by_side import SideBySide, compare_sides
 from sparkml_ops.scoring.target import OUTCOME, PREDICTION, SLOT
 from sparkml_ops.verbs import training_set
+from sparkml_ops.verbs.card import explain_prediction
 from sparkml_ops.verbs.newest import find_run
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
@@ -66,6 +68,7 @@ class PredictionFacts:
         scored_at: UTC.
         inputs: What the model was given, and what the row brought besides; empty where the scoring set was taken away.
         sources: Where the looked-up ones among them came from.
+        explanation: What the prediction hangs on, where that was asked for.
     """
 
     key: Mapping[str, Any]
@@ -84,6 +87,7 @@ class PredictionFacts:
     scored_at: datetime
     inputs: Mapping[str, Any]
     sources: tuple[Provenance, ...]
+    explanation: OneRow | None = None
 
 
 def scorings(work: Work, *, window: str | None = None, slot: str | None = None) -> list[FinishedRun]:
@@ -126,13 +130,16 @@ def compare(work: Work, left: str, right: str, *, window: str | None = None) -> 
     return compare_sides(sides[0], sides[1], training_set.declaration(work).row_key)
 
 
-def explain(work: Work, key: Mapping[str, str], *, window: str | None = None, slot: str | None = None) -> tuple[PredictionFacts, ...]:
+def explain(
+    work: Work, key: Mapping[str, str], *, window: str | None = None, slot: str | None = None, contributions: bool = False
+) -> tuple[PredictionFacts, ...]:
     """Every fact about the predictions of one row: what it was given, from where, by which model, and what came out.
 
     Args:
         key: Column of the row key to value.
         window: Only of this window.
         slot: Only of this slot.
+        contributions: Whether to say what each prediction hangs on, by SHAP; takes the extra `explain`.
 
     Raises:
         ContractError: Other columns than the row key's, a value that is none of its type, or no such row.
@@ -151,7 +158,7 @@ def explain(work: Work, key: Mapping[str, str], *, window: str | None = None, sl
             expected="a row that was scored or set aside",
             mend="`sparkml-ops predictions show` lists what was scored",
         )
-    return tuple(_facts(work, key, row) for row in found)
+    return tuple(_facts(work, key, row, contributions=contributions) for row in found)
 
 
 def _rows(work: Work, side: str, window: str | None) -> DataFrame:
@@ -176,7 +183,7 @@ def _is(rows: DataFrame, key: Mapping[str, str]) -> Column:
     return same
 
 
-def _facts(work: Work, key: Mapping[str, str], row: Row) -> PredictionFacts:
+def _facts(work: Work, key: Mapping[str, str], row: Row, *, contributions: bool) -> PredictionFacts:
     declared, target = training_set.declaration(work), work.sections.scoring.target
     versions: dict[str, int] = json.loads(row["feature_versions"])
     name = scoring.scoring_set_table(target)
@@ -185,6 +192,10 @@ def _facts(work: Work, key: Mapping[str, str], row: Row) -> PredictionFacts:
     given = stored.first()
     lookups = [lookup.lookup() for lookup in declared.lookups]
     sources = () if given is None else work.store.provenance(stored, lookups, spine_time=declared.time, versions=versions)
+    model = _model(work, row["model_name"], row["model_version"])
+    told = (
+        explain_prediction(work, model, stored) if contributions and model is not None and given is not None and row[PREDICTION] is not None else None
+    )
     known, values = (*declared.row_key, declared.time), _plain(row)
     return PredictionFacts(
         key={column: values[column] for column in declared.row_key},
@@ -194,7 +205,7 @@ def _facts(work: Work, key: Mapping[str, str], row: Row) -> PredictionFacts:
         outcome=row[OUTCOME],
         prediction=values[PREDICTION] or {},
         reason=row[REASON] or "",
-        model=_model(work, row["model_name"], row["model_version"]),
+        model=model,
         model_name=row["model_name"],
         model_version=row["model_version"],
         champion_then=release.champion_at(work.tables, row["model_name"], values["scored_at"]),
@@ -203,6 +214,7 @@ def _facts(work: Work, key: Mapping[str, str], row: Row) -> PredictionFacts:
         scored_at=values["scored_at"],
         inputs={} if given is None else {item: value for item, value in _plain(given).items() if item not in known},
         sources=sources,
+        explanation=told,
     )
 
 

@@ -48,6 +48,7 @@ COLLECTORS = {
     "sparkml_ops/training/catalogue.py:write": "a name for each task",
     "sparkml_ops/training/launch/attempt.py:_run": "a row for each rank",
     "sparkml_ops/training/tuning/runners.py:__call__": "a row for each trial",
+    "sparkml_ops/verbs/card.py:explain_prediction": "one row, and as many of the background as release.card.explain_rows",
     "sparkml_ops/verbs/card.py:_explained": "so many rows as release.card.explain_rows, at most 2,000, without personal columns",
     "sparkml_ops/verbs/predictions.py:explain": "the rows of one key, twenty at most",
     "sparkml_ops/verbs/predictions.py:reasons": "as many reasons as were asked for",

@@ -20,6 +20,7 @@ def test_each_block_tells_what_the_guide_says(night: Night) -> None:
     assert "2020-01" in ended["scored"].output
     assert "id=7 at 2020-01-01" in ended["explain"].output
     assert "from     customers version" in ended["explain"].output
+    assert "  because  probability is" in ended["explain"].output
     assert "score: done" in ended["changed"].errors
     assert "probability" in ended["compare"].output
     assert [run.key.verb for run in project.runs()][-1] == "withdraw"
