@@ -76,8 +76,9 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     with recording(folder / "train"):
         trained = project.train(as_of=AS_OF)
     project.promote(project.register(as_of=AS_OF), as_of=AS_OF)
-    killed["score"] = unbroken.copy(folder / "killed_score")
-    killed["staged"] = staged(unbroken.copy(folder / "killed_staged"))
+    killed["score"] = by_engine(unbroken.copy(folder / "killed_score"), "files")
+    killed["staged"] = by_engine(unbroken.copy(folder / "killed_staged"), "pandas")
+    by_engine(unbroken, "files")
     with recording(folder / "score"):
         scored = project.score(WINDOW, as_of=AS_OF)
     names = {verb: passed(folder / verb) for verb in ("train", "score")}
@@ -92,11 +93,10 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(unbroken, killed, names, trained, scored)
 
 
-def staged(place: Place) -> Place:
-    """The project with the engine that stages rows, which another kind of table would need."""
-    (place.folder / "conf" / "projects" / "tiny" / "scoring.yaml").write_text(
-        yaml.safe_dump({"scoring": {**FILES["scoring.yaml"]["scoring"], "engine": "pandas"}})
-    )
+def by_engine(place: Place, engine: str) -> Place:
+    """The project with an engine: one whose tasks write the target's files, or one that stages rows, which another kind of table would need."""
+    settings = {"scoring": {**FILES["scoring.yaml"]["scoring"], "engine": engine}}
+    (place.folder / "conf" / "projects" / "tiny" / "scoring.yaml").write_text(yaml.safe_dump(settings))
     return place
 
 

@@ -91,7 +91,11 @@ def made(folder: Path, template: Path, trained: Path) -> Place:
 def test_a_release_killed_anywhere_ends_as_an_unbroken_one(mlflow_template: Path, artifact: Path, tmp_path: Path) -> None:
     """Each start goes on from what the killed one before it left; nothing is there twice, and the champion is approved."""
     _, whole, broken = (made(tmp_path / name, mlflow_template, artifact) for name in ("warm", "whole", "broken"))
-    forks = subprocess.Popen([sys.executable, __file__, str(tmp_path / "warm")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # The tests' own modules are no packages: a process of its own finds them by path.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))}
+    forks = subprocess.Popen(
+        [sys.executable, __file__, str(tmp_path / "warm")], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
     def start(folder: str, hooking: Mapping[str, str]) -> int:
         assert forks.stdin

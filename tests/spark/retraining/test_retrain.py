@@ -28,7 +28,7 @@ from sparkml_ops.verbs import drift, retrain
 from sparkml_ops.verbs.retry import find_work
 from sparkml_ops.verbs.work import Work
 
-OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host"}
+OWN = {"started_at", "finished_at", "expires_at", "pid", "born", "host", "_cost"}
 
 
 @pytest.fixture
