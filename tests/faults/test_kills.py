@@ -78,7 +78,7 @@ def runs(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     project.promote(project.register(as_of=AS_OF), as_of=AS_OF)
     killed["score"] = by_engine(unbroken.copy(folder / "killed_score"), "files")
     killed["staged"] = by_engine(unbroken.copy(folder / "killed_staged"), "pandas")
-    by_engine(unbroken, "files")
+    project = by_engine(unbroken, "files").project(spark)
     with recording(folder / "score"):
         scored = project.score(WINDOW, as_of=AS_OF)
     names = {verb: passed(folder / verb) for verb in ("train", "score")}
