@@ -1,10 +1,10 @@
-"""Options of models beside the champion: shadows, whose predictions nobody acts on."""
+"""Options of models beside the champion: a canary, whose predictions some entities get, and shadows, whose predictions nobody acts on."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from feature_store.declaration import Duration
 from sparkml_ops.config.section import Section
@@ -41,7 +41,7 @@ class RolloutSection(Section):
         description="slot to version: `newest` registered one, a number, or an alias. It is scored after the champion's rows are committed; "
         "whatever becomes of it is logged and changes nothing else",
     )
-    shadow_timeout: Duration | None = Field(default="1h", description="time after which a shadow's pass is ended; null: never")
+    timeout: Duration | None = Field(default="1h", description="time after which the pass of a shadow or the canary is ended; null: never")
 
     canary: CanarySection | None = Field(default=None, description="a share of the entities for another version; null: none")
 
@@ -58,3 +58,9 @@ class RolloutSection(Section):
             if not slot.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"the slot `{slot}`: letters, digits, - and _ only")
         return shadows
+
+    @model_validator(mode="after")
+    def _slots_apart(self) -> Self:
+        if self.canary is not None and self.canary.slot in self.shadows:
+            raise ValueError(f"the slot `{self.canary.slot}` for the canary and for a shadow: give each one of its own")
+        return self

@@ -14,9 +14,8 @@ from feature_store.delta import Commit
 from feature_store.versions import Versions
 from sparkml_ops import clock, release, scoring
 from sparkml_ops.config.root import Config
-from sparkml_ops.errors import ContractError, first_line
+from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import WITHDRAW
-from sparkml_ops.logs import logger
 from sparkml_ops.progress import track
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
@@ -25,14 +24,11 @@ from sparkml_ops.verbs.consumers import record_predictions
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
-from sparkml_ops.verbs.shadows import ended_after, version_of
+from sparkml_ops.verbs.rollout import arms_of, beside
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
 __all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine"]
-
-
-_LONGEST = 300
 
 
 def run(
@@ -78,12 +74,7 @@ def perform(
     task = _asked(work, parsed, slot, generation, version, changed=changed)
     done = outcome(work, task, as_of=now)
     if slot == release.CHAMPION:
-        rollout = work.sections.rollout
-        canary = rollout.canary
-        if canary is not None and (arms := _recorded(work, task.key)) is not None:
-            _beside(work, "canary", replace(task.key, slot=arms.slot), canary.version, done.record, now, arms)
-        for shadow, which in rollout.shadows.items():
-            _beside(work, "shadow", replace(task.key, slot=shadow), which, done.record, now)
+        _beside(work, task.key, done.record, now)
     return done
 
 
@@ -164,29 +155,17 @@ def keys_alone(declared: TrainingSetDeclaration) -> list[str]:
     return [key for key in dict.fromkeys(lookup_keys(declared)) if key not in declared.columns]
 
 
-def _beside(work: Work, what: str, key: RunKey, which: str, champion: ScoredWindow, now: datetime, arms: scoring.Arms | None = None) -> None:
-    """Score the champion's scoring set with another version; whatever becomes of it, the champion's rows have been committed."""
-    try:
-        version = version_of(work, which, champion.model.version)
-        if version is not None:
-            with ended_after(work.spark, work.sections.rollout.shadow_timeout) as spark:
-                beside = Work(work.config, spark)
-                outcome(beside, _task(beside, Window.parse(key.window), key.slot, key.generation, version, arms), as_of=now)
-    except Exception as error:
-        logger.warning("%s %s of window %s failed, the champion's predictions stand: %s", what, key.slot, key.window, first_line(error)[:_LONGEST])
+def _beside(work: Work, key: RunKey, champion: ScoredWindow, now: datetime) -> None:
+    """Score the champion's scoring set for canary and shadows too."""
+    canary, window = work.sections.rollout.canary, Window.parse(key.window)
 
+    def run(other: Work, version: int, *, slot: str, arms: scoring.Arms | None = None) -> None:
+        outcome(other, _task(other, window, slot, key.generation, version, arms), as_of=now)
 
-def _recorded(work: Work, key: RunKey) -> scoring.Arms | None:
-    """The arms of the champion's rows, which were dealt when these were scored."""
-    return scoring.recorded(work.tables, key.target, window=key.window, slot=key.slot, generation=key.generation)
-
-
-def _dealt(work: Work, slot: str, champion: int) -> scoring.Arms | None:
-    """The arms to which the champion's rows are dealt now; None where no other version is there."""
-    canary = work.sections.rollout.canary
-    if canary is None or slot != release.CHAMPION or version_of(work, canary.version, champion) is None:
-        return None
-    return scoring.Arms(canary.slot, canary.entity, canary.salt, canary.share)
+    if canary is not None and (arms := scoring.recorded(work.tables, key.target, window=key.window, slot=key.slot, generation=key.generation)):
+        beside(work, f"canary {arms.slot} of window {key.window}", canary.version, champion, partial(run, slot=arms.slot, arms=arms))
+    for slot, which in work.sections.rollout.shadows.items():
+        beside(work, f"shadow {slot} of window {key.window}", which, champion, partial(run, slot=slot))
 
 
 def _asked(work: Work, window: Window, slot: str, wanted: Generation, version: int | None, *, changed: bool) -> Task[ScoredWindow]:
@@ -250,7 +229,7 @@ def _task(
                 run_id=run_id,
                 row_key=declared.row_key,
                 spine_time=declared.time,
-                arms=arms or _dealt(work, slot, model.record.version),
+                arms=arms or (arms_of(work, model.record.version) if slot == release.CHAMPION else None),
                 before=before,
             )
             record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's

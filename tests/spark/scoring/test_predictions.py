@@ -29,7 +29,7 @@ from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.scoring.side_by_side import compare_sides
 from sparkml_ops.verbs import due, predictions, publish, withdraw
-from sparkml_ops.verbs.shadows import ended_after
+from sparkml_ops.verbs.rollout import ended_after
 from sparkml_ops.verbs.work import Work
 
 
@@ -246,7 +246,8 @@ class TestShadows:
         scored = project.score(FEBRUARY, as_of=NOW, generation="next")
         assert scored.rows
         assert [run.key.slot for run in predictions.scorings(work, window=FEBRUARY)] == ["champion"]
-        assert "shadow next of window 2020-02 failed, the champion's predictions stand" in caplog.text
+        (told,) = [record for record in caplog.records if "shadow next of window 2020-02 failed, the champion's predictions stand" in record.getMessage()]
+        assert told.exc_info  # where it happened, for whoever mends the shadow
 
     def test_a_shadow_that_never_ends_is_ended(self, spark: SparkSession) -> None:
         """Its jobs alone: those of other threads go on."""

@@ -107,6 +107,12 @@ class TestLoad:
         with pytest.raises(ConfigurationError, match=r"no project 'shup' \(did you mean `shop`\?\).*\['shop'\]"):
             load(conf, "shup")
 
+    def test_a_canary_and_a_shadow_of_one_slot_are_refused(self, conf: Path) -> None:
+        """The shadow's pass would replace the canary's rows."""
+        canary = "rollout.canary={version: newest, entity: [tailnum], salt: one, share: 0.1, slot: canary}"
+        with pytest.raises(ConfigurationError, match="the slot `canary` for the canary and for a shadow: give each one of its own"):
+            load(conf, "shop", overrides=(canary, "rollout.shadows.canary=2"))
+
     def test_an_override_without_equals_is_refused(self, conf: Path) -> None:
         """`--set` takes key=value."""
         with pytest.raises(ConfigurationError, match="expected key=value"):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import WIDTHS, in_browser, laid_out
 from months_maker import COLUMNS, Maker
 
 from sparkml_ops.monitoring.year import Year
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: none of chromium, chromium-browser, google-chrome is in PATH")
+pytestmark = in_browser
 
-# The browser's window is never narrower than 500 px, so the page lies in frames of a phone's and a desk's width.
-WIDTHS = (390, 1200)
 MEASURE = """
 <pre id="result"></pre><script>
 const measure = (frame) => {
@@ -59,32 +53,15 @@ addEventListener('load', () => {
 """
 
 
-def laid_out(year: Year, folder: Path, *, dark: bool = False) -> dict[int, dict[str, Any]]:
+def of_year(year: Year, folder: Path, *, dark: bool = False) -> dict[int, dict[str, Any]]:
     """What the browser made of the page, by width."""
-    frames = "".join(f'<iframe srcdoc="{html.escape(year.html())}" style="border:0;width:{width}px;height:900px"></iframe>' for width in WIDTHS)
-    wrapper = folder / "wrapper.html"
-    wrapper.write_text(f'<!doctype html><meta charset="utf-8">{frames}{MEASURE}', encoding="utf-8")
-    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={folder / 'profile'}",
-        *scheme,
-    ]
-    assert BROWSER is not None
-    done = subprocess.run([BROWSER, *options, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    return dict(zip(WIDTHS, json.loads(html.unescape(found[1])), strict=True))
+    return laid_out(year.html(), MEASURE, folder, f"--blink-settings=preferredColorScheme={0 if dark else 1}")
 
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory, a_year: Year) -> dict[int, dict[str, Any]]:
     """The made-up year in light."""
-    return laid_out(a_year, tmp_path_factory.mktemp("light"))
+    return of_year(a_year, tmp_path_factory.mktemp("light"))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -131,7 +108,7 @@ class TestLayout:
 
 def test_dark_is_dark(a_year: Year, light: dict[int, dict[str, Any]], tmp_path: Path) -> None:
     """Where the system asks for dark, paper and ink change places."""
-    dark = laid_out(a_year, tmp_path, dark=True)
+    dark = of_year(a_year, tmp_path, dark=True)
 
     for width in WIDTHS:
         assert brightness(light[width]["paper"]) > 240
@@ -144,7 +121,7 @@ def test_two_years_of_months_fit_too(maker: Maker, tmp_path: Path) -> None:
     """Twenty-four months with many columns: labels thin out, the page does not grow beyond the screen."""
     columns = tuple(f"{name}_{place}" for place in range(4) for name in COLUMNS)
     months = tuple(maker.month(f"{year}-{month:02}", 1, columns=columns) for year in (2013, 2014) for month in range(1, 13))
-    found = laid_out(Year("flights", "flights", 1, months), tmp_path)
+    found = of_year(Year("flights", "flights", 1, months), tmp_path)
 
     for width in WIDTHS:
         assert found[width]["width"] == width

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
+from browser import in_browser, laid_out
 
 from feature_store.records import Snapshot, TrainingSet
 from sparkml_ops.config.release import CardSection
@@ -18,8 +15,6 @@ from sparkml_ops.records import GateReport, GateResult, ModelVersion
 from sparkml_ops.release.card import Card
 from sparkml_ops.release.explanation import Explained, Explanation
 
-BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (found := shutil.which(name))), None)
-WIDTHS = (390, 1200)
 MEASURE = """
 <pre id="result"></pre><script>
 addEventListener('load', () => {
@@ -97,26 +92,10 @@ def test_no_value_becomes_markup() -> None:
     assert len({line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("| origins ")}) == 1
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine: none of chromium, chromium-browser, google-chrome is in PATH")
+@in_browser
 def test_a_browser_lays_the_card_out_on_a_phone_and_on_a_desk(tmp_path: Path) -> None:
     """As wide as the screen, nothing cut off, long names broken; the longest bar is the strongest input; nothing comes from elsewhere."""
-    frames = "".join(f'<iframe srcdoc="{html.escape(card().html())}" style="border:0;width:{width}px;height:900px"></iframe>' for width in WIDTHS)
-    wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(f'<!doctype html><meta charset="utf-8">{frames}{MEASURE}', encoding="utf-8")
-    options = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    assert BROWSER is not None
-    done = subprocess.run([BROWSER, *options, "--dump-dom", wrapper.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-
-    for width, laid in zip(WIDTHS, json.loads(html.unescape(found[1])), strict=True):
+    for width, laid in laid_out(card().html(), MEASURE, tmp_path).items():
         assert (laid["width"], laid["beyond"], laid["cut"]) == (width, 0, [])
         assert laid["bars"][0] > 1.5 * laid["bars"][1] > laid["bars"][2]
         assert (laid["scripts"], laid["outside"]) == (0, 0)
