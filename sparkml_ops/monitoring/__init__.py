@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparkml_ops.monitoring.calibration import Calibration, calibration_name, calibration_of
+from sparkml_ops.monitoring.concentration import CONCENTRATION, concentration, concentration_by_group
 from sparkml_ops.monitoring.measure import Subject, label_counts, measure
 from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, Standing, performance, standings
 from sparkml_ops.monitoring.tally import COLUMNS
@@ -10,6 +11,7 @@ from sparkml_ops.monitoring.truth import Predicted, known_truth, observations
 
 __all__ = [
     "COLUMNS",
+    "CONCENTRATION",
     "PERFORMANCE_TABLE",
     "Calibration",
     "MonitorRun",
@@ -18,6 +20,8 @@ __all__ = [
     "Subject",
     "calibration_name",
     "calibration_of",
+    "concentration",
+    "concentration_by_group",
     "known_truth",
     "label_counts",
     "measure",

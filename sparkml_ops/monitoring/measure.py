@@ -16,6 +16,7 @@ from feature_store.records import Snapshot
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.calibration import Calibration
+from sparkml_ops.monitoring.concentration import of_scores
 from sparkml_ops.monitoring.figures import estimated, realised
 from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, store
 from sparkml_ops.monitoring.tally import Counting, Oddity, Part, Tally, tallies
@@ -102,6 +103,7 @@ def _document(part: Part, tally: Tally, calibration: Calibration | None, setting
     figures = [
         *realised(tally.labelled, segment, bins=settings.calibration_bins, confidence=settings.confidence),
         *estimated(tally.scored, calibration, segment),
+        *of_scores(tally.scored, segment),
     ]
     return {
         "figures": [asdict(figure) for figure in figures],
