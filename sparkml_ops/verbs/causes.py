@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -128,7 +129,10 @@ def _kept(run: FinishedRun | None, work: Work) -> Importance | None:
 
 def _parts(work: Work, rows: Sequence[Mapping[str, object]]) -> Callable[[str, str], Mapping[str, float]]:
     """What the stored profiles say of segments; read where a window has some."""
-    both = stored_profiles(work.tables, rows[0]) if any(row["segment"] is not None for row in rows) else None
+    both = None
+    if any(row["segment"] is not None for row in rows):
+        with suppress(ContractError):  # stored in a form that is not read any more: segments are estimated then
+            both = stored_profiles(work.tables, rows[0])
     known = set(both[0].columns) if both is not None else set()
 
     def parts(column: str, statistic: str) -> Mapping[str, float]:
