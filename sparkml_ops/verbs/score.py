@@ -21,6 +21,7 @@ from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import training_set
 from sparkml_ops.verbs.consumers import record_predictions
+from sparkml_ops.verbs.costs import expected
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -98,6 +99,8 @@ def plan(
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
     notes = [str(scoring.choose(work.tables, settings, stored)), *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
+    if said := expected(work, task.key):
+        notes.append(said)
     return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
