@@ -77,6 +77,10 @@ class DriftSection(Section):
     views: tuple[str, ...] = Field(
         default=(), description="columns of text or lists whose lengths, and for text patterns (`AB-12` is `a-9`), are compared beside their values"
     )
+    distinct: tuple[str, ...] = Field(
+        default=(),
+        description="columns whose distinct values are counted by a sketch in each window, in a job of its own; the driver needs the extra `monitoring`",
+    )
     segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
     blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
     exact: bool = Field(default=False, description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes")

@@ -20,10 +20,11 @@ from feature_store.records import Snapshot
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
 from sparkml_ops.drift.comparison import compare_rows
+from sparkml_ops.drift.distinct import distinct_rows, sketches, state_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import Source, source_of
-from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_stored, write_profiles
+from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_stored, state_label, write_profiles
 from sparkml_ops.drift.together import together_rows
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import ColumnEdges, Edges, kind_of
@@ -74,15 +75,6 @@ class _Run:
     def label(self) -> str:
         """Window and slot in one word."""
         return state_label(self.window, self.slot)
-
-
-def state_label(window: str, slot: str) -> str:
-    """Names a window's profile in `profile_state`: the window, and the slot where that is not the champion's.
-
-    >>> state_label("2013-07", "champion"), state_label("2013-07", "shadow")
-    ('2013-07', '2013-07.shadow')
-    """
-    return window if slot == "champion" else f"{window}.{slot}"
 
 
 def measure(
@@ -163,7 +155,10 @@ def measure(
 
     beside = together_rows(sides, frames, types, both[0].edges, settings)
     new.append(StoredProfile(StateKey(project, run.label), both[1], names[1]))
-    write_profiles(tables, new, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
+    counted = sketches(frames()[1], settings.distinct) if settings.distinct else {}
+    beside += distinct_rows(counted)
+    drawn = state_rows(counted, run.label, names[1])
+    write_profiles(tables, new, beside=drawn, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
     return replace(report, snapshot=_write_metrics(tables, report, beside, run))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from datasketches import hll_sketch, hll_union, tgt_hll_type
 from pyspark.sql import SparkSession
 
 from feature_store.delta import Tables
@@ -16,7 +17,7 @@ from feature_store.records import Snapshot
 from sparkml_ops.alerts.rules import drift_readings
 from sparkml_ops.config.alerts import DriftPolicy
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import DriftReport, compare, compare_embeddings, measure, tell_apart
+from sparkml_ops.drift import DriftReport, compare, compare_embeddings, distinct_over, measure, tell_apart
 from sparkml_ops.drift.stored import stored_report
 from sparkml_ops.errors import ContractError
 
@@ -183,3 +184,34 @@ def test_states_of_another_form_name_the_mend(spark: SparkSession, tables: Table
         run(spark, tables, reference, frame, window="2013-08", **given)
     renewed = run(spark, tables, reference, frame, window="2013-08", renew=True, **given)
     assert run(spark, tables, reference, frame, window="2013-09", **given).edges == renewed.edges
+
+
+def test_distinct_values_merge_over_windows(spark: SparkSession, tables: Tables) -> None:
+    """Two windows that share customers: the sketches together know how many there are; their bytes are those that `datasketches` makes."""
+    frames = [spark.range(first, first + 6000).selectExpr("id % 5000 AS customer", "concat('c', id) AS code", "1.5 AS x") for first in (0, 3000)]
+    settings = DriftSection(distinct=("customer", "code", "x"))
+    for window, frame in zip(("2013-07", "2013-08"), frames, strict=True):
+        run(spark, tables, frames[0], frame, window=window, columns=("x",), reference_where=None, settings=settings)
+
+    rows = {(row["window"], row["column"]): row for row in tables.rows("drift_metrics", {"statistic": "distinct"})}
+    assert rows["2013-07", "customer"]["value"] == pytest.approx(5000, rel=0.05)
+    assert rows["2013-07", "customer"]["lower"] < 5000 < rows["2013-07", "customer"]["upper"]
+    assert rows["2013-08", "x"]["value"] == pytest.approx(1.0, abs=1e-6)
+    both = distinct_over(tables, "flights", "code", ["2013-07", "2013-08"])
+    assert both.estimate == pytest.approx(9000, rel=0.05)
+    assert both.lower < 9000 < both.upper
+    (state,) = tables.rows("profile_state", {"window": "2013-07", "column": "customer (distinct)"})
+    own = hll_sketch(12, tgt_hll_type.HLL_8)
+    for value in range(5000):
+        own.update(value)
+    stored, told = hll_sketch.deserialize(state["state"]), set()
+    for parts in ((own, own), (stored, stored), (own, stored)):
+        union = hll_union(12)  # of what was merged it estimates by the cells alone, not by the order in which they were fed
+        for part in parts:
+            union.update(part)
+        told.add(union.get_estimate())
+    assert len(told) == 1
+    assert spark.createDataFrame([(state["state"],)], "s binary").selectExpr("hll_sketch_estimate(s)").first()[0] == pytest.approx(5000, rel=0.05)
+    with pytest.raises(ContractError, match="no sketch of `code` of 2013-09"):
+        distinct_over(tables, "flights", "code", ["2013-08", "2013-09"])
+    assert stored_report(tables, "flights", "2013-08", snapshot=tables.newest("drift_metrics"), settings=settings)["x"].verdict == "no drift"
