@@ -94,6 +94,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         ["storage.publish.catalogue_part", "storage.publish.catalogue"], "of a retrieval, killed in tests/spark/training/test_retrieval_run.py"
     ),
+    "storage.publish.chunk": "of score where a window has several chunks, which is killed in tests/spark/scoring/test_chunks.py",
     "delta.commit.* of sparkml_ops/scoring/item_index.py": "of build_index, one commit that is made again",
     "delta.commit.* of sparkml_ops/scoring/withdrawal.py": "of predictions rollback, cut off before its ledger in tests/spark/scoring/test_predictions.py",
     "delta.commit.published_predictions": "of predictions publish, which is that one commit",

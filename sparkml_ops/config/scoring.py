@@ -45,6 +45,11 @@ class ScoringSection(Section):
         default=None,
         description='age of the end of the newest window at which `status` calls scores, drift and performance stale, as "35d"; null: never',
     )
+    chunk_rows: int = Field(
+        default=50_000_000,
+        gt=0,
+        description="rows after which the engine `files` keeps what it has scored: of a window of more, a run that was killed goes on behind it",
+    )
     allow_empty: bool = Field(default=False, description="whether a window without rows is a result (it deletes the slot's rows) or refused")
     allow_open: bool = Field(
         default=False,
