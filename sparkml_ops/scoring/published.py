@@ -28,6 +28,8 @@ class PublishedModel:
         files: Relative name and SHA-256 of each file, from the verified registry copy.
         inputs: Its signature.
         outputs: Its signature.
+        seconds: That a call for a batch of rows may take; None: no end.
+        pickled: Whether the configuration allows that it is unpickled.
     """
 
     storage: Storage
@@ -36,6 +38,8 @@ class PublishedModel:
     files: tuple[tuple[str, str], ...]
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
+    seconds: float | None = None
+    pickled: bool = False
 
     def name(self, file: str) -> str:
         """The object's name of a file."""

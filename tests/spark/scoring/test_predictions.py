@@ -246,7 +246,9 @@ class TestShadows:
         scored = project.score(FEBRUARY, as_of=NOW, generation="next")
         assert scored.rows
         assert [run.key.slot for run in predictions.scorings(work, window=FEBRUARY)] == ["champion"]
-        (told,) = [record for record in caplog.records if "shadow next of window 2020-02 failed, the champion's predictions stand" in record.getMessage()]
+        (told,) = [
+            record for record in caplog.records if "shadow next of window 2020-02 failed, the champion's predictions stand" in record.getMessage()
+        ]
         assert told.exc_info  # where it happened, for whoever mends the shadow
 
     def test_a_shadow_that_never_ends_is_ended(self, spark: SparkSession) -> None:
