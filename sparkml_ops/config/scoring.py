@@ -57,6 +57,10 @@ class ScoringSection(Section):
         default=(),
         description="registered names of models that those modules may unpickle, as scikit-learn's cloudpickle or a pyfunc: it runs what their makers wrote",
     )
+    unseen_nulls: Literal["score", "quarantine", "refuse"] = Field(
+        default="score",
+        description="what becomes of a missing number where no training row had it missing: scored with the training mean, set aside, or the window refused",
+    )
     longest_call: Duration | None = Field(
         default="30m",
         description="time that the model may take for a batch of rows; one that takes longer is halved until the rows at fault stand alone. null: no end",

@@ -70,6 +70,16 @@ class Match:
             return F.coalesce(value, F.lit(0).cast(self.field.type))
         return value.cast("string") if text_integers and self.field.type in ("bigint", "timestamp") else value
 
+    def _missing(self) -> Column:
+        """Whether the number is missing, or one of an array's."""
+        inner = element(self.field.type)
+        number = (inner or self.field.type) in ("float", "double")
+
+        def absent(value: Column) -> Column:
+            return value.isNull() | F.isnan(value.cast("double")) if number else value.isNull()
+
+        return absent(self.column) if inner is None else self.column.isNull() | F.exists(self.column, absent)
+
     def _gap(self) -> Column:
         """Whether an element is missing."""
         return F.exists(self.column, lambda value: value.isNull())
@@ -85,6 +95,8 @@ class Match:
             found.append(F.when(self.column.isNotNull() & other, F.lit(Reason.UNCASTABLE.of(f"{self.field.name} as {self.field.length} elements"))))
         if not self.field.nullable:
             found.append(F.when(self.column.isNull(), F.lit(Reason.MISSING.of(f"{self.field.name}, {self.field.type} in the model's signature"))))
+        if self.field.unseen:
+            found.append(F.when(self._missing(), F.lit(Reason.UNSEEN_NULL.of(f"{self.field.name}, never missing in training"))))
         if self.field.gapless:
             found.append(
                 F.when(self._gap(), F.lit(Reason.MISSING.of(f"an element of {self.field.name}, {self.field.type} in the model's signature")))

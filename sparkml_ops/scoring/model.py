@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,10 +25,12 @@ class ScoringModel:
     Args:
         record: Which one; an alias has been resolved to it.
         published: Its files and signature.
+        units: Of its inputs, where they have one.
     """
 
     record: ModelVersion
     published: PublishedModel
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(tracking: Registry, storage: Storage, name: str, which: int | str, settings: ScoringSection) -> ScoringModel:
@@ -71,4 +73,4 @@ def publish_version(
             pickled=registered.name in pickled,
         )
         publish(published, folder)
-    return ScoringModel(registered.record, published)
+    return ScoringModel(registered.record, published, registered.units)

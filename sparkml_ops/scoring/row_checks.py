@@ -91,6 +91,11 @@ def _refuse(column: pa.Array, match: Match, reasons: RowReasons) -> None:
         reasons.add(other, Reason.UNCASTABLE.of(f"{read.name} as {read.length} elements"))
     if not read.nullable:
         reasons.add(_null(column), Reason.MISSING.of(f"{read.name}, {read.type} in the model's signature"))
+    if read.unseen:
+        missing = _missing(column)
+        if pa.types.is_list(column.type):
+            missing[pc.list_parent_indices(column).to_numpy()[_missing(column.flatten())]] = True
+        reasons.add(missing, Reason.UNSEEN_NULL.of(f"{read.name}, never missing in training"))
     if read.gapless and (elements := column.flatten()).null_count:
         reasons.add_at(
             pc.list_parent_indices(column).to_numpy()[_null(elements)],
@@ -114,6 +119,10 @@ def _judge(column: pa.Array, name: str, rule: CheckSection, reasons: RowReasons)
 def _null(column: pa.Array) -> npt.NDArray[np.bool_]:
     # Not `is_null(nan_is_null)`: null and NaN differ here.
     return _none(len(column)) if not column.null_count else np.asarray(column.is_null().to_numpy(zero_copy_only=False), bool)
+
+
+def _missing(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return _null(column) | _true(pc.is_nan(column)) if pa.types.is_floating(column.type) else _null(column).copy()
 
 
 def _none(count: int) -> npt.NDArray[np.bool_]:

@@ -49,6 +49,7 @@ class Field:
         optional: Whether the column may be absent.
         bits: Largest magnitude, as a power of two, of a whole number that the model takes exactly; None: all of the type.
         length: Elements of an array; None: no array, or one whose length its model looks at.
+        unseen: Whether no training row had it missing; a missing value is then new to the model.
         shape: Of a row's tensor, whose elements the array holds row by row; None: the model reads no tensor.
     """
 
@@ -59,6 +60,7 @@ class Field:
     bits: int | None = None
     length: int | None = None
     shape: tuple[int, ...] | None = None
+    unseen: bool = False
 
     @property
     def gapless(self) -> bool:
@@ -80,7 +82,9 @@ class Signature:
         categorical = {column.name for column in spec.categorical}
         lengths = {column.name: len(column.mean) for column in spec.arrays}
         bits = {name: _EXACT_BITS for name, kind in spec.requested if kind == "bigint" and name not in categorical}
-        inputs = (Field(name, kind, bits=bits.get(name), length=lengths.get(name)) for name, kind in spec.requested)
+        # Training gives an input an indicator where it has a missing value.
+        full = {column.name for column in spec.numeric if not column.indicator} | {column.name for column in spec.arrays if not column.indicator}
+        inputs = (Field(name, kind, bits=bits.get(name), length=lengths.get(name), unseen=name in full) for name, kind in spec.requested)
         return cls(tuple(inputs), tuple(Field(name, kind) for name, kind in spec.outputs))
 
     @classmethod
