@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ __all__ = ["Budget", "LoadedModel", "Scored", "score_rows"]
 
 # The smallest share of the time: a call has costs that do not halve with its rows.
 _LEAST_SECONDS = 10.0
+# Of a call: more rows cost memory and save nothing, as they leave a core's cache.
+_MOST_ROWS, _MOST_BYTES = 1 << 15, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def score_rows(model: LoadedModel, features: pa.Table, reasons: RowReasons, budg
     rows = np.arange(len(reasons)) if reasons.none else np.flatnonzero(reasons.open)
     part = features if len(rows) == len(reasons) else features.take(pa.array(rows))
     pieces: list[list[pa.Array]] = [[pa.nulls(0, arrow_kind(field.type))] for field in model.outputs]
-    for start, count, result in _isolate(model, part, budget, model.seconds):
+    for start, count, result in _pieces(model, part, budget):
         if isinstance(result, str):
             reasons.add_at(rows[start : start + count], result)
         for index, field in enumerate(model.outputs):
@@ -102,6 +104,13 @@ def _infinite(column: pa.ChunkedArray) -> npt.NDArray[np.bool_] | None:
     values = (column.chunk(0) if column.num_chunks == 1 else column).to_numpy()
     with np.errstate(over="ignore", invalid="ignore"):
         return None if np.isfinite(values.sum()) else np.isinf(values)
+
+
+def _pieces(model: LoadedModel, rows: pa.Table, budget: Budget) -> Iterator[tuple[int, int, Sequence[pa.Array] | str]]:
+    """Calls for as many rows as a batch may have: whoever brings the rows, what a model makes of them stays small."""
+    count = max(1, min(_MOST_ROWS, _MOST_BYTES * rows.num_rows // max(1, rows.nbytes)))
+    for start in range(0, rows.num_rows, count):
+        yield from _isolate(model, rows.slice(start, count), budget, model.seconds, start)
 
 
 def _isolate(

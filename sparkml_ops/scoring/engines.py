@@ -7,12 +7,14 @@ closures that name module functions; the model itself is loaded there once a pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import StringType, StructField, StructType
@@ -28,10 +30,12 @@ from sparkml_ops.scoring.published import PublishedModel
 from sparkml_ops.scoring.reason import RowReasons
 from sparkml_ops.scoring.signature import Field
 
-__all__ = ["REASON", "RowPass", "score_arrow", "score_pandas", "struct_udf"]
+__all__ = ["REASON", "RowPass", "bounded_batches", "score_arrow", "score_pandas", "struct_udf"]
 
 REASON = "reason"
 _REFUSAL = "__refusal"
+_MOST_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
+_BATCH_BYTES = {"arrow": 1 << 25, "pandas": 1 << 22}
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,37 @@ class RowPass:
         scored = frame.select(*self._identity(), udf(F.struct(*features, refusal.alias(_REFUSAL))).alias("scored"))
         outputs = [F.col(f"scored.{quote(name)}").alias(f"output_{index}") for index, name in enumerate(names)]
         return scored.select(*(f"identity_{index}" for index in range(len(self.identity))), *outputs, f"scored.{REASON}")
+
+
+@contextmanager
+def bounded_batches(spark: SparkSession, engine: str) -> Iterator[None]:
+    """Let Spark send batches of fewer bytes than its default, meanwhile: a worker makes copies of them, and pandas objects of arrays' elements.
+
+    Where a session takes no such setting its own stays.
+    """
+    wanted, before = _BATCH_BYTES[engine], spark.conf.get(_MOST_BYTES, None)
+    if before is not None and _bytes(before) <= wanted:
+        yield
+        return
+    try:
+        spark.conf.set(_MOST_BYTES, str(wanted))
+    except PySparkException:
+        yield
+        return
+    try:
+        yield
+    finally:
+        spark.conf.unset(_MOST_BYTES) if before is None else spark.conf.set(_MOST_BYTES, before)
+
+
+def _bytes(text: str) -> float:
+    """A number of bytes as Spark shows it; what it shows otherwise is taken for large.
+
+    >>> _bytes("67108864b"), _bytes("1m")
+    (67108864.0, inf)
+    """
+    number = text.removesuffix("b")
+    return float(number) if number.isdecimal() else float("inf")
 
 
 def struct_udf(model: PublishedModel, fields: Sequence[Field], *, cast: bool, budget: int | None = None) -> Any:
