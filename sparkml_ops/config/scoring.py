@@ -55,7 +55,21 @@ class ScoringSection(Section):
         default=False,
         description="whether a window may be scored before it has ended, with the rows that are there; later ones need another generation",
     )
-    allowed_loaders: tuple[str, ...] = Field(default=(), description="modules that may load models of other kinds, as mlflow.sklearn; they run code")
+    allowed_loaders: tuple[str, ...] = Field(
+        default=(), description="modules that may load models of other kinds, as mlflow.xgboost or mlflow.sklearn"
+    )
+    trusted_pickles: tuple[str, ...] = Field(
+        default=(),
+        description="registered names of models that those modules may unpickle, as scikit-learn's cloudpickle or a pyfunc: it runs what their makers wrote",
+    )
+    unseen_nulls: Literal["score", "quarantine", "refuse"] = Field(
+        default="score",
+        description="what becomes of a missing number where no training row had it missing: scored with the training mean, set aside, or the window refused",
+    )
+    longest_call: Duration | None = Field(
+        default="30m",
+        description="time that the model may take for a batch of rows; one that takes longer is halved until the rows at fault stand alone. null: no end",
+    )
     checks: dict[str, CheckSection] = Field(default_factory=dict, description="rules by column of the scoring set")
 
     @field_validator("target")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from sparkml_ops.scoring.arms import ARM_FIELDS, ARMS, Arms
 from sparkml_ops.scoring.checks import value_checks
 from sparkml_ops.scoring.matching import Match, match
 from sparkml_ops.scoring.model import ScoringModel
+from sparkml_ops.scoring.reason import Reason
 from sparkml_ops.scoring.shape import check_shape
 from sparkml_ops.scoring.target import finished, identity_fields, target_schema
 
@@ -79,13 +80,18 @@ class Call:
         Raises:
             ContractError: With the count, the share, the reasons and the limit.
         """
+        if self.settings.unseen_nulls == "refuse" and (unseen := reasons.get(Reason.UNSEEN_NULL, 0)):
+            raise ContractError(
+                f"{unseen} of {rows} rows in {self.where} with a missing number that no training row had missing{_told(examples())}",
+                expected="what the model was trained on (scoring.unseen_nulls=refuse)",
+                mend="correct the rows' source, or set them aside with scoring.unseen_nulls=quarantine; nothing was written",
+            )
         bad, limit = sum(reasons.values()), self.settings.max_quarantine_share
         if not bad or bad / rows <= limit:
             return
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-        detail = f" (most frequent: {'; '.join(found)})" if (found := examples()) else ""
         raise ContractError(
-            f"{bad} of {rows} rows to quarantine in {self.where}, {bad / rows:.2%}: {kinds}{detail}",
+            f"{bad} of {rows} rows to quarantine in {self.where}, {bad / rows:.2%}: {kinds}{_told(examples())}",
             expected=f"at most {limit:.2%} (scoring.max_quarantine_share)",
             mend="correct the rows' source, or raise the limit if they may be left out; nothing was written",
         )
@@ -147,7 +153,14 @@ class Fit:
             call.arms.check(schema, call.where)
             identity = (*identity, *ARM_FIELDS)
         types = {field.name: field.dataType.simpleString() for field in schema.fields}
-        matches = match(types, call.model.published.inputs, where=call.where)
+        inputs = call.model.published.inputs
+        if call.settings.unseen_nulls == "score":
+            inputs = tuple(replace(field, unseen=False) for field in inputs)
+        matches = match(types, inputs, where=call.where)
         value_checks(schema, call.settings.checks)
         settings = check_shape(call.tables, call.settings.target, target_schema(identity, call.model.published.outputs))
         return cls(schema, identity, matches, settings)
+
+
+def _told(examples: list[str]) -> str:
+    return f" (most frequent: {'; '.join(examples)})" if examples else ""

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NULL_TIME = "null spine time"
     UNCASTABLE = "uncastable value"
     MISSING = "missing value"
+    UNSEEN_NULL = "unseen null"
     OUT_OF_RANGE = "value out of range"
     INFINITE_FEATURE = "infinite feature"
     MODEL_ERROR = "model error"

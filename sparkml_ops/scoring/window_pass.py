@@ -29,7 +29,7 @@ from sparkml_ops.scoring.call import Call, Fit
 from sparkml_ops.scoring.changed import Part, part_of
 from sparkml_ops.scoring.checks import IdentityCounts, count_identity, mark_duplicates, refusal, value_checks
 from sparkml_ops.scoring.choice import Choice, choose, target_refused, unlike_keys
-from sparkml_ops.scoring.engines import RowPass
+from sparkml_ops.scoring.engines import RowPass, bounded_batches
 from sparkml_ops.scoring.file_pass import remove_attempts, score_files, score_frame
 from sparkml_ops.scoring.model import ScoringModel
 from sparkml_ops.scoring.row_keys import count_frame_keys
@@ -104,11 +104,13 @@ def _first(call: Call) -> ScoredWindow:
         choice = choose(call.tables, call.settings, call.scoring_set, identity=fit.identity, grows=bool(fit.settings), chosen=_chosen(call))
         logger.info("score: %s", choice)
         if choice.engine != "files":
-            return _staged(call, fit, choice.engine)
+            with bounded_batches(call.spark, choice.engine):
+                return _staged(call, fit, choice.engine)
         if (done := score_files(call, fit)) is not None:
             return done
         logger.info("score: %s", Choice("arrow", "so many rows share keys that Spark marks them"))
-        return _staged(call, fit, "arrow")
+        with bounded_batches(call.spark, "arrow"):
+            return _staged(call, fit, "arrow")
     except Exception:
         if other := call.finished():
             return other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,13 +12,15 @@ from pyspark.sql import functions as F
 
 from feature_store.declaration import TrainingSetDeclaration
 from feature_store.delta import Commit
+from feature_store.registry import Registry
+from feature_store.units import declared_units
 from feature_store.versions import Versions
 from sparkml_ops import clock, release, scoring
 from sparkml_ops.config.root import Config
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import WITHDRAW
 from sparkml_ops.progress import track
-from sparkml_ops.records import ScoredWindow, Snapshot
+from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import training_set
 from sparkml_ops.verbs.consumers import record_predictions
@@ -94,6 +97,7 @@ def plan(
     task = _asked(work, parsed, slot, generation, version, changed=changed)
     stored = scoring.stored_set(work.tables, settings.target, parsed, task.key.generation)
     model = work.tracking.resolve(work.sections.release.model, version or slot)
+    _check_units(work, model.record, model.units)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
@@ -213,6 +217,7 @@ def _task(
         with track("score", 3) as advance:
             advance(0, "loading the model")
             model = scoring.load(work.tracking, work.storage, work.sections.release.model, version or slot, settings)
+            _check_units(work, model.record, model.units)
             advance(1, "joining features")
             inputs = scoring_set(work, window, key.generation, as_of=now)
             advance(2, "scoring rows")
@@ -264,6 +269,13 @@ def _key(work: Work, key: RunKey, wanted: Generation) -> RunKey:
         standing = [number for number in scored if number > wanted and number not in taken.values()]
         return replace(key, generation=min(standing, default=fresh))
     return replace(key, generation=wanted)
+
+
+def _check_units(work: Work, model: ModelVersion, trained: Mapping[str, str]) -> None:
+    """Refuse a model that was trained on other units than the feature tables declare now; before any row is joined."""
+    lookups = [item.lookup() for item in training_set.declaration(work).lookups]
+    declared = declared_units(Registry(work.tables), lookups) if trained else {}
+    scoring.check_units(f"version {model.version} of `{model.name}`", trained, declared)
 
 
 def _check(work: Work, window: Window, generation: int, now: datetime) -> None:

@@ -68,7 +68,8 @@ def ready(folder: Path, storage: Storage, loader: str, signature: Signature, nam
     """As `load` makes it from the registry."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple((path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
-    published = PublishedModel(storage, artifact.digest(folder), loader, files, signature.inputs, signature.outputs)
+    pickled = loader == "mlflow.pyfunc.model"  # named by these tests, as a configuration would
+    published = PublishedModel(storage, artifact.digest(folder), loader, files, signature.inputs, signature.outputs, seconds=1800.0, pickled=pickled)
     publish(published, folder)
     return ScoringModel(ModelVersion(name, 1, published.digest, TRAINING_SET), published)
 
