@@ -27,6 +27,7 @@ class Reason(StrEnum):
     UNCASTABLE = "uncastable value"
     MISSING = "missing value"
     OUT_OF_RANGE = "value out of range"
+    BROKEN = "broken contract"
     INFINITE_FEATURE = "infinite feature"
     MODEL_ERROR = "model error"
     WRONG_LENGTH = "wrong output length"
