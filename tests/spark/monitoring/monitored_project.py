@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sparkml_ops.config.load import load
 from sparkml_ops.model import artifact
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import CategoricalInput, ModelSpec, NumericInput
+from sparkml_ops.model.target import Target
 from sparkml_ops.monitoring import performance
 from sparkml_ops.records import Snapshot, TrainingSet
 from sparkml_ops.tracking import Tracking
@@ -24,7 +26,7 @@ from sparkml_ops.verbs import monitor, score
 from sparkml_ops.verbs.outcome import Outcome
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["DAYS", "HOURS", "Place", "evaluation", "events", "instant", "known", "scored"]
+__all__ = ["CLASSES", "DAYS", "HOURS", "Place", "evaluation", "events", "in_words", "instant", "known", "scored"]
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
@@ -34,6 +36,7 @@ SCHEMA = pa.schema(
     {"id": pa.int64(), "at": INSTANT, "shop": pa.string(), "x": pa.float64(), "label": pa.float64(), "known": INSTANT},
 )
 SPEC = ModelSpec("mlp", (NumericInput("x", "double", 0.0, 0.0, 1.0),), (CategoricalInput("shop", "string", ("a", "b"), 1),), hidden=(4,))
+CLASSES = replace(SPEC, target=Target("multiclass", classes=("no", "yes")))
 FILES: dict[str, dict[str, Any]] = {
     "training.yaml": {
         "training_set": {
@@ -81,30 +84,31 @@ class Place:
         self.work = Work(self.config, spark)
 
     @classmethod
-    def make(cls, folder: Path, spark: SparkSession, mlflow: Path) -> Place:
+    def make(cls, folder: Path, spark: SparkSession, mlflow: Path, spec: ModelSpec = SPEC, days: tuple[str, ...] = DAYS) -> Place:
         base = {
             "warehouse": {"root": "data/warehouse"},
             "storage": {"root": "data/storage"},
             "mlflow": {"tracking_uri": f"sqlite:///{folder}/mlflow.db"},
         }
+        task = {"monitored.yaml": {"training": {"task": spec.target.task, "label": "label"}}}
         files = {folder / "conf" / "base.yaml": base, folder / "conf" / "env" / "local.yaml": {"spark": {"master": "local[2]"}}}
-        for path, values in (files | {folder / "conf" / "projects" / "tiny" / name: values for name, values in FILES.items()}).items():
+        for path, values in (files | {folder / "conf" / "projects" / "tiny" / name: values for name, values in (FILES | task).items()}).items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(yaml.safe_dump(values))
         shutil.copyfile(mlflow, folder / "mlflow.db")
         place = cls(folder, spark)
-        place.write("events", events())
+        told = in_words if spec.target.classes else pd.DataFrame.copy
+        place.write("events", told(events()))
         parts = [evaluation().assign(split="evaluation"), evaluation().assign(split="train")]
-        snapshot = place.write("training_set_tiny_1", pd.concat(parts))
-        artifact.save(folder / "artifact", SPEC, build(SPEC, seed=7).state_dict())
+        snapshot = place.write("training_set_tiny_1", told(pd.concat(parts)))
+        artifact.save(folder / "artifact", spec, build(spec, seed=7).state_dict())
         tracking = Tracking(f"sqlite:///{folder}/mlflow.db", "tiny", str(folder / "mlflow"))
         made = tracking.run("train/1", "train")
         trained_on = TrainingSet("tiny_1", snapshot, {}, "0" * 16, 600)
-        version = tracking.register(
-            made.run_id, folder / "artifact", name="tiny", training_set=trained_on, inputs=SPEC.inputs, outputs=[(SPEC.output, "double")]
-        )
+        outputs = spec.target.columns if spec.target.classes else [(spec.output, "double")]
+        version = tracking.register(made.run_id, folder / "artifact", name="tiny", training_set=trained_on, inputs=spec.inputs, outputs=outputs)
         tracking.set_alias("tiny", "champion", version)
-        for day in DAYS:
+        for day in days:
             score.perform(place.work, window=day, as_of=instant(3))
         return place
 
@@ -113,7 +117,8 @@ class Place:
         return Place(folder, self.spark, *overrides)
 
     def write(self, name: str, frame: pd.DataFrame, *, append: bool = False) -> Snapshot:
-        schema = SCHEMA.append(pa.field("split", pa.string())) if "split" in frame.columns else SCHEMA
+        schema = SCHEMA if frame["label"].dtype != object else SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
+        schema = schema.append(pa.field("split", pa.string())) if "split" in frame.columns else schema
         table = pa.Table.from_pandas(frame, schema, preserve_index=False)
         tables, made = self.work.tables, self.spark.createDataFrame(table).coalesce(1)
         return (tables.append(name, made) if append else tables.overwrite(name, made)).snapshot
@@ -133,6 +138,11 @@ class Place:
 
     def scores(self, frame: pd.DataFrame) -> np.ndarray:
         return artifact.load(self.folder / "artifact").predict(frame)
+
+
+def in_words(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with classes for labels."""
+    return frame.assign(label=frame["label"].map({0.0: "no", 1.0: "yes"}).astype(object))
 
 
 def evaluation() -> pd.DataFrame:

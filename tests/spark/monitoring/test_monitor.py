@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from monitored_project import DAYS, HOURS, Place, evaluation, events, instant, known, scored
+from monitored_project import CLASSES, DAYS, HOURS, Place, evaluation, events, in_words, instant, known, scored
 from pyspark.sql import SparkSession
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
@@ -189,6 +189,67 @@ class TestTruth:
             place.monitor(DAYS[2], instant(3))
 
         assert place.commits() == before
+
+
+class TestWorth:
+    def test_worth_reward_and_disparities_stand_beside_the_other_figures(self, fresh: Place, tmp_path: Path) -> None:
+        """By window and segment, in the table; a column that is only sensitive is no segment, and a window whose labels stay away says so."""
+        value = "monitoring.value={true_positive: 3, false_positive: -1, false_negative: -2, amount: x, reward: x}"
+        place = fresh.copy(tmp_path / "worth", value, "monitoring.sensitive=[shop]", "monitoring.segments=[]", "monitoring.sensitive_rows=5")
+        report = place.monitor(DAYS[0], instant(1), generation="next").record
+        rows = known(events(), DAYS[0], instant(1))
+        scores, label, x = place.scores(rows), rows["label"].to_numpy(), rows["x"].to_numpy()
+
+        decided = scores >= 0.5
+        worth = np.where(label == 1, np.where(decided, 3, -2), np.where(decided, -1, 0)) * x
+        assert report.value("value") == pytest.approx(worth.mean(), abs=1e-5)
+        assert report.value("value", "estimated") is None
+        assert report.value("reward") == pytest.approx(x.mean(), abs=1e-5)
+        whole = scored(events(), DAYS[0])
+        shares = [np.mean(place.scores(part) >= 0.5) for _, part in whole.groupby("shop", dropna=False)]
+        assert report.value("demographic_parity") == pytest.approx(max(shares) - min(shares))
+        assert report.value("demographic_parity", segment="shop") == report.value("demographic_parity")
+        assert {item.segment for item in report.performance} == {None, "shop"}
+        stored = place.rows(where={"metric": ("value", "equal_opportunity"), "kind": "realised"})
+        assert [row["measured"] for row in stored if row["metric"] == "value"] == [len(rows)]
+
+    def test_a_window_whose_labels_stay_away_says_so(self, fresh: Place, tmp_path: Path) -> None:
+        """It is final when its time is over; what was measured is measured of the others."""
+        place = fresh.copy(tmp_path / "half")
+        frame = events()
+        gone = frame["id"].between(0, 299) & (frame["id"] % 2 == 0)
+        place.write("events", frame[~gone])
+        report = place.monitor(DAYS[0], instant(12)).record
+
+        assert report.final
+        missing = f"labels missing: {report.labelled} of {report.rows} rows have a truth 10d after the window's end, {report.completeness:.1%}"
+        assert report.findings == (f"{missing}: realised figures are about these alone",)
+
+
+class TestClasses:
+    def test_a_model_of_classes_is_measured_with_and_without_the_truth(self, spark: SparkSession, tmp_path: Path, mlflow_template: Path) -> None:
+        """Realised figures are scikit-learn's, estimates come from its evaluation rows; a class that it does not know is a finding."""
+        place = Place.make(tmp_path / "classes", spark, mlflow_template, CLASSES, DAYS[:1])
+        first = known(events(), DAYS[0], instant(2)).head(1)
+        place.write("events", first.assign(label="maybe", known=instant(1.9)), append=True)
+        report = place.monitor(DAYS[0], instant(2)).record
+        rows = in_words(known(events(), DAYS[0], instant(2)).iloc[1:])
+        scores = place.scores(rows)
+
+        assert report.labelled == len(rows)
+        assert report.value("accuracy") == pytest.approx(np.mean(rows["label"] == np.array(["no", "yes"])[scores.argmax(axis=1)]))
+        assert report.value("log_loss") == pytest.approx(log_loss(rows["label"], scores))
+        assert report.value("macro_auc") == pytest.approx(roc_auc_score(rows["label"] == "yes", scores[:, 1]))
+        told, whole = in_words(evaluation()).dropna(subset=["label"]), place.scores(scored(events(), DAYS[0]))
+        learnt = place.scores(told)
+        maps = [IsotonicRegression(out_of_bounds="clip").fit(learnt[:, k], told["label"] == name) for k, name in enumerate(("no", "yes"))]
+        chance = np.column_stack([found.predict(whole[:, k]) for k, found in enumerate(maps)])
+        chance /= chance.sum(axis=1, keepdims=True)
+        assert report.value("accuracy", "estimated") == pytest.approx(chance[np.arange(len(whole)), whole.argmax(axis=1)].mean(), abs=1e-5)
+        assert report.findings == (f"truth of a class that the model does not know: 1 keys, which count as not labelled ({first['id'].iloc[0]})",)
+        assert place.work.storage.list("monitoring") == ["monitoring/tiny/1/class_calibration.json"]
+        assert not place.monitor(DAYS[0], instant(2)).fresh
+        assert {item.segment for item in report.performance} == {None, "shop=a", "shop=b", "shop=null"}
 
 
 class TestRefusals:
