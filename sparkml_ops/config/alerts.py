@@ -24,8 +24,10 @@ __all__ = [
 ]
 
 Severity = Literal["log", "ticket", "page"]
-_METRIC = Literal["auc", "log_loss", "brier", "calibration_error", "rate"]
-_LOWER_IS_WORSE = ("auc",)
+_METRIC = Literal[
+    "auc", "log_loss", "brier", "calibration_error", "rate", "value", "reward", "demographic_parity", "equal_opportunity", "equalised_odds"
+]
+_LOWER_IS_WORSE = ("auc", "value", "reward")
 
 
 class PolicyBase(Section):
