@@ -63,6 +63,7 @@ ELSEWHERE = {
         "of register and promote, killed in tests/faults/test_release_kills.py",
     ),
     "delta.commit.model_approvals": "of register with a gate of kind approval, and of `models approve`; killed there too",
+    "storage.publish.importance": "of models card, one object that is put again",
     "mlflow.set_tag": "of promote; of train only where a run goes on with another number of workers",
     "mlflow.delete_run": "of train only where two drivers begin the same run at the same moment",
     **dict.fromkeys(
@@ -86,6 +87,9 @@ ELSEWHERE = {
     **dict.fromkeys(
         ["delta.commit.drift_metrics", "delta.commit.profile_state", "delta.commit.performance_metrics", "storage.publish.calibration"],
         "of drift and monitor",
+    ),
+    **dict.fromkeys(
+        ["delta.create.concept_states", "delta.commit.concept_states"], "of concept --follow, killed in tests/spark/monitoring/test_detectors.py"
     ),
     **dict.fromkeys(
         ["storage.publish.trial_begun", "storage.publish.trial_asked", "storage.publish.trial_answered", "storage.publish.trial_finished"],

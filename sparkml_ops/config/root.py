@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from feature_store.declaration import FeatureTableDeclaration, LookupDeclaration, SourceDeclaration, TrainingSetDeclaration
 from sparkml_ops.config.alerts import AlertsSection
+from sparkml_ops.config.costs import CostsSection
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.config.merge import leaves
 from sparkml_ops.config.metrics import MetricsSection
@@ -57,6 +58,7 @@ class Sections(Section):
     retraining: RetrainingSection = Field(default_factory=RetrainingSection)
     alerts: AlertsSection = Field(default_factory=AlertsSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
+    costs: CostsSection = Field(default_factory=CostsSection)
 
     @field_validator("training")
     @classmethod

@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.monitoring.calibration import Calibration
 from sparkml_ops.monitoring.classes import ClassCalibration, Classes, class_records
+from sparkml_ops.monitoring.concentration import of_scores
 from sparkml_ops.monitoring.fairness import DISPARITIES, Decided, disparities_over
 from sparkml_ops.monitoring.figures import Figure, Worth, estimated, mean_of, realised
 from sparkml_ops.monitoring.kind import Binary, Kind
@@ -76,6 +77,7 @@ class BinaryFiguring:
         found = [
             *realised(tally.labelled, segment, bins=settings.calibration_bins, confidence=settings.confidence, worth=plain),
             *estimated(tally.scored, calibration, segment, worth=plain),
+            *of_scores(tally.scored, segment),
         ]
         deviations = float(ndtri((1 + settings.confidence) / 2))
         if worth is not None and settings.value is not None and settings.value.amount is not None:

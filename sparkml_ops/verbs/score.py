@@ -25,6 +25,7 @@ from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import training_set
 from sparkml_ops.verbs.consumers import record_predictions
 from sparkml_ops.verbs.contract import CONTRACT_TABLE, judge_window
+from sparkml_ops.verbs.costs import expected
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -104,6 +105,8 @@ def plan(
     writes += [f"table {CONTRACT_TABLE} ({window})"] if settings.contract.rules else []
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
     notes = [str(scoring.choose(work.tables, settings, stored)), *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
+    if said := expected(work, task.key):
+        notes.append(said)
     return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 

@@ -31,6 +31,7 @@ COLLECTORS = {
     "feature_store/strength.py:strengths": "a row for each feature",
     "feature_store/testing.py:_rows": "the small frames of a test",
     "sparkml_ops/drift/classifier.py:tell_apart": "a row for each fold, with a number for each column",
+    "sparkml_ops/drift/distinct.py:sketches": "one row with a sketch for each of ten columns",
     "sparkml_ops/drift/source.py:run": "a merged state for each side, segment, block and column",
     "sparkml_ops/monitoring/tally.py:tallies": "a merged state for each window and segment, whose values are limited",
     "sparkml_ops/performance/assessment.py:assess": "a merged state for each model, whose scores by class are limited",

@@ -120,7 +120,7 @@ class TestRepeats:
         place.monitor(DAYS[1], instant(2))
 
         assert without_runs(place) == without_runs(lived)
-        assert len(without_runs(place)) == 3 * 9 * 4
+        assert len(without_runs(place)) == 3 * 13 * 4
 
     def test_a_run_that_ended_between_its_commits_is_finished_by_the_next(self, lived: Place, tmp_path: Path) -> None:
         """The figures are there, the ledger's row is not: the same call adds it and nothing else."""
