@@ -78,19 +78,22 @@ def piece_rows(pieces: Sequence[Piece], schema: pa.Schema, columns: Sequence[str
         files, address = fs.FileSystem.from_uri(piece.path) if "://" in piece.path else (fs.LocalFileSystem(), piece.path)
         with files.open_input_file(address) as handle, pq.ParquetFile(handle, coerce_int96_timestamp_unit="us") as parquet:
             stored = [name for name in columns if name in parquet.schema_arrow.names]
-            rows = max(1, min(most, most_bytes // _width(parquet.metadata, set(stored))))
+            rows = max(1, min(most, most_bytes // _width(parquet.metadata, set(stored), most_bytes)))
             # One thread: Spark runs a task a core already.
             for batch in parquet.iter_batches(rows, row_groups=piece.groups, columns=stored, use_threads=False):
                 yield pa.RecordBatch.from_arrays([_column(batch, field, piece.partition) for field in shape], schema=shape)
 
 
-def _width(footer: pq.FileMetaData, columns: Set[str]) -> int:
-    """Bytes of a row in some columns, as they are before compression; at least one."""
-    size: int = 0
+def _width(footer: pq.FileMetaData, columns: Set[str], most_bytes: int) -> int:
+    """Bytes of a row in some columns, as they are before compression: on average, or in the widest row group that fills a batch alone; at least one."""
+    total = widest = 0
     for group in (footer.row_group(index) for index in range(footer.num_row_groups)):
         chunks = (group.column(index) for index in range(group.num_columns))
-        size += sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns)
-    return max(1, size // max(int(footer.num_rows), 1))
+        size = sum(int(chunk.total_uncompressed_size) for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns)
+        total += size
+        if size > most_bytes:
+            widest = max(widest, size // max(int(group.num_rows), 1))
+    return max(1, widest, total // max(int(footer.num_rows), 1))
 
 
 def _column(batch: pa.RecordBatch, field: pa.Field, partition: Mapping[str, str | None]) -> pa.Array:

@@ -7,6 +7,7 @@ and a group of objects counts when its last one, a manifest, is there.
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from sparkml_ops.errors import ContractError, OpsError
 
 __all__ = ["Storage", "StorageFull"]
 
+_PART = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -95,6 +97,14 @@ class Storage:
         """All bytes of an object; FileNotFoundError where there is none."""
         with self._open(self.path(name), "rb") as source:
             return bytes(source.read())
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 of an object's bytes, of which few are held at a time; FileNotFoundError where there is none."""
+        total = hashlib.sha256()
+        with self._open(self.path(name), "rb") as source:
+            while part := source.read(_PART):
+                total.update(part)
+        return total.hexdigest()
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy an object to a local file, whole or not at all."""

@@ -98,8 +98,10 @@ ELSEWHERE = {
     **dict.fromkeys(
         ["storage.publish.catalogue_part", "storage.publish.catalogue"], "of a retrieval, killed in tests/spark/training/test_retrieval_run.py"
     ),
+    "storage.publish.chunk": "of score where a window has several chunks, which is killed in tests/spark/scoring/test_chunks.py",
     "delta.commit.* of sparkml_ops/scoring/item_index.py": "of build_index, one commit that is made again",
     "delta.commit.* of sparkml_ops/scoring/withdrawal.py": "of predictions rollback, cut off before its ledger in tests/spark/scoring/test_predictions.py",
+    "delta.commit.contract_results": "of score with a contract, before its own commit: a repeat adds the verdicts of its own run",
     "delta.commit.published_predictions": "of predictions publish, which is that one commit",
     "storage.publish.trial_model": "of tune with automl, before trial_finished, without which it does not count",
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",

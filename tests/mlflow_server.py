@@ -18,18 +18,22 @@ class MlflowServer:
     """A server process with a store and a port of its own.
 
     Args:
-        folder: Where its store and its log lie.
+        folder: Where its log lies, its artifacts, and its store, unless that is elsewhere.
+        store: Address of another store.
+        path: Folder with packages that the server needs besides ours.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str | None = None, path: Path | None = None) -> None:
         self._folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self.uri = f"http://127.0.0.1:{self.port}"
-        store = ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}", "--default-artifact-root", str(self._folder / "artifacts")]
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", *store]
+        kept = ["--backend-store-uri", store or f"sqlite:///{self._folder / 'mlflow.db'}", "--default-artifact-root", str(self._folder / "artifacts")]
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1", *kept]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        if path is not None:
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(path))))
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + 120

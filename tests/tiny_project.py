@@ -40,7 +40,11 @@ TRAINING = {
 }
 FILES: dict[str, dict[str, Any]] = {
     "sources.yaml": {"sources": {"events": {"table": "events", "event_time": "at", "row_id": ["id"]}}},
-    "features.yaml": {"features": {"customers": {"keys": ["customer"], "event_time": "at", "source": "events", "features": {"amount": "double"}}}},
+    "features.yaml": {
+        "features": {
+            "customers": {"keys": ["customer"], "event_time": "at", "source": "events", "features": {"amount": {"type": "double", "unit": "EUR"}}}
+        }
+    },
     "training.yaml": {
         "training_set": {
             "spine": "events",

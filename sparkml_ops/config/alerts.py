@@ -24,9 +24,24 @@ __all__ = [
 ]
 
 Severity = Literal["log", "ticket", "page"]
-_METRIC = Literal["auc", "log_loss", "brier", "calibration_error", "rate", "entropy", "herfindahl", "gini", "top_share"]
 _CONCENTRATION = ("entropy", "herfindahl", "gini", "top_share")
-_LOWER_IS_WORSE = ("auc", "entropy")
+_METRIC = Literal[
+    "auc",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "rate",
+    "value",
+    "reward",
+    "demographic_parity",
+    "equal_opportunity",
+    "equalised_odds",
+    "entropy",
+    "herfindahl",
+    "gini",
+    "top_share",
+]
+_LOWER_IS_WORSE = ("auc", "value", "reward", "entropy")
 
 
 class PolicyBase(Section):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from sparkml_ops.config.section import Section
 
@@ -105,6 +105,18 @@ class DriftSection(Section):
     top_categories: int = Field(default=1000, ge=1, description="categories that are declared where there are too many for exact counts")
     columns_per_job: int = Field(default=1000, ge=1, description="most columns that one job profiles; more columns are profiled by several jobs")
     max_segments: int = Field(default=200, ge=1, description="most values of a segment column")
+    replay: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of a window's rows above which a column is at fault that a replay of its point-in-time join gives other values; null: "
+        "no replay",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Finished runs of projects without a replay keep the hash of their configuration.
+        return {name: value for name, value in serialize(self).items() if name != "replay" or value is not None}
 
     @field_validator("reference")
     @classmethod

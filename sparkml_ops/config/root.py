@@ -33,7 +33,7 @@ __all__ = ["Config", "Sections"]
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
     "training": OPERATIONAL,
-    "scoring": {"engine", "window", "freshness"},
+    "scoring": {"engine", "chunk_rows", "window", "freshness"},
     "features": {"__all__": {"freshness", "deprecated"}},
 }
 

@@ -97,6 +97,7 @@ def measure(
     reference_window: str | None = None,
     generation: int = 0,
     renew: bool = False,
+    skew: Mapping[str, float] | None = None,
 ) -> DriftReport:
     """Compare a window with its reference and store profiles and metrics.
 
@@ -125,6 +126,7 @@ def measure(
         reference_window: Label of the window that the reference is; where that was measured on the same rows and edges, its profile is the reference's.
         generation: Counts deliberate repeats.
         renew: Fix all edges anew from this reference and profile it again; windows from now on are profiled on them.
+        skew: Share of the current rows by column that a replay gives other values, to be judged by `settings.replay` and stored beside the rest.
 
     Raises:
         ContractError: A column is missing or has another type, a segment column has too many values.
@@ -149,6 +151,7 @@ def measure(
         new.append(StoredProfile(key, both[0], names[0]))
     look = _look(tables, run) if settings.sequential else 1
     report = replace(compare_rows(sides, both, run.segments, settings, look=look), reference=names[0], current=names[1])
+    report = report.with_skew(skew, settings.replay) if skew is not None and settings.replay is not None else report
 
     def frames() -> tuple[DataFrame, DataFrame]:
         return _frame(tables, reference, reference_where or {}), _frame(tables, current, current_where or {})

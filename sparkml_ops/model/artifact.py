@@ -23,6 +23,8 @@ __all__ = ["DESCRIPTION", "WEIGHTS", "digest", "load", "save"]
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
+# Bytes of a file that are looked at in one go.
+_PART = 1 << 20
 
 
 def save(folder: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None = None) -> None:
@@ -87,7 +89,10 @@ def digest(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for path in sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.relative_to(folder).as_posix()):
-        name, data = path.relative_to(folder).as_posix().encode(), path.read_bytes()
+        name = path.relative_to(folder).as_posix().encode()
         # Lengths first, so that no name can pass for content.
-        total.update(len(name).to_bytes(8, "big") + name + len(data).to_bytes(8, "big") + data)
+        total.update(len(name).to_bytes(8, "big") + name + path.stat().st_size.to_bytes(8, "big"))
+        with path.open("rb") as file:
+            while part := file.read(_PART):
+                total.update(part)
     return total.hexdigest()

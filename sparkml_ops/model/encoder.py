@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from feature_store.column_type import arrow_type
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.categories import by_hash, by_vocabulary
-from sparkml_ops.model.spec import ModelSpec
+from sparkml_ops.model.spec import ArrayInput, ModelSpec
 
 __all__ = ["Columns", "Encoded", "Encoder", "numbers", "texts", "vectors"]
 
@@ -27,6 +27,8 @@ _ARROW = {name: arrow_type(name) for name in ("tinyint", "smallint", "int", "big
 _ARROW |= {"array<float>": arrow_type("array<double>"), "array<double>": arrow_type("array<double>")}
 # Rows standardised at once, column by column, and then laid row by row: what a core's cache holds.
 _ROWS = 16_384
+# Of arrays that are standardised at once.
+_NUMBERS = 1 << 18
 # Columns a power of two apart would fall upon the same places of that cache.
 _APART = 16
 Columns: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
@@ -89,14 +91,25 @@ class Encoder:
         if values:
             self._fill_single(values, encoded[:, :first])
         for array in self.spec.arrays:
-            width = len(array.mean)
-            found = vectors(columns, array.name, array.type, width)
+            width = len(array.mean) + array.indicator
+            self._fill_array(columns, array, encoded[:, first : first + width])
+            first += width
+
+    def _fill_array(self, columns: Columns, array: ArrayInput, encoded: npt.NDArray[Any]) -> None:
+        """An input of arrays, some rows at a time: in float64 a batch of long ones would be many times what it is."""
+        width = len(array.mean)
+        mean, scale, rows = np.array(array.mean), np.array(array.scale), max(1, _NUMBERS // max(1, width))
+        for start in range(0, len(encoded), rows):
+            part = columns.iloc[start : start + rows] if isinstance(columns, pd.DataFrame) else columns.slice(start, rows)
+            found = vectors(part, array.name, array.type, width)
             absent = np.isnan(found)
             with np.errstate(over="ignore"):
-                encoded[:, first : first + width] = np.where(absent, 0.0, (found - np.array(array.mean)) / np.array(array.scale))
+                found -= mean
+                found /= scale
+                found[absent] = 0.0
+                encoded[start : start + rows, :width] = found
             if array.indicator:
-                encoded[:, first + width] = absent.any(axis=1)
-            first += width + array.indicator
+                encoded[start : start + rows, width] = absent.any(axis=1)
 
     def _fill_single(self, values: Sequence[npt.NDArray[Any]], encoded: npt.NDArray[Any]) -> None:
         """The inputs of one number a row, some rows at a time in the same memory: new memory costs more than what is done in it."""

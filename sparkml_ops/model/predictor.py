@@ -23,6 +23,8 @@ from sparkml_ops.model.spec import DEEP, ModelSpec
 __all__ = ["Predictor"]
 
 _BLOCK = 1024
+# Of a block in its widest layer, and its fewest rows.
+_NUMBERS, _FEWEST = 1 << 23, 8
 _LINE = 16
 
 
@@ -40,7 +42,7 @@ class Predictor:
     """
 
     def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None = None) -> None:
-        network = Network(spec) if spec.kind != "module" else build_module(spec, 0, _dtype(state), module).eval()
+        network = _shapes(spec) if spec.kind != "module" else build_module(spec, 0, _dtype(state), module).eval()
         wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         if (found := {name: tuple(value.shape) for name, value in state.items()}) != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
@@ -49,6 +51,8 @@ class Predictor:
         self._encoder = Encoder(spec)
         self._dtype = _dtype(state)
         self._module = network if spec.kind == "module" else None
+        # Of each product: by the description alone, so that a row's last bits are too.
+        self._rows = _BLOCK
         if self._module is not None:
             self._module.load_state_dict(dict(state))
             return
@@ -60,6 +64,9 @@ class Predictor:
             self._wide_categories = [state[f"wide.categories.{index}.weight"].double() for index in range(len(spec.categorical))]
             self._wide_crosses = [state[f"wide.crosses.{index}.weight"].double() for index in range(len(spec.crosses))]
         self._layers = [_padded(state[f"{name}.weight"], state[f"{name}.bias"]) for name in names]
+        widest = max(max(weight.shape) for weight, _ in self._layers)
+        while self._rows > _FEWEST and self._rows * widest > _NUMBERS:
+            self._rows //= 2
 
     def predict(self, batch: Columns) -> npt.NDArray[np.float64]:
         """The prediction for each row: of a binary model the probability of label 1.
@@ -85,8 +92,8 @@ class Predictor:
         """The prediction for each encoded row."""
         numeric, categories = torch.from_numpy(encoded.numeric).to(self._dtype), torch.from_numpy(encoded.categories)
         outputs = np.empty((len(numeric), self.spec.target.width), np.float64)
-        for start in range(0, len(numeric), _BLOCK):
-            part = slice(start, start + _BLOCK)
+        for start in range(0, len(numeric), self._rows):
+            part = slice(start, start + self._rows)
             outputs[part] = self._block(numeric[part], categories[part])
         outputs[~np.isfinite(encoded.numeric).all(axis=1)] = np.nan
         predicted = self.spec.target.decode(outputs)
@@ -95,11 +102,11 @@ class Predictor:
     def _block(self, numeric: torch.Tensor, categories: torch.Tensor) -> npt.NDArray[np.float64]:
         rows, width = numeric.shape
         if self._module is not None:
-            padding = _BLOCK - rows
+            padding = self._rows - rows
             padded = (torch.nn.functional.pad(part, (0, 0, 0, padding)) for part in (numeric, categories))
             found: npt.NDArray[np.float64] = self._module(*padded)[:rows].double().numpy()
             return found
-        values = torch.zeros(_BLOCK, self._layers[0][0].shape[1], dtype=self._dtype)
+        values = torch.zeros(self._rows, self._layers[0][0].shape[1], dtype=self._dtype)
         values[:rows, :width] = numeric
         embedded = [weights.index_select(0, categories[:, index]) for index, weights in enumerate(self._embeddings)]
         if self.spec.kind in DEEP:
@@ -121,7 +128,7 @@ class Predictor:
     def _widely(self, numeric: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         """[rows, outputs] of the linear part."""
         rows, width = numeric.shape
-        values = torch.zeros(_BLOCK, self._wide[0].shape[1], dtype=self._dtype)
+        values = torch.zeros(self._rows, self._wide[0].shape[1], dtype=self._dtype)
         values[:rows, :width] = numeric
         total = torch.nn.functional.linear(values, *self._wide)[:rows, : self.spec.target.width].double()
         for index, weights in enumerate(self._wide_categories):
@@ -129,6 +136,12 @@ class Predictor:
         for (first, second, buckets), weights in zip(self._pairs, self._wide_crosses, strict=True):
             total = total + weights.index_select(0, crossed(categories[:, first], categories[:, second], buckets))
         return total
+
+
+def _shapes(spec: ModelSpec) -> Network:
+    """The network without memory for its weights: a second set would be as large as the first."""
+    with torch.device("meta"):
+        return Network(spec)
 
 
 def _dtype(state: Mapping[str, torch.Tensor]) -> torch.dtype:

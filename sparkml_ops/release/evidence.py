@@ -30,11 +30,11 @@ from sparkml_ops.records import ModelVersion, Reproduction, TrainingResult, Trai
 from sparkml_ops.release.card import Declared
 from sparkml_ops.release.challenge import Challenger, Lineage
 from sparkml_ops.release.evidence_gates import Finding
-from sparkml_ops.release.package import pickles, size_of
 from sparkml_ops.release.parity import parity
 from sparkml_ops.release.row_evidence import RowEvidence
 from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import Registry
+from sparkml_ops.tracking.pickles import pickles
 
 __all__ = ["Probe", "Subject", "Witnesses", "gather"]
 
@@ -173,6 +173,6 @@ def _package(gate: SizeGate | SecurityGate, subject: Subject) -> Finding:
         except ContractError as error:
             return Finding({"refusals": 1.0}, note=error.found) if isinstance(gate, SecurityGate) else Finding(gap=error.found)
         if isinstance(gate, SizeGate):
-            return Finding({"mebibytes": size_of(package) / (1 << 20)})
+            return Finding({"mebibytes": sum(path.stat().st_size for path in package.rglob("*") if path.is_file()) / (1 << 20)})
         hostile = pickles(package)
         return Finding({"refusals": float(len(hostile))}, note=f"files that hold a pickle: {', '.join(hostile)}" if hostile else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,7 +61,8 @@ def register(
             author.
     """
     _check_means(settings, author)
-    number, spec = _registered(tracking, storage, result, settings.model)
+    declared = witnesses.declared(result.training_set) if witnesses.declared is not None else Declared()
+    number, spec = _registered(tracking, storage, result, settings.model, declared.units)
     version = tracking.resolve(settings.model, number).record
     challenger = Challenger(version, result.run_id, result.checkpoint, spec, label)
     lineage = witnesses.lineage
@@ -70,7 +72,7 @@ def register(
     report = evaluate_gates(settings, result.metrics, version=version, config_hash=config_hash, comparison=comparison, findings=findings)
     if approval_gate(settings) is not None:
         note_author(tables, version, report_id(report), author, as_of)
-    run, declared = tracking.existing(result.run_id), witnesses.declared(version.training_set) if witnesses.declared is not None else Declared()
+    run = tracking.existing(result.run_id)
     run.log_document(f"gates/{report_id(report)}.json", report)
     sensitive = tuple(sorted({*settings.card.sensitive, *declared.personal}))
     card = Card(version, settings.card, spec, result.metrics, report, sensitive, declared.units)
@@ -91,7 +93,7 @@ def _check_means(settings: ReleaseSection, author: str) -> None:
         raise ContractError("a registration by nobody", expected="who registers: somebody else has to approve", mend="add --actor <name>")
 
 
-def _registered(tracking: Tracking, storage: Storage, result: TrainingResult, name: str) -> tuple[int, ModelSpec]:
+def _registered(tracking: Tracking, storage: Storage, result: TrainingResult, name: str, units: Mapping[str, str]) -> tuple[int, ModelSpec]:
     """Number and description of the version that an artifact is."""
     with TemporaryDirectory() as scratch:
         folder = _fetch(storage, result.checkpoint, Path(scratch) / "artifact")
@@ -110,6 +112,7 @@ def _registered(tracking: Tracking, storage: Storage, result: TrainingResult, na
             inputs=spec.requested,
             outputs=spec.outputs,
             card=_card(spec, result),
+            units={column: units[column] for column, _ in spec.requested if column in units},
         )
     return number, spec
 

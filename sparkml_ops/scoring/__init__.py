@@ -11,6 +11,7 @@ from sparkml_ops.scoring.scoring_set import WINDOW, materialise, scoring_set_tab
 from sparkml_ops.scoring.serving import published
 from sparkml_ops.scoring.target import finished, landed, predictions, quarantine
 from sparkml_ops.scoring.udf import activate, predict_udf
+from sparkml_ops.scoring.units import check_units
 from sparkml_ops.scoring.window_pass import score
 from sparkml_ops.scoring.withdrawal import withdraw
 
@@ -21,6 +22,7 @@ __all__ = [
     "ScoringModel",
     "activate",
     "build_index",
+    "check_units",
     "choose",
     "finished",
     "landed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +11,16 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructField, StructType
 
 from feature_store.delta import Commit, Tables
+from feature_store.quality import Expectation
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ScoredWindow, Snapshot, to_document
 from sparkml_ops.scoring.arms import ARM_FIELDS, ARMS, Arms
 from sparkml_ops.scoring.checks import value_checks
+from sparkml_ops.scoring.contract import Judged
 from sparkml_ops.scoring.matching import Match, match
 from sparkml_ops.scoring.model import ScoringModel
+from sparkml_ops.scoring.reason import Reason
 from sparkml_ops.scoring.shape import check_shape
 from sparkml_ops.scoring.target import finished, identity_fields, target_schema
 
@@ -42,6 +45,7 @@ class Call:
     spine_time: str
     arms: Arms | None = None
     before: Commit | None = None
+    judged: Judged | None = None
 
     @property
     def where(self) -> str:
@@ -56,6 +60,11 @@ class Call:
     def finished(self, later: int = 0) -> ScoredWindow | None:
         """What has landed under this key, or a later generation of it."""
         return finished(self.tables, self.settings.target, window=self.window, slot=self.slot, generation=self.generation + later)
+
+    @property
+    def apart(self) -> tuple[Expectation, ...]:
+        """Rules of the contract that some rows break which are to be set aside."""
+        return self.judged.apart if self.judged else ()
 
     def check_rows(self, rows: int) -> None:
         """Refuse a window without rows, unless that is allowed.
@@ -79,13 +88,18 @@ class Call:
         Raises:
             ContractError: With the count, the share, the reasons and the limit.
         """
+        if self.settings.unseen_nulls == "refuse" and (unseen := reasons.get(Reason.UNSEEN_NULL, 0)):
+            raise ContractError(
+                f"{unseen} of {rows} rows in {self.where} with a missing number that no training row had missing{_told(examples())}",
+                expected="what the model was trained on (scoring.unseen_nulls=refuse)",
+                mend="correct the rows' source, or set them aside with scoring.unseen_nulls=quarantine; nothing was written",
+            )
         bad, limit = sum(reasons.values()), self.settings.max_quarantine_share
         if not bad or bad / rows <= limit:
             return
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-        detail = f" (most frequent: {'; '.join(found)})" if (found := examples()) else ""
         raise ContractError(
-            f"{bad} of {rows} rows to quarantine in {self.where}, {bad / rows:.2%}: {kinds}{detail}",
+            f"{bad} of {rows} rows to quarantine in {self.where}, {bad / rows:.2%}: {kinds}{_told(examples())}",
             expected=f"at most {limit:.2%} (scoring.max_quarantine_share)",
             mend="correct the rows' source, or raise the limit if they may be left out; nothing was written",
         )
@@ -114,6 +128,7 @@ class Call:
             "reasons": dict(reasons),
             "engine": engine,
             **({"kept": kept} if self.before else {}),
+            **({"contract": {"hash": self.judged.contract, "broken": [item.name for item in self.judged.worst]}} if self.judged else {}),
             **({ARMS: asdict(self.arms)} if self.arms else {}),
         }
 
@@ -147,7 +162,14 @@ class Fit:
             call.arms.check(schema, call.where)
             identity = (*identity, *ARM_FIELDS)
         types = {field.name: field.dataType.simpleString() for field in schema.fields}
-        matches = match(types, call.model.published.inputs, where=call.where)
+        inputs = call.model.published.inputs
+        if call.settings.unseen_nulls == "score":
+            inputs = tuple(replace(field, unseen=False) for field in inputs)
+        matches = match(types, inputs, where=call.where)
         value_checks(schema, call.settings.checks)
         settings = check_shape(call.tables, call.settings.target, target_schema(identity, call.model.published.outputs))
         return cls(schema, identity, matches, settings)
+
+
+def _told(examples: list[str]) -> str:
+    return f" (most frequent: {'; '.join(examples)})" if examples else ""

@@ -7,54 +7,35 @@ closures that name module functions; the model itself is loaded there once a pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.types import (
-    ArrayType,
-    BooleanType,
-    DataType,
-    DoubleType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-    TimestampType,
-)
+from pyspark.sql.types import StringType, StructField, StructType
 
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
 from sparkml_ops.scoring.batch import Budget, score_rows
 from sparkml_ops.scoring.features import from_arrow, from_pandas
+from sparkml_ops.scoring.kinds import spark_kind
 from sparkml_ops.scoring.loading import loaded
 from sparkml_ops.scoring.matching import Match
 from sparkml_ops.scoring.published import PublishedModel
 from sparkml_ops.scoring.reason import RowReasons
 from sparkml_ops.scoring.signature import Field
 
-__all__ = ["OUTPUT_TYPES", "REASON", "RowPass", "score_arrow", "score_pandas", "struct_udf"]
+__all__ = ["REASON", "RowPass", "bounded_batches", "score_arrow", "score_pandas", "struct_udf"]
 
 REASON = "reason"
-OUTPUT_TYPES: dict[str, DataType] = {
-    "double": DoubleType(),
-    "float": FloatType(),
-    "bigint": LongType(),
-    "int": IntegerType(),
-    "boolean": BooleanType(),
-    "string": StringType(),
-    "timestamp": TimestampType(),
-    "array<string>": ArrayType(StringType()),
-    "array<bigint>": ArrayType(LongType()),
-    "array<double>": ArrayType(DoubleType()),
-}
 _REFUSAL = "__refusal"
+_MOST_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
+_BATCH_BYTES = {"arrow": 1 << 25, "pandas": 1 << 22}
 
 
 @dataclass(frozen=True)
@@ -77,7 +58,7 @@ class RowPass:
     def schema(self) -> StructType:
         """Columns of the result: `identity_0`, ..., `output_0`, ..., `reason`."""
         identity = [StructField(f"identity_{index}", field.dataType) for index, field in enumerate(self.identity)]
-        outputs = [StructField(f"output_{index}", OUTPUT_TYPES[field.type]) for index, field in enumerate(self.model.outputs)]
+        outputs = [StructField(f"output_{index}", spark_kind(field.type)) for index, field in enumerate(self.model.outputs)]
         return StructType([*identity, *outputs, StructField(REASON, StringType())])
 
     def run(self, frame: DataFrame, refusal: Column, engine: Literal["arrow", "pandas"]) -> DataFrame:
@@ -113,6 +94,37 @@ class RowPass:
         return scored.select(*(f"identity_{index}" for index in range(len(self.identity))), *outputs, f"scored.{REASON}")
 
 
+@contextmanager
+def bounded_batches(spark: SparkSession, engine: str) -> Iterator[None]:
+    """Let Spark send batches of fewer bytes than its default, meanwhile: a worker makes copies of them, and pandas objects of arrays' elements.
+
+    Where a session takes no such setting its own stays.
+    """
+    wanted, before = _BATCH_BYTES[engine], spark.conf.get(_MOST_BYTES, None)
+    if before is not None and _bytes(before) <= wanted:
+        yield
+        return
+    try:
+        spark.conf.set(_MOST_BYTES, str(wanted))
+    except PySparkException:
+        yield
+        return
+    try:
+        yield
+    finally:
+        spark.conf.unset(_MOST_BYTES) if before is None else spark.conf.set(_MOST_BYTES, before)
+
+
+def _bytes(text: str) -> float:
+    """A number of bytes as Spark shows it; what it shows otherwise is taken for large.
+
+    >>> _bytes("67108864b"), _bytes("1m")
+    (67108864.0, inf)
+    """
+    number = text.removesuffix("b")
+    return float(number) if number.isdecimal() else float("inf")
+
+
 def struct_udf(model: PublishedModel, fields: Sequence[Field], *, cast: bool, budget: int | None = None) -> Any:
     """An iterator pandas UDF: struct of inputs in, struct of outputs and a reason out.
 
@@ -127,7 +139,7 @@ def struct_udf(model: PublishedModel, fields: Sequence[Field], *, cast: bool, bu
     """
     if REASON in (field.name for field in model.outputs):
         raise ContractError(f"a model with an output `{REASON}`", expected="that name free", mend="rename the model's output")
-    result = StructType([*(StructField(field.name, OUTPUT_TYPES[field.type]) for field in model.outputs), StructField(REASON, StringType())])
+    result = StructType([*(StructField(field.name, spark_kind(field.type)) for field in model.outputs), StructField(REASON, StringType())])
     read = tuple(fields)
 
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -158,7 +170,11 @@ def score_pandas(
         reasons = RowReasons(refused)
         scored = score_rows(loaded(model), from_pandas(frame, fields, reasons, cast=cast), reasons, budget)
         columns = {field.name: array for field, array in zip(model.outputs, scored.outputs, strict=True)}
-        yield pa.table({**columns, REASON: scored.reasons}).to_pandas(types_mapper=_NULLABLE.get)
+        plain = {name: array for name, array in columns.items() if not pa.types.is_struct(array.type)}
+        told = pa.table({**plain, REASON: scored.reasons}).to_pandas(types_mapper=_NULLABLE.get)
+        # Maps by themselves: in a table's frame a whole number in one of them would go through a double, where another row has none.
+        parts = {name: pd.Series(array.to_pylist(), dtype=object) for name, array in columns.items() if name not in plain}
+        yield told.assign(**parts)[[*columns, REASON]]
 
 
 # A whole number with gaps would go through a double on its way back.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring.kinds import element, is_nested, sorted_kind
 from sparkml_ops.scoring.reason import Reason
 from sparkml_ops.scoring.signature import Field
 
@@ -20,7 +21,7 @@ __all__ = ["Match", "match", "nearest"]
 # Bits of magnitude of whole numbers, and how many each type holds exactly.
 _WHOLE = {"tinyint": 7, "smallint": 15, "int": 31, "bigint": 63}
 _HOLDS = {**_WHOLE, "float": 24, "double": 53}
-_WIDER = {("float", "double"), ("array<float>", "array<double>")}
+_WIDER = {("float", "double")}
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 # A decimal of 15 digits survives the way to a double and back (DBL_DIG of IEEE 754).
 _DECIMAL_DIGITS = 15
@@ -58,11 +59,30 @@ class Match:
         Args:
             text_integers: Send long whole numbers that may be null as text: pandas makes doubles of them.
         """
+        if "struct<" in self.field.type:  # of the very type: its names need no parser
+            return self.column
         # A timestamp travels as its instant, whatever zone the session shows it in.
         value = F.unix_micros(self.column) if self.field.type == "timestamp" else self.column.try_cast(self.field.type)
-        if not self.field.nullable:
+        if self.field.gapless and text_integers:
+            # A gap in one row would make doubles of all of them.
+            return F.when(~self._gap(), value)
+        if not self.field.nullable and not is_nested(self.field.type):
             return F.coalesce(value, F.lit(0).cast(self.field.type))
         return value.cast("string") if text_integers and self.field.type in ("bigint", "timestamp") else value
+
+    def _missing(self) -> Column:
+        """Whether the number is missing, or one of an array's."""
+        inner = element(self.field.type)
+        number = (inner or self.field.type) in ("float", "double")
+
+        def absent(value: Column) -> Column:
+            return value.isNull() | F.isnan(value.cast("double")) if number else value.isNull()
+
+        return absent(self.column) if inner is None else self.column.isNull() | F.exists(self.column, absent)
+
+    def _gap(self) -> Column:
+        """Whether an element is missing."""
+        return F.exists(self.column, lambda value: value.isNull())
 
     def refusals(self) -> list[Column]:
         """The reasons for which a row's value cannot be given to the model, or null."""
@@ -75,6 +95,12 @@ class Match:
             found.append(F.when(self.column.isNotNull() & other, F.lit(Reason.UNCASTABLE.of(f"{self.field.name} as {self.field.length} elements"))))
         if not self.field.nullable:
             found.append(F.when(self.column.isNull(), F.lit(Reason.MISSING.of(f"{self.field.name}, {self.field.type} in the model's signature"))))
+        if self.field.unseen:
+            found.append(F.when(self._missing(), F.lit(Reason.UNSEEN_NULL.of(f"{self.field.name}, never missing in training"))))
+        if self.field.gapless:
+            found.append(
+                F.when(self._gap(), F.lit(Reason.MISSING.of(f"an element of {self.field.name}, {self.field.type} in the model's signature")))
+            )
         return found
 
 
@@ -100,6 +126,10 @@ def match(found: Mapping[str, str], inputs: Sequence[Field], *, where: str) -> t
                 faults.append(f"no column `{field.name}`{nearest(field.name, found)}")
             continue
         kind = found[field.name]
+        if "struct<" in field.type and sorted_kind(kind) == sorted_kind(field.type):
+            # By the names of its fields too: a model gets them as a map.
+            matches.append(Match(replace(field, type=kind)))
+            continue
         if not _convertible(kind, field.type):
             faults.append(f"`{field.name}` of type {kind} where the model reads {field.type} ({_advice(field.name, kind, field.type)})")
             continue
@@ -123,7 +153,10 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
 
 
 def _convertible(found: str, wanted: str) -> bool:
-    """Whether values pass without loss; whole numbers may lose, and are looked at one by one."""
+    """Whether values pass without loss; whole numbers may lose, and are looked at one by one, but not the elements of arrays."""
+    inner, read = element(found), element(wanted)
+    if inner is not None and read is not None:
+        return not _DECIMAL.fullmatch(inner) and _convertible(inner, read) and _WHOLE.get(inner, 0) <= _HOLDS.get(read, 64)
     if found == wanted or (found in _WHOLE and wanted in _HOLDS) or (found, wanted) in _WIDER:
         return True
     decimal = _DECIMAL.fullmatch(found)
@@ -133,6 +166,8 @@ def _convertible(found: str, wanted: str) -> bool:
 def _advice(name: str, found: str, wanted: str) -> str:
     if (found, wanted) in _SAFE_CASTS:
         return f"a lossless cast exists: CAST({quote(name)} AS {wanted})"
+    if (inner := element(found)) is not None and (deepest := element(inner)) is not None and f"array<{deepest}>" == wanted:
+        return f"the elements of a tensor row by row: flatten({quote(name)})"
     if (found, wanted) == ("timestamp_ntz", "timestamp"):
         return "no cast without a time zone: convert it with to_utc_timestamp"
     return "no lossless cast exists"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from feature_store.duration import parse_duration
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.records import ModelVersion
 from sparkml_ops.scoring.published import PublishedModel, publish
@@ -24,10 +25,12 @@ class ScoringModel:
     Args:
         record: Which one; an alias has been resolved to it.
         published: Its files and signature.
+        units: Of its inputs, where they have one.
     """
 
     record: ModelVersion
     published: PublishedModel
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(tracking: Registry, storage: Storage, name: str, which: int | str, settings: ScoringSection) -> ScoringModel:
@@ -40,17 +43,34 @@ def load(tracking: Registry, storage: Storage, name: str, which: int | str, sett
     Raises:
         ContractError: No such version, changed files, a loader that the configuration does not allow, or no usable signature.
     """
-    return publish_version(tracking, storage, name, which, loaders=settings.allowed_loaders)
+    seconds = None if settings.longest_call is None else parse_duration(settings.longest_call).total_seconds()
+    return publish_version(tracking, storage, name, which, loaders=settings.allowed_loaders, pickled=settings.trusted_pickles, seconds=seconds)
 
 
-def publish_version(tracking: Registry, storage: Storage, name: str, which: int | str, *, loaders: Collection[str]) -> ScoringModel:
-    """As `load`, with the loaders that are allowed besides ours."""
+def publish_version(
+    tracking: Registry,
+    storage: Storage,
+    name: str,
+    which: int | str,
+    *,
+    loaders: Collection[str],
+    pickled: Collection[str] = (),
+    seconds: float | None = None,
+) -> ScoringModel:
+    """As `load`, with what a configuration allows: loaders besides ours, names of models that are unpickled, seconds a call may take."""
     registered = tracking.resolve(name, which)
     with TemporaryDirectory() as scratch:
-        folder = tracking.fetch(registered, Path(scratch) / "model", loaders=loaders)
+        folder = tracking.fetch(registered, Path(scratch) / "model", loaders=loaders, pickled=pickled)
         signature = Signature.of_artifact(folder) if registered.loader == OWN_LOADER else Signature.of_mlmodel(folder)
         published = PublishedModel(
-            storage, registered.digest, registered.loader, tuple(sorted(registered.files.items())), signature.inputs, signature.outputs
+            storage,
+            registered.digest,
+            registered.loader,
+            tuple(sorted(registered.files.items())),
+            signature.inputs,
+            signature.outputs,
+            seconds,
+            pickled=registered.name in pickled,
         )
         publish(published, folder)
-    return ScoringModel(registered.record, published)
+    return ScoringModel(registered.record, published, registered.units)

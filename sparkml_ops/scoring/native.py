@@ -42,7 +42,7 @@ def native(folder: Path, model: PublishedModel, cores: int) -> Native | None:
     find = {"mlflow.xgboost": _xgboost, "mlflow.lightgbm": _lightgbm, "mlflow.sklearn": _sklearn}.get(model.loader)
     if find is None:
         return None
-    check_package(folder, loaders=(model.loader,))
+    check_package(folder, loaders=(model.loader,), pickled=model.pickled)
     flavors = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]
     try:
         return find(folder, flavors, model, cores)
@@ -85,7 +85,7 @@ def _lightgbm(folder: Path, flavors: Mapping[str, Any], model: PublishedModel, c
 
 def _sklearn(folder: Path, flavors: Mapping[str, Any], model: PublishedModel, _: int) -> Native | None:
     """The estimator itself: rows have the signature's types already, which MLflow would look at in every batch."""
-    found = load_pyfunc(folder, loaders=(model.loader,)).get_raw_model()
+    found = load_pyfunc(folder, loaders=(model.loader,), pickled=model.pickled).get_raw_model()
     call = getattr(found, str(flavors["python_function"].get("predict_fn", "predict")), None)
     if call is None:
         return None
@@ -129,5 +129,7 @@ def _reshaped(column: pa.Array) -> npt.NDArray[Any]:
 
 
 def _makes_matrix(inputs: Sequence[Field]) -> bool:
+    if any(len(field.shape or ()) > 1 for field in inputs):
+        return False
     kinds = [field.type for field in inputs]
     return set(kinds) <= _NUMBERS or (len(kinds) == 1 and kinds[0] in _ARRAYS)

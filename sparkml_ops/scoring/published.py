@@ -28,6 +28,8 @@ class PublishedModel:
         files: Relative name and SHA-256 of each file, from the verified registry copy.
         inputs: Its signature.
         outputs: Its signature.
+        seconds: That a call for a batch of rows may take; None: no end.
+        pickled: Whether the configuration allows that it is unpickled.
     """
 
     storage: Storage
@@ -36,6 +38,8 @@ class PublishedModel:
     files: tuple[tuple[str, str], ...]
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
+    seconds: float | None = None
+    pickled: bool = False
 
     def name(self, file: str) -> str:
         """The object's name of a file."""
@@ -51,7 +55,7 @@ class PublishedModel:
         folder = self._copy() if "://" in address else Path(address)
         for file, expected in self.files:
             path = folder / file
-            found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
+            found = _hash(path) if path.is_file() else "nothing"
             if found != expected:
                 raise ContractError(
                     f"{path} with SHA-256 {found}", expected=expected, mend=f"remove models/{self.digest} under storage.root and score again"
@@ -76,6 +80,11 @@ class PublishedModel:
         return folder
 
 
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def publish(model: PublishedModel, folder: Path) -> None:
     """Put a model's files under storage.root, those that are not there whole.
 
@@ -84,5 +93,5 @@ def publish(model: PublishedModel, folder: Path) -> None:
     """
     for file, expected in model.files:
         name = model.name(file)
-        if not (model.storage.exists(name) and hashlib.sha256(model.storage.read(name)).hexdigest() == expected):
+        if not (model.storage.exists(name) and model.storage.sha256(name) == expected):
             model.storage.publish_file(name, folder / file, kind="model")

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparkml_ops.config.scoring import CheckSection
-from sparkml_ops.scoring.features import ARROW_TYPES, filled
+from sparkml_ops.scoring.features import filled
+from sparkml_ops.scoring.kinds import arrow_kind, is_nested
 from sparkml_ops.scoring.matching import Match
 from sparkml_ops.scoring.reason import Reason, RowReasons
 
@@ -66,12 +67,12 @@ def model_inputs(rows: pa.RecordBatch, matches: tuple[Match, ...]) -> pa.Table:
 
 
 def _value(column: pa.Array, match: Match) -> pa.Array:
-    wanted = ARROW_TYPES[match.field.type]
+    wanted = arrow_kind(match.field.type)
     if pa.types.is_decimal(column.type):
         column = _from_decimal(column)
     if column.type != wanted:
         column = column.cast(wanted, safe=False)
-    return filled(column if match.field.nullable else pc.fill_null(column, pa.scalar(0).cast(wanted)), match.field)
+    return filled(column if match.field.nullable or is_nested(match.field.type) else pc.fill_null(column, pa.scalar(0).cast(wanted)), match.field)
 
 
 def _from_decimal(column: pa.Array) -> pa.Array:
@@ -90,6 +91,16 @@ def _refuse(column: pa.Array, match: Match, reasons: RowReasons) -> None:
         reasons.add(other, Reason.UNCASTABLE.of(f"{read.name} as {read.length} elements"))
     if not read.nullable:
         reasons.add(_null(column), Reason.MISSING.of(f"{read.name}, {read.type} in the model's signature"))
+    if read.unseen:
+        missing = _missing(column)
+        if pa.types.is_list(column.type):
+            missing[pc.list_parent_indices(column).to_numpy()[_missing(column.flatten())]] = True
+        reasons.add(missing, Reason.UNSEEN_NULL.of(f"{read.name}, never missing in training"))
+    if read.gapless and (elements := column.flatten()).null_count:
+        reasons.add_at(
+            pc.list_parent_indices(column).to_numpy()[_null(elements)],
+            Reason.MISSING.of(f"an element of {read.name}, {read.type} in the model's signature"),
+        )
 
 
 def _judge(column: pa.Array, name: str, rule: CheckSection, reasons: RowReasons) -> None:
@@ -108,6 +119,10 @@ def _judge(column: pa.Array, name: str, rule: CheckSection, reasons: RowReasons)
 def _null(column: pa.Array) -> npt.NDArray[np.bool_]:
     # Not `is_null(nan_is_null)`: null and NaN differ here.
     return _none(len(column)) if not column.null_count else np.asarray(column.is_null().to_numpy(zero_copy_only=False), bool)
+
+
+def _missing(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return _null(column) | _true(pc.is_nan(column)) if pa.types.is_floating(column.type) else _null(column).copy()
 
 
 def _none(count: int) -> npt.NDArray[np.bool_]:

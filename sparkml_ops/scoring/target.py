@@ -27,7 +27,8 @@ from feature_store.names import quote
 from feature_store.scan import plan_scan
 from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot
-from sparkml_ops.scoring.engines import OUTPUT_TYPES, REASON
+from sparkml_ops.scoring.engines import REASON
+from sparkml_ops.scoring.kinds import spark_kind
 from sparkml_ops.scoring.matching import nearest
 from sparkml_ops.scoring.scoring_set import WINDOW
 from sparkml_ops.scoring.signature import Field
@@ -172,7 +173,7 @@ def identity_fields(schema: StructType, row_key: Sequence[str], spine_time: str,
 def target_schema(identity: Sequence[StructField], outputs: Sequence[Field]) -> StructType:
     """Columns of the target."""
     keys = [StructField(field.name, field.dataType) for field in identity]
-    values = StructType([StructField(field.name, OUTPUT_TYPES[field.type]) for field in outputs])
+    values = StructType([StructField(field.name, spark_kind(field.type)) for field in outputs])
     return StructType([*keys, StructField(PREDICTION, values), StructField(REASON, StringType()), *LINEAGE])
 
 

@@ -42,7 +42,13 @@ def activate(spark: SparkSession, *, tracking_uri: str, storage_root: str, only:
 
 
 def predict_udf(
-    spark: SparkSession, uri: str, *, tracking_uri: str | None = None, storage_root: str | None = None, allowed_loaders: Sequence[str] = ()
+    spark: SparkSession,
+    uri: str,
+    *,
+    tracking_uri: str | None = None,
+    storage_root: str | None = None,
+    allowed_loaders: Sequence[str] = (),
+    trusted_pickles: Sequence[str] = (),
 ) -> Any:
     """A model of the registry as an iterator pandas UDF: a struct of its inputs in, a struct of its outputs out.
 
@@ -55,7 +61,8 @@ def predict_udf(
         tracking_uri: MLflow's store; by default the active project's, then where MLflow itself would look (MLFLOW_TRACKING_URI).
         storage_root: Folder or address that driver and executors share; by default the active project's, then on a local
             master a folder of the user's temporary files.
-        allowed_loaders: Modules that may load models of other kinds, as `mlflow.sklearn`; they run code.
+        allowed_loaders: Modules that may load models of other kinds, as `mlflow.xgboost`.
+        trusted_pickles: Registered names of models that may be unpickled by them, which runs what their makers wrote.
 
     Returns:
         What `F.pandas_udf` returns; `spark.udf.register` takes it.
@@ -74,16 +81,17 @@ def predict_udf(
     """
     address = parse_uri(uri)
     only = spark.conf.get(_ONLY, None)
-    if only is not None and (address.name != only or tracking_uri is not None or allowed_loaders):
+    of_its_own = bool(allowed_loaders or trusted_pickles)
+    if only is not None and (address.name != only or tracking_uri is not None or of_its_own):
         raise ContractError(
-            f"the model {uri!r}{' of another store' if tracking_uri is not None else ''}{' with loaders of its own' if allowed_loaders else ''}",
+            f"the model {uri!r}{' of another store' if tracking_uri is not None else ''}{' with loaders of its own' if of_its_own else ''}",
             expected=f"models:/{only}@<alias> or models:/{only}/<version> of the project's own store (release.registered_names_only)",
             mend="name the project's model, or use an environment that is not production",
         )
     where = tracking_uri or spark.conf.get(_TRACKING, None)
     storage = Storage(storage_root or spark.conf.get(_STORAGE, None) or _temporary(spark))
     registry = Registry(reveal(where) if where else None)
-    model = publish_version(registry, storage, address.name, address.which, loaders=allowed_loaders).published
+    model = publish_version(registry, storage, address.name, address.which, loaders=allowed_loaders, pickled=trusted_pickles).published
     zone = spark.conf.get("spark.sql.session.timeZone", "UTC")
     if zone not in ("UTC", "Etc/UTC", "Z") and (times := [field.name for field in model.inputs if field.type == "timestamp"]):
         # pandas UDFs get timestamps as wall clock of the session's zone, in which an hour of autumn is two.

@@ -15,6 +15,7 @@ import yaml
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.artifact import digest as digest_of
+from sparkml_ops.tracking.pickles import unpickled
 
 __all__ = ["OWN_DATA", "OWN_LOADER", "check_digest", "check_package", "file_hashes", "load_pyfunc"]
 
@@ -39,15 +40,16 @@ _OWN_KEYS = frozenset({"loader_module", "data", "env", "python_version", "code",
 _CHUNK = 1 << 20
 
 
-def check_package(folder: Path, *, loaders: Collection[str] = ()) -> str:
+def check_package(folder: Path, *, loaders: Collection[str] = (), pickled: bool = False) -> str:
     """Refuse a model folder that could do more than we expect; its loader's module otherwise.
 
     Args:
         folder: A local MLflow model.
         loaders: Modules, besides ours, that may load a model; the configuration names them.
+        pickled: Whether this very model may be unpickled, which runs what its maker wrote; the configuration names it.
 
     Raises:
-        ContractError: Another flavour or loader, packed code, a path that leaves the folder, a link, or a damaged MLmodel file.
+        ContractError: Another flavour or loader, a pickle, packed code, a path that leaves the folder, a link, or a damaged MLmodel file.
     """
     if links := [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_symlink()]:
         raise ContractError(f"links in the model: {', '.join(links[:5])}", expected="plain files", mend="register the model again")
@@ -73,22 +75,27 @@ def check_package(folder: Path, *, loaders: Collection[str] = ()) -> str:
             _check_path(text)
     if loader == OWN_LOADER:
         _check_own(folder, flavors, pyfunc)
+    elif not pickled and (why := unpickled(folder, str(loader), flavors)):
+        raise ContractError(
+            f"a model that may run code of whoever made it ({why})",
+            expected="files of numbers and text: ours, XGBoost's, LightGBM's and ONNX's own, skops without further types",
+            mend="name the registered model in scoring.trusted_pickles if you trust its maker, or log it in such a form",
+        )
     return str(loader)
 
 
-def load_pyfunc(folder: Path, *, loaders: Collection[str]) -> Any:
+def load_pyfunc(folder: Path, *, loaders: Collection[str], pickled: bool = False) -> Any:
     """Load a model of another flavour (scikit-learn, XGBoost, ...) from a fetched folder.
-
-    Its loader may unpickle: what the configuration names here is trusted to run code.
 
     Args:
         folder: What `Registry.fetch` returned.
         loaders: Modules that the configuration allows.
+        pickled: Whether the model may be unpickled: then it is trusted to run code.
 
     Raises:
         ContractError: As `check_package`.
     """
-    check_package(folder, loaders=loaders)
+    check_package(folder, loaders=loaders, pickled=pickled)
     import mlflow.pyfunc
 
     return mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)

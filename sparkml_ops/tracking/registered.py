@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ModelVersion, Snapshot, TrainingSet
 
-__all__ = ["DIGEST", "FILES", "LOADER", "TRAINING_SET", "ListedModel", "Logged", "RegisteredModel", "tags_of"]
+__all__ = ["DIGEST", "FILES", "LOADER", "TRAINING_SET", "UNITS", "ListedModel", "Logged", "RegisteredModel", "tags_of"]
 
 DIGEST = "sparkml_ops.digest"
 FILES = "sparkml_ops.files"
 LOADER = "sparkml_ops.loader"
 TRAINING_SET = "sparkml_ops.training_set"
+UNITS = "sparkml_ops.units"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class RegisteredModel:
         source: Address of the model's files.
         loader: Module that loads it; ours, or one that the configuration must allow.
         files: SHA-256 of each file that the digest covers, by its relative name.
+        units: Of its inputs, where their feature tables declared one when it was registered.
     """
 
     name: str
@@ -41,6 +43,7 @@ class RegisteredModel:
     source: str
     loader: str
     files: Mapping[str, str]
+    units: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def record(self) -> ModelVersion:
@@ -62,10 +65,10 @@ class RegisteredModel:
             )
         try:
             training_set = _training_set(json.loads(tags[TRAINING_SET]))
-            files = {str(key): str(value) for key, value in json.loads(tags[FILES]).items()}
+            files, units = ({str(key): str(value) for key, value in json.loads(text).items()} for text in (tags[FILES], tags.get(UNITS, "{}")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ContractError(f"damaged tags on version {version} of `{name}` ({error})", mend="register the model again") from error
-        return cls(name, version, tags[DIGEST], training_set, run_id, source, tags[LOADER], files)
+        return cls(name, version, tags[DIGEST], training_set, run_id, source, tags[LOADER], files, units)
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,10 @@ class Logged:
     metrics: Mapping[str, float]
 
 
-def tags_of(digest: str, files: Mapping[str, str], loader: str, training_set: TrainingSet) -> dict[str, str]:
+def tags_of(digest: str, files: Mapping[str, str], loader: str, training_set: TrainingSet, units: Mapping[str, str] | None = None) -> dict[str, str]:
     """The tags that make a model version ours."""
     return {
+        **({UNITS: json.dumps(dict(units), sort_keys=True)} if units else {}),
         DIGEST: digest,
         FILES: json.dumps(dict(files), sort_keys=True),
         LOADER: loader,

@@ -112,7 +112,7 @@ class Registry:
             data = None
         return Logged({}, {}) if data is None else Logged(dict(data.params), dict(data.metrics))
 
-    def fetch(self, registered: RegisteredModel, folder: Path, *, loaders: Collection[str] = ()) -> Path:
+    def fetch(self, registered: RegisteredModel, folder: Path, *, loaders: Collection[str] = (), pickled: Collection[str] = ()) -> Path:
         """Download a version's files and verify them: digest, loader, no code, no path that leaves the folder.
 
         Nothing of the model is loaded. `folder` appears whole or not at all; where it is there already it is verified again.
@@ -120,6 +120,7 @@ class Registry:
         Args:
             folder: Local folder for the MLflow model.
             loaders: Modules, besides ours, that the configuration allows to load a model.
+            pickled: Registered names of models that the configuration allows to be unpickled.
 
         Returns:
             What to load: our artifact's own folder for our models, the MLflow model (for `load_pyfunc`) for others.
@@ -128,26 +129,29 @@ class Registry:
             ContractError: The files are not what was registered.
         """
         if folder.exists():
-            return self._verify(registered, folder, loaders)
+            return self._verify(registered, folder, loaders, pickled)
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
             downloaded = self._download(registered.name, registered.version, scratch)
-            verified = self._verify(registered, downloaded, loaders)
+            verified = self._verify(registered, downloaded, loaders, pickled)
             try:
                 downloaded.rename(folder)
             except OSError:  # another process was first
-                return self._verify(registered, folder, loaders)
+                return self._verify(registered, folder, loaders, pickled)
             return folder / verified.relative_to(downloaded)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def adopt(self, name: str, version: int, training_set: TrainingSet, *, loaders: Collection[str]) -> RegisteredModel:
+    def adopt(
+        self, name: str, version: int, training_set: TrainingSet, *, loaders: Collection[str], pickled: Collection[str] = ()
+    ) -> RegisteredModel:
         """Take over a version that something else registered: from now on its files must stay as they are.
 
         Args:
             training_set: What it was trained on; the reference for drift.
             loaders: Modules that the configuration allows to load a model.
+            pickled: Registered names of models that it allows to be unpickled.
 
         Raises:
             ContractError: Its loader is not allowed, or it could do more than be loaded.
@@ -157,7 +161,7 @@ class Registry:
         scratch = Path(mkdtemp())
         try:
             folder = self._download(name, version, scratch)
-            loader = check_package(folder, loaders=loaders)
+            loader = check_package(folder, loaders=loaders, pickled=name in pickled)
             covered = _covered(folder, loader)
             tags = tags_of(digest_of(covered), file_hashes(covered), loader, training_set)
         finally:
@@ -198,9 +202,9 @@ class Registry:
         with calling(self.uri, "mlflow.set_tag"):
             self.open().set_registered_model_tag(check_name(name), key, value)
 
-    def _verify(self, registered: RegisteredModel, folder: Path, loaders: Collection[str]) -> Path:
+    def _verify(self, registered: RegisteredModel, folder: Path, loaders: Collection[str], pickled: Collection[str]) -> Path:
         what = f"version {registered.version} of `{registered.name}`"
-        loader = check_package(folder, loaders=loaders)
+        loader = check_package(folder, loaders=loaders, pickled=registered.name in pickled)
         if loader != registered.loader:
             raise ContractError(f"{what} with the loader {loader}", expected=registered.loader, mend="do not use it; register the model again")
         covered = _covered(folder, loader)

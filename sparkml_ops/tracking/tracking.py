@@ -98,6 +98,7 @@ class Tracking(Registry):
         inputs: Columns,
         outputs: Columns,
         card: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
     ) -> int:
         """Register an artifact folder as a version of a model; the same artifact of the same run again is the same version.
 
@@ -109,6 +110,7 @@ class Tracking(Registry):
             inputs: Name and type of each column that the model reads.
             outputs: The same of its predictions.
             card: Lines of the version's description: title to text.
+            units: Of the inputs that have one.
 
         Returns:
             MLflow's number of the version.
@@ -128,7 +130,7 @@ class Tracking(Registry):
             source = f"{client.get_run(run_id).info.artifact_uri}/{place}"
         self._create_model(client, name)
         with calling(self.uri, "mlflow.create_version"):
-            tags = tags_of(digest, file_hashes(folder), OWN_LOADER, training_set)
+            tags = tags_of(digest, file_hashes(folder), OWN_LOADER, training_set, units)
             made = client.create_model_version(name, source, run_id=run_id, tags=tags, description=_description(digest, training_set, card or {}))
         return int(made.version)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,16 +12,19 @@ from pyspark.sql import functions as F
 
 from feature_store.declaration import TrainingSetDeclaration
 from feature_store.delta import Commit
+from feature_store.registry import Registry
+from feature_store.units import declared_units
 from feature_store.versions import Versions
 from sparkml_ops import clock, release, scoring
 from sparkml_ops.config.root import Config
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import WITHDRAW
 from sparkml_ops.progress import track
-from sparkml_ops.records import ScoredWindow, Snapshot
+from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import training_set
 from sparkml_ops.verbs.consumers import record_predictions
+from sparkml_ops.verbs.contract import CONTRACT_TABLE, judge_window
 from sparkml_ops.verbs.costs import expected
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
@@ -29,7 +33,7 @@ from sparkml_ops.verbs.rollout import arms_of, beside
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
-__all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine"]
+__all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine", "window_rows"]
 
 
 def run(
@@ -95,8 +99,10 @@ def plan(
     task = _asked(work, parsed, slot, generation, version, changed=changed)
     stored = scoring.stored_set(work.tables, settings.target, parsed, task.key.generation)
     model = work.tracking.resolve(work.sections.release.model, version or slot)
+    _check_units(work, model.record, model.units)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
+    writes += [f"table {CONTRACT_TABLE} ({window})"] if settings.contract.rules else []
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
     notes = [str(scoring.choose(work.tables, settings, stored)), *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
     if said := expected(work, task.key):
@@ -116,18 +122,11 @@ def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datet
     declared, settings = training_set.declaration(work), work.sections.scoring
     if stored := scoring.stored_set(work.tables, settings.target, window, generation):
         return stored
-    check_spine(work, declared, label=False)
-    pinned = work.tables.newest(spine_table(work, declared))
-    rows = spine(work, pinned.version, as_of=as_of)  # first of all: a column needs a session, and reading the table starts it
-    rows = rows.where((F.col(declared.time) >= F.lit(window.start)) & (F.col(declared.time) < F.lit(window.end)))
-    if declared.where is not None:
-        rows = rows.where(F.expr(declared.where))  # checked against the allow-list when the configuration was read
+    rows, pinned = window_rows(work, window, as_of=as_of)
     return scoring.materialise(
         work.tables,
         work.store,
-        rows.select(
-            *dict.fromkeys((*declared.row_key, declared.time, *lookup_keys(declared), *declared.columns, *declared.spine_inputs(rows.columns)))
-        ),
+        rows,
         [lookup.lookup() for lookup in declared.lookups],
         target=settings.target,
         window=window,
@@ -138,6 +137,23 @@ def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datet
         allow_empty=settings.allow_empty,
         functions=declared.row_functions(),
     )
+
+
+def window_rows(work: Work, window: Window, *, as_of: datetime) -> tuple[DataFrame, Snapshot]:
+    """The spine's rows of a window before anything is joined to them, and the version that they are read from.
+
+    Raises:
+        ContractError: The spine lacks a column.
+    """
+    declared = training_set.declaration(work)
+    check_spine(work, declared, label=False)
+    pinned = work.tables.newest(spine_table(work, declared))
+    rows = spine(work, pinned.version, as_of=as_of)  # first of all: a column needs a session, and reading the table starts it
+    rows = rows.where((F.col(declared.time) >= F.lit(window.start)) & (F.col(declared.time) < F.lit(window.end)))
+    if declared.where is not None:
+        rows = rows.where(F.expr(declared.where))  # checked against the allow-list when the configuration was read
+    names = (*declared.row_key, declared.time, *lookup_keys(declared), *declared.columns, *declared.spine_inputs(rows.columns))
+    return rows.select(*dict.fromkeys(names)), pinned
 
 
 def spine(work: Work, version: int | None = None, *, as_of: datetime | None = None) -> DataFrame:
@@ -216,8 +232,10 @@ def _task(
         with track("score", 3) as advance:
             advance(0, "loading the model")
             model = scoring.load(work.tracking, work.storage, work.sections.release.model, version or slot, settings)
+            _check_units(work, model.record, model.units)
             advance(1, "joining features")
             inputs = scoring_set(work, window, key.generation, as_of=now)
+            judged = judge_window(work, inputs, key, run_id, now)
             advance(2, "scoring rows")
             scored = scoring.score(
                 work.spark,
@@ -234,6 +252,7 @@ def _task(
                 spine_time=declared.time,
                 arms=arms or (arms_of(work, model.record.version) if slot == release.CHAMPION else None),
                 before=before,
+                judged=judged,
             )
             record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's
             advance(3, "")
@@ -267,6 +286,13 @@ def _key(work: Work, key: RunKey, wanted: Generation) -> RunKey:
         standing = [number for number in scored if number > wanted and number not in taken.values()]
         return replace(key, generation=min(standing, default=fresh))
     return replace(key, generation=wanted)
+
+
+def _check_units(work: Work, model: ModelVersion, trained: Mapping[str, str]) -> None:
+    """Refuse a model that was trained on other units than the feature tables declare now; before any row is joined."""
+    lookups = [item.lookup() for item in training_set.declaration(work).lookups]
+    declared = declared_units(Registry(work.tables), lookups) if trained else {}
+    scoring.check_units(f"version {model.version} of `{model.name}`", trained, declared)
 
 
 def _check(work: Work, window: Window, generation: int, now: datetime) -> None:

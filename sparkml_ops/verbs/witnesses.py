@@ -13,6 +13,7 @@ from feature_store.assembly import lookup_of
 from feature_store.pii import personal_columns
 from feature_store.registry import Registry
 from feature_store.training_set import TrainingSets
+from feature_store.units import declared_units
 from sparkml_ops import release, scoring
 from sparkml_ops.errors import ContractError, TableNotFound
 from sparkml_ops.records import ModelVersion, Reproduction, TrainingResult, TrainingSet
@@ -97,13 +98,8 @@ def declared(work: Work, training_set: TrainingSet) -> Declared:
     definition = TrainingSets(work.tables).definition(training_set.id)
     # Of a lookup that was a frame nothing is kept.
     lookups = [lookup_of(document) for document in (definition or {}).get("lookups", ()) if "content" not in document]
-    registry, units = Registry(work.tables), {}
-    for lookup in lookups:
-        table = registry.find(lookup.table) if isinstance(lookup.table, str) else None
-        for feature in table.features if table is not None else ():
-            if feature.unit is not None and (not lookup.features or feature.name in lookup.features):
-                units[lookup.prefix + feature.name] = feature.unit
-    return Declared(personal_columns(registry, lookups), units)
+    registry = Registry(work.tables)
+    return Declared(personal_columns(registry, lookups), declared_units(registry, lookups))
 
 
 def _reproduction(work: Work, run_id: str) -> Reproduction | None:

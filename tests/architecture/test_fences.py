@@ -42,6 +42,7 @@ COLLECTORS = {
     "sparkml_ops/release/separation.py:_ends": "two rows for each training set",
     "sparkml_ops/scoring/probe.py:sample": "so many rows as a gate or a card declares, at most 2,000",
     "sparkml_ops/scoring/checks.py:doubled_keys": "at most 10,000 keys that several rows share",
+    "sparkml_ops/scoring/replay.py:compare_replay": "a row for each column, and five for what becomes of a key",
     "sparkml_ops/scoring/file_pass.py:_run": "a row for each task",
     "sparkml_ops/scoring/row_keys.py:_counts": "a row of counts for each four million rows",
     "sparkml_ops/scoring/staging.py:examples": "the most frequent reasons, for a message",

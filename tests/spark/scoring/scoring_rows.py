@@ -68,7 +68,8 @@ def ready(folder: Path, storage: Storage, loader: str, signature: Signature, nam
     """As `load` makes it from the registry."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple((path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
-    published = PublishedModel(storage, artifact.digest(folder), loader, files, signature.inputs, signature.outputs)
+    pickled = loader == "mlflow.pyfunc.model"  # named by these tests, as a configuration would
+    published = PublishedModel(storage, artifact.digest(folder), loader, files, signature.inputs, signature.outputs, seconds=1800.0, pickled=pickled)
     publish(published, folder)
     return ScoringModel(ModelVersion(name, 1, published.digest, TRAINING_SET), published)
 
@@ -93,4 +94,4 @@ def run(tables: Tables, model: ScoringModel, scoring_set: Snapshot, *, window: s
 def contents(tables: Tables, target: str = SETTINGS.target, *without: str) -> list[dict[str, Any]]:
     """All rows of a target in a fixed order."""
     frame = tables.read(target).drop(*without)
-    return [row.asDict(recursive=True) for row in frame.orderBy(F.to_json(F.struct("*"))).collect()]
+    return [row.asDict(recursive=True) for row in frame.orderBy(F.to_json(F.struct(*frame.columns))).collect()]

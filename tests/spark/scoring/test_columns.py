@@ -96,6 +96,28 @@ def test_order_narrower_types_and_further_columns_do_not_matter(warehouse: Table
         run(warehouse, model, other, slot="other")
 
 
+def test_a_number_that_training_never_saw_missing(spark: SparkSession, warehouse: Tables, storage: Storage, tmp_path: Path) -> None:
+    """Set aside on each engine where the configuration says so, refused where it says that; what was missing in training is scored in any case."""
+    numbers = (NumericInput("seats", "bigint", 150.0, 150.0, 40.0), NumericInput("distance", "double", 0.0, 0.0, 1.0, indicator=True))
+    spec = ModelSpec("linear", numbers, (), arrays=(ArrayInput("pair", "array<double>", (0.0, 0.0), (1.0, 1.0)),))
+    artifact.save(tmp_path / "full", spec, build(spec, seed=3).state_dict())
+    full = ready(tmp_path / "full", storage, OWN_LOADER, Signature.of_artifact(tmp_path / "full"))
+    second = F.when(F.col("flight_id") == 2, None).when(F.col("flight_id") == 4, float("nan")).otherwise(1.0)
+    snapshot = rewritten(warehouse, lambda frame: frame.withColumn("pair", F.array(F.lit(0.5), second)))
+    said = dict.fromkeys((1, 3, 5, 7), "unseen null: seats, never missing in training")
+    said |= dict.fromkeys((2, 4), "unseen null: pair, never missing in training")
+
+    call = {"target": "unseen_scores", "max_quarantine_share": 0.9}
+    for engine in ("files", "arrow", "pandas"):
+        run(warehouse, full, snapshot, slot=engine, engine=engine, unseen_nulls="quarantine", **call)
+        found = quarantine(warehouse, "unseen_scores", slot=engine).select("flight_id", "reason").collect()
+        assert dict(map(tuple, found)) == said
+        with pytest.raises(ContractError, match=r"6 of 8 rows .* no training row had missing .*scoring.unseen_nulls=refuse"):
+            run(warehouse, full, snapshot, slot="strict", engine=engine, unseen_nulls="refuse", **call)
+    run(warehouse, full, snapshot, slot="all", **call)
+    assert predictions(warehouse, "unseen_scores", slot="all").count() == ROWS
+
+
 def test_dates_and_arrays_score_as_they_were_trained(spark: SparkSession, warehouse: Tables, storage: Storage, tmp_path: Path) -> None:
     """Both engines give, to the last bit, what the model says of the rows that training reads; an array of another length is put apart."""
     array = ArrayInput("embedding", "array<float>", (0.5, 1.0, 2.0), (1.0, 2.0, 0.5), indicator=True)

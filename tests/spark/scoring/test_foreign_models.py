@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,29 @@ def test_a_model_s_faults_stay_with_their_rows_and_values_keep_their_meaning(
     rows = predictions(warehouse, "echo_scores", slot=engine).select("id", "prediction.*").collect()
     assert sorted(map(tuple, rows)) == [(row[0], row[1], row[2], row[4], TWICE + row[0]) for row in echo_rows() if row[0] not in bad]
     assert done.quarantined == len(bad)
+
+
+def test_a_model_that_sleeps_for_ever_costs_one_row(warehouse: Tables, folder: Path, storage: Storage) -> None:
+    """It is interrupted in Spark's worker; the rows beside it have their predictions."""
+
+    class Sleeper(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            if (model_input["x"] == 1).any():
+                time.sleep(3600)
+            return model_input["x"].to_numpy()
+
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double", "y")]))
+    mlflow.pyfunc.save_model(str(folder / "sleeper"), python_model=Sleeper(), signature=signature, pip_requirements=[])
+    sleeper = ready(folder / "sleeper", storage, "mlflow.pyfunc.model", Signature.of_mlmodel(folder / "sleeper"), name="sleeper")
+    patient = ScoringModel(sleeper.record, replace(sleeper.published, seconds=2.0))
+    frame = warehouse.spark.range(4).selectExpr("id", "timestamp_micros(0) AS at", "double(id) AS x", f"'{WINDOW}' AS window").repartition(1)
+    stored = warehouse.replace("sleeper_scores_scoring_set", frame, {"window": WINDOW}).snapshot
+
+    run(warehouse, patient, stored, target="sleeper_scores", engine="files", row_key=("id",), spine_time="at")
+
+    assert {row["id"] for row in predictions(warehouse, "sleeper_scores").collect()} == {0, 2, 3}
+    [apart] = quarantine(warehouse, "sleeper_scores").collect()
+    assert (apart["id"], apart["reason"]) == (1, "model error: no answer for 1 rows in 2 seconds")
 
 
 def test_the_model_loads_once_a_worker(spark: SparkSession, tables: Tables, folder: Path, storage: Storage) -> None:

@@ -28,9 +28,10 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.scoring.side_by_side import compare_sides
-from sparkml_ops.verbs import due, predictions, publish, withdraw
+from sparkml_ops.verbs import due, predictions, publish, score, withdraw
 from sparkml_ops.verbs.rollout import ended_after
 from sparkml_ops.verbs.work import Work
+from sparkml_ops.window import Window
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,24 @@ def test_every_fact_about_one_prediction(work: Work, place: Place) -> None:
     assert facts.model is not None
     assert facts.model.version == 1
     assert call(place.folder, "explain", "id=700")[0]["sources"][0]["version"] == source.version
+
+
+def test_another_unit_than_the_model_s_is_refused_before_any_work(work: Work) -> None:
+    """Registration kept the unit that the feature's table declared; a model of another one scores nothing, and plans nothing."""
+    model = work.tracking.resolve("tiny", "champion")
+    assert model.units == {"amount": "EUR"}
+    before = work.tables.newest("tiny_scores")
+
+    client = work.tracking.open()
+    client.set_model_version_tag("tiny", str(model.version), "sparkml_ops.units", json.dumps({"amount": "cent", "distance": "km"}))
+    try:
+        for perform in (score.plan, score.perform):
+            with pytest.raises(ContractError, match=f"for version {model.version} of `tiny`: `amount` in EUR where it was trained on cent; expected"):
+                perform(work, window=FEBRUARY, generation="next", as_of=NOW)
+    finally:
+        client.set_model_version_tag("tiny", str(model.version), "sparkml_ops.units", json.dumps({"amount": "EUR"}))
+    assert work.tables.newest("tiny_scores") == before
+    assert scoring.stored_set(work.tables, "tiny_scores", Window.parse(FEBRUARY), 1) is None
 
 
 @pytest.mark.parametrize(

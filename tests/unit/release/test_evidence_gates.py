@@ -32,9 +32,9 @@ from sparkml_ops.release.approval import approvals, approve, approved, note_auth
 from sparkml_ops.release.evidence_gates import Finding
 from sparkml_ops.release.explanation import explain
 from sparkml_ops.release.gates import evaluate_gates
-from sparkml_ops.release.package import pickles
 from sparkml_ops.release.parity import parity
 from sparkml_ops.release.reports import newest_report, store_report
+from sparkml_ops.tracking.pickles import pickles
 
 __all__ = ["artifact"]
 

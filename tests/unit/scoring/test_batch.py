@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkml_ops.scoring.batch import Budget, LoadedModel, score_rows
+from sparkml_ops.scoring.kinds import arrow_kind
 from sparkml_ops.scoring.reason import Reason, RowReasons
 from sparkml_ops.scoring.signature import Field
 
@@ -34,9 +38,13 @@ class Doubling:
 
 
 def scored(
-    predict: Callable[[pa.Table], Sequence[pa.Array]], values: Sequence[float], reasons: Sequence[str | None] = (), budget: int | None = None
+    predict: Callable[[pa.Table], Sequence[pa.Array]],
+    values: Sequence[float],
+    reasons: Sequence[str | None] = (),
+    budget: int | None = None,
+    seconds: float | None = None,
 ) -> tuple[list[object], list[str | None]]:
-    model = LoadedModel(INPUTS, OUTPUTS, predict)
+    model = LoadedModel(INPUTS, OUTPUTS, predict, seconds)
     found = pa.array(reasons or [None] * len(values), pa.string())
     result = score_rows(model, pa.table({"x": pa.array(values, pa.float64())}), RowReasons(found), Budget(budget))
     return result.outputs[0].to_pylist(), result.reasons.to_pylist()
@@ -122,6 +130,57 @@ def test_a_model_that_fails_at_every_row_stops_being_asked() -> None:
     assert outputs == [None] * 1000
     assert all(reason and reason.startswith(Reason.MODEL_ERROR.value) for reason in reasons)
     assert model.calls < 50
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit("done")])
+def test_a_row_that_takes_all_memory_or_leaves_costs_itself_alone(error: BaseException) -> None:
+    """Where the system's limit makes it an error, and where a model means to end its program."""
+
+    def greedy(rows: pa.Table) -> list[pa.Array]:
+        if 3.0 in rows["x"].to_pylist():
+            raise error
+        return [rows["x"].combine_chunks()]
+
+    outputs, reasons = scored(greedy, [0.0, 1.0, 2.0, 3.0])
+
+    assert outputs == [0.0, 1.0, 2.0, None]
+    assert reasons[3] == f"model error: {type(error).__name__}: {error}"
+
+
+def test_a_model_that_sleeps_for_ever_is_interrupted() -> None:
+    """The row at fault stands alone in the end, though the model catches what it can, and the alarm of others is as it was."""
+
+    def sleeping(rows: pa.Table) -> list[pa.Array]:
+        with contextlib.suppress(Exception):
+            time.sleep(600.0 if 3.0 in rows["x"].to_pylist() else 0.0)
+        return [rows["x"].combine_chunks()]
+
+    before = signal.getsignal(signal.SIGALRM)
+    outputs, reasons = scored(sleeping, [0.0, 1.0, 2.0, 3.0], seconds=0.1)
+
+    assert outputs == [0.0, 1.0, 2.0, None]
+    assert reasons[3] == "model error: no answer for 1 rows in 0.1 seconds"
+    assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)) == (before, (0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("array<double>", [[1.0, 2.0], [1.0, math.nan], [None], [], None]),
+        (
+            "struct<p:double,q:array<float>>",
+            [{"p": 1.0, "q": [1.0]}, {"p": math.inf, "q": []}, {"p": 1.0, "q": [math.nan]}, {"p": 0.0, "q": []}, None],
+        ),
+    ],
+)
+def test_a_part_that_is_no_number_is_no_prediction(kind: str, values: list[object]) -> None:
+    """One class's probability is NaN: the row has none."""
+    model = LoadedModel(INPUTS, (Field("y", kind),), lambda rows: [pa.array(values, arrow_kind(kind))])
+
+    result = score_rows(model, pa.table({"x": [0.0] * 5}), RowReasons(pa.nulls(5, pa.string())), Budget())
+
+    assert result.outputs[0].to_pylist() == [values[0], None, None, values[3], None]
+    assert [reason for reason in result.reasons.to_pylist() if reason] == ["non-finite prediction: y"] * 3
 
 
 def test_several_outputs_keep_their_types() -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from sparkml_ops.errors import ContractError
-from sparkml_ops.scoring.features import from_arrow, from_pandas, to_pandas
+from sparkml_ops.scoring.features import from_arrow, from_pandas, tensors, to_pandas
 from sparkml_ops.scoring.reason import RowReasons
 from sparkml_ops.scoring.signature import Field
 
@@ -114,6 +114,39 @@ def test_a_timestamp_stays_the_instant() -> None:
     assert by_arrow["t"].to_pylist() == by_pandas.to_pylist() == by_user.to_pylist() == [instant, None]
     assert to_pandas(by_arrow)["t"].dtype == np.dtype("datetime64[ns]")
     assert to_pandas(by_arrow)["t"][0] == pd.Timestamp(instant).tz_localize(None)
+
+
+def test_whole_numbers_beside_a_gap_are_refused() -> None:
+    """pandas makes doubles of all rows for a gap in one: beyond 2^53 nobody knows what they were."""
+    field, missing = Field("n", "array<bigint>"), "missing value: an element of n, array<bigint> in the model's signature"
+    whole = [[2**60 + 1, 2], None, []]
+    for rows, expected, said in (
+        (whole, whole, [None, None, None]),
+        (
+            [[5, 7], [1, None], [2**60 + 1]],
+            [[5, 7], None, None],
+            [None, missing, "uncastable value: n as array<bigint>, beside a row with a missing element"],
+        ),
+    ):
+        found, reasons = converted(pa.array(rows, pa.list_(pa.int64())).to_pandas(), field)
+
+        assert found.to_pylist() == expected
+        assert reasons == said
+    found, reasons = converted(pa.array([[True, None], [False]]).to_pandas(), Field("n", "array<boolean>"))
+    assert (found.to_pylist(), reasons) == ([None, [False]], ["missing value: an element of n, array<boolean> in the model's signature", None])
+
+
+def test_a_tensor_is_its_elements_row_by_row() -> None:
+    """As numpy lays them out; a missing whole number has no place in it."""
+    values = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    table = pa.table({"x": pa.array([row.ravel().tolist() for row in values], pa.list_(pa.float32()))})
+    fields = [Field("x", "array<float>", length=6, shape=(2, 3))]
+
+    assert np.array_equal(tensors(table, fields)["x"], values)
+    assert tensors(table.slice(1), fields)["x"].dtype == np.float32
+    assert np.array_equal(tensors(table.slice(1), fields)["x"], values[1:])
+    with pytest.raises(ValueError, match="a missing element of n"):
+        tensors(pa.table({"n": pa.array([[1, None]])}), [Field("n", "array<bigint>", length=2, shape=(2,))])
 
 
 def test_a_column_of_nulls_has_the_input_s_type() -> None:

@@ -33,6 +33,9 @@ def test_columns_are_found_by_name_in_the_model_s_order() -> None:
         ("int", "bigint", None),
         ("decimal(10,2)", "double", None),
         ("timestamp", "timestamp", None),
+        ("array<float>", "array<double>", None),
+        ("array<smallint>", "array<bigint>", None),
+        ("struct<a:double,b:array<string>>", "struct<a:double,b:array<string>>", None),
     ],
 )
 def test_lossless_types_pass_and_whole_numbers_carry_their_limit(found: str, wanted: str, bits: int | None) -> None:
@@ -57,6 +60,9 @@ def test_a_whole_number_that_the_model_reads_as_a_double_has_the_double_s_limit(
         ("date", "timestamp", "CAST(`a` AS timestamp)"),
         ("timestamp_ntz", "timestamp", "to_utc_timestamp"),
         ("timestamp", "bigint", "no lossless cast exists"),
+        ("array<bigint>", "array<double>", "no lossless cast exists"),
+        ("array<array<float>>", "array<float>", "row by row: flatten(`a`)"),
+        ("struct<a:double,c:double>", "struct<a:double,b:double>", "no lossless cast exists"),
     ],
 )
 def test_a_wrong_type_names_both_and_whether_a_cast_exists(found: str, wanted: str, advice: str) -> None:
@@ -66,6 +72,13 @@ def test_a_wrong_type_names_both_and_whether_a_cast_exists(found: str, wanted: s
 
     assert f"`a` of type {found} where the model reads {wanted}" in str(refused.value)
     assert advice in str(refused.value)
+
+
+def test_fields_of_a_struct_are_found_by_name_too() -> None:
+    """The rows keep the table's order: a model gets a map."""
+    assert matched({"a": "struct<y:double,x:struct<q:int,p:int>>"}, Field("a", "struct<x:struct<p:int,q:int>,y:double>")) == (
+        Match(Field("a", "struct<y:double,x:struct<q:int,p:int>>")),
+    )
 
 
 def test_a_missing_column_is_refused_with_the_nearest_name() -> None:

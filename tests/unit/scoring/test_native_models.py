@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow.lightgbm
@@ -20,6 +18,7 @@ import pytest
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import Array, DataType
+from unpickling import unpickling
 
 from sparkml_ops.model import artifact
 from sparkml_ops.scoring.loading import loaded
@@ -29,27 +28,6 @@ from sparkml_ops.scoring.signature import Field, Signature
 from sparkml_ops.storage import Storage
 
 Make = Callable[[Path, pd.DataFrame, "pd.Series[int]"], None]
-UNPICKLED: list[str] = []
-WATCHED: list[bool] = []
-
-
-def _watch(event: str, arguments: tuple[object, ...]) -> None:
-    if WATCHED and event == "pickle.find_class":
-        UNPICKLED.append(str(arguments))
-
-
-sys.addaudithook(_watch)
-
-
-@contextmanager
-def unpickling() -> Iterator[list[str]]:
-    """Classes that are looked up by an unpickler meanwhile; hooks of the interpreter stay for ever, so ours only listens inside."""
-    UNPICKLED.clear()
-    WATCHED.append(True)
-    try:
-        yield UNPICKLED
-    finally:
-        WATCHED.clear()
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +70,14 @@ def _forest(folder: Path, rows: pd.DataFrame, label: pd.Series[int]) -> None:
     mlflow.sklearn.save_model(model, str(folder), signature=infer_signature(rows, found), pyfunc_predict_fn="predict_proba", **options)
 
 
-def published(folder: Path, loader: str) -> PublishedModel:
+def published(folder: Path, loader: str, *, pickled: bool = False) -> PublishedModel:
     """A saved model in storage."""
     signature, digest = Signature.of_mlmodel(folder), artifact.digest(folder)
     storage = folder.parent / f"storage_{digest[:8]}"
     shutil.copytree(folder, storage / "models" / digest)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple((path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
-    return PublishedModel(Storage(str(storage)), digest, loader, files, signature.inputs, signature.outputs)
+    return PublishedModel(Storage(str(storage)), digest, loader, files, signature.inputs, signature.outputs, pickled=pickled)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +94,7 @@ def test_a_model_predicts_as_mlflow_says(tmp_path: Path, rows: pd.DataFrame, mak
     make(tmp_path / "model", rows, (rows["a"] > 0).astype(int))
     expected = np.asarray(mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(rows))
 
-    model = published(tmp_path / "model", loader)
+    model = published(tmp_path / "model", loader, pickled=pickles)
     with unpickling() as unpickled:
         found = loaded(model)
 

@@ -24,6 +24,7 @@ from sparkml_ops.tracking import RegisteredModel, Registry, Tracking, load_pyfun
 
 INPUTS = (("distance", "double"), ("seats", "int"), ("carrier", "string"))
 SKLEARN = ("mlflow.sklearn",)
+TRUSTED = ("foreign",)
 
 
 @pytest.fixture
@@ -300,12 +301,12 @@ def test_a_foreign_model_is_used_where_the_configuration_allows_its_loader(
     tracking: Tracking, foreign: LogisticRegression, training_set: TrainingSet, tmp_path: Path
 ) -> None:
     """Once taken over, its files are verified like ours."""
-    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN)
-    folder = tracking.fetch(adopted, tmp_path / "cache", loaders=SKLEARN)
+    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN, pickled=TRUSTED)
+    folder = tracking.fetch(adopted, tmp_path / "cache", loaders=SKLEARN, pickled=TRUSTED)
     frame = np.array([[0.5], [2.5]])
 
     assert adopted == tracking.resolve("foreign", 1)
-    assert np.array_equal(load_pyfunc(folder, loaders=SKLEARN).predict(frame), foreign.predict(frame))
+    assert np.array_equal(load_pyfunc(folder, loaders=SKLEARN, pickled=True).predict(frame), foreign.predict(frame))
 
 
 def test_a_foreign_loader_that_nobody_allowed_is_refused(
@@ -314,15 +315,40 @@ def test_a_foreign_loader_that_nobody_allowed_is_refused(
     """scikit-learn models are pickles: loading one is running code."""
     with pytest.raises(ContractError, match=r"loaded by 'mlflow.sklearn'; expected one of sparkml_ops.model.pyfunc"):
         tracking.adopt("foreign", 1, training_set, loaders=())
-    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN)
+    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN, pickled=TRUSTED)
     with pytest.raises(ContractError, match=r"loaded by 'mlflow.sklearn'"):
         tracking.fetch(adopted, tmp_path / "cache")
 
 
+def test_an_allowed_loader_unpickles_no_model_that_is_not_named(
+    tracking: Tracking, foreign: LogisticRegression, training_set: TrainingSet, tmp_path: Path
+) -> None:
+    """Nor does one that makes whatever class its package names."""
+    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN, pickled=TRUSTED)
+
+    for pickled in ((), ("flights",)):
+        with pytest.raises(ContractError, match=r"may run code of whoever made it .*scoring.trusted_pickles"):
+            tracking.adopt("foreign", 1, training_set, loaders=SKLEARN, pickled=pickled)
+        with pytest.raises(ContractError, match=r"may run code of whoever made it"):
+            tracking.fetch(adopted, tmp_path / "cache", loaders=SKLEARN, pickled=pickled)
+    for flavour, told in {
+        "sklearn": {"serialization_format": "skops", "skops_trusted_types": ["evil.Class"]},
+        "xgboost": {"model_class": "subprocess.Popen", "data": "model.ubj"},
+        "lightgbm": {"model_class": "lightgbm.sklearn.LGBMClassifier"},
+        "pytorch": {"model_data": "data"},
+    }.items():
+        folder = tmp_path / flavour
+        folder.mkdir()
+        loader = f"mlflow.{flavour}"
+        (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {flavour: told, "python_function": {"loader_module": loader}}}))
+        with pytest.raises(ContractError, match=f"loaded by {loader} in this form"):
+            load_pyfunc(folder, loaders=(loader,))
+
+
 def test_a_foreign_model_that_changed_is_refused(tracking: Tracking, foreign: LogisticRegression, training_set: TrainingSet, tmp_path: Path) -> None:
     """The digest of a foreign model is over every file of it."""
-    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN)
+    adopted = tracking.adopt("foreign", 1, training_set, loaders=SKLEARN, pickled=TRUSTED)
     (tmp_path / "sk" / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch marker'\ntR.")
 
     with pytest.raises(ContractError, match=r"model.pkl has SHA-256"):
-        tracking.fetch(adopted, tmp_path / "cache", loaders=SKLEARN)
+        tracking.fetch(adopted, tmp_path / "cache", loaders=SKLEARN, pickled=TRUSTED)

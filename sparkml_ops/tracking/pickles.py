@@ -1,12 +1,14 @@
-"""What a registered package weighs, and whether any of its files is a pickle."""
+"""Whether loading a model unpickles: by its flavour, and by its files."""
 
 from __future__ import annotations
 
 import pickletools
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["holds_pickle", "pickles", "size_of"]
+__all__ = ["holds_pickle", "pickles", "unpickled"]
 
 # What only a pickle that makes objects needs: a text that happens to parse as one has none of them.
 _MAKING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD", "EXT1", "EXT2", "EXT4"})
@@ -14,9 +16,38 @@ _PROTOCOL = b"\x80"
 _LONGEST = 1 << 26
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files under a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def unpickled(folder: Path, loader: str, flavors: Mapping[str, Any]) -> str:
+    """Why loading a model may run code of whoever made it; empty: it reads numbers and text.
+
+    Args:
+        folder: A local MLflow model.
+        loader: The module that loads it.
+        flavors: Of its MLmodel file.
+    """
+    plain = _PLAIN.get(loader)
+    if plain is None or not plain(flavors.get(loader.rpartition(".")[2], {})):
+        return f"loaded by {loader} in this form"
+    found = pickles(folder)
+    return f"files that hold a pickle: {', '.join(found[:5])}" if found else ""
+
+
+def _plain_xgboost(told: Mapping[str, Any]) -> bool:
+    # MLflow imports and calls the class that is named here.
+    return str(told.get("model_class", "xgboost.")).startswith("xgboost.") and Path(str(told.get("data"))).suffix in (".json", ".ubj", ".xgb")
+
+
+def _plain_sklearn(told: Mapping[str, Any]) -> bool:
+    # skops makes the classes of its own list, and those that the package asks for.
+    return told.get("serialization_format") == "skops" and not told.get("skops_trusted_types")
+
+
+# Loaders that make nothing but what they know, of what the flavour says of the model.
+_PLAIN: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "mlflow.xgboost": _plain_xgboost,
+    "mlflow.lightgbm": lambda told: told.get("model_class") == "lightgbm.basic.Booster",
+    "mlflow.onnx": lambda _: True,
+    "mlflow.sklearn": _plain_sklearn,
+}
 
 
 def pickles(folder: Path) -> tuple[str, ...]:
