@@ -69,7 +69,13 @@ def _read(path: Path) -> dict[str, float]:
 
 def _cells(item: Traced) -> tuple[str, ...]:
     cause = item.cause
-    versions = "" if item.version is None else f"@{item.version}" if item.version_before is None else f"@{item.version_before} to @{item.version}"
+    versions = (
+        ""
+        if item.version is None
+        else f"@{item.version}"
+        if item.version_before in (None, item.version)
+        else f"@{item.version_before} to @{item.version}"
+    )
     return (
         cause.column,
         cause.verdict,

@@ -69,8 +69,8 @@ def _looked_into(
 def _explained(work: Work, training_set: TrainingSet, spec: ModelSpec, folder: Path, sensitive: tuple[str, ...]) -> Explanation:
     withheld = tuple(name for name, _ in spec.inputs if name in sensitive)
     label = work.sections.training.label
+    first = first_rows(work, training_set)  # before any column: it starts Spark where nothing has
     shown = shown_inputs(spec, withheld)
-    first = first_rows(work, training_set)
     binary = spec.target.task == "binary"
     found: pa.Table = first.select(*shown, (F.col(quote(label)).cast("double") if binary else F.lit(None).cast("double")).alias("__label")).toArrow()
     truth = np.asarray(found.column("__label").to_numpy(zero_copy_only=False), np.float64) if binary else None

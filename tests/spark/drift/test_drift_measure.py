@@ -17,7 +17,7 @@ from feature_store.records import Snapshot
 from sparkml_ops.alerts.rules import drift_readings
 from sparkml_ops.config.alerts import DriftPolicy
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import DriftReport, compare, compare_embeddings, distinct_over, measure, tell_apart
+from sparkml_ops.drift import DriftReport, compare, compare_embeddings, distinct_over, measure
 from sparkml_ops.drift.stored import stored_report
 from sparkml_ops.errors import ContractError
 
@@ -158,9 +158,9 @@ def test_columns_together_are_rows_of_the_table(spark: SparkSession, tables: Tab
     assert pair["lower"] < pair["value"] < pair["upper"]
     assert (pair["n"], pair["m"], pair["threshold"], pair["verdict"]) == (1500, 1500, 0.2, "drift")
     assert rows["(together)", "reconstruction_ratio"]["value"] > 3
-    found = tell_apart(*frames, ["x", "y", "c"], settings=settings)
-    auc = rows["(together)", "classifier_auc"]
-    assert (auc["value"], auc["lower"], auc["upper"], auc["p"], auc["verdict"]) == (found.auc, found.lower, found.upper, found.p, "drift")
+    auc = rows["(together)", "classifier_auc"]  # of columns that are alike, each by itself
+    assert 0.7 < auc["lower"] < auc["value"] < auc["upper"]
+    assert (auc["n"], auc["m"], auc["threshold"], auc["verdict"]) == (1500, 1500, 0.6, "drift")
     same = compare_embeddings(*frames, "v", 3, settings=settings)
     assert (mmd["value"], mmd["p"], mmd["verdict"], rows["v", "mean_shift"]["value"]) == (same.mmd, same.p, "drift", same.shift)
     assert report.verdict == "no drift"

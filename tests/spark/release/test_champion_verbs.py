@@ -31,6 +31,7 @@ from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
 from sparkml_ops.records import GateResult, ModelVersion, TrainingResult, TrainingSet
 from sparkml_ops.release import history, newest_report
+from sparkml_ops.release.importance import importance_of
 from sparkml_ops.storage import Storage
 from sparkml_ops.verbs import train
 from sparkml_ops.verbs.card import card_of
@@ -204,6 +205,11 @@ def test_the_card_of_a_version_explains_it_without_personal_columns(shop: Shop, 
     assert f"{shop.rows.id}: 960 rows" in text
     assert "No gate report under this configuration." in text
     assert "The highest prediction" in page.read_text()
+    kept = importance_of(shop.work.storage, shop.second.name, shop.second.version, shop.second.digest)
+    assert kept is not None
+    assert (kept.withheld, kept.measured) == (("origin",), "mean rise of the log loss, nats a row")
+    assert "origin" not in kept.inputs
+    assert kept.inputs["x"] > 0
     plain = card_of(shop.work, shop.second.version)
     assert (plain.report is not None, plain.explanation, plain.sensitive) == (True, None, ())
     assert "origin=JFK" in plain.markdown()
