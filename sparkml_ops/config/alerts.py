@@ -25,9 +25,24 @@ __all__ = [
 
 Severity = Literal["log", "ticket", "page"]
 _METRIC = Literal[
-    "auc", "log_loss", "brier", "calibration_error", "rate", "value", "reward", "demographic_parity", "equal_opportunity", "equalised_odds"
+    "auc",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "rate",
+    "accuracy",
+    "macro_f1",
+    "macro_auc",
+    "mae",
+    "rmse",
+    "r2",
+    "value",
+    "reward",
+    "demographic_parity",
+    "equal_opportunity",
+    "equalised_odds",
 ]
-_LOWER_IS_WORSE = ("auc", "value", "reward")
+_LOWER_IS_WORSE = ("auc", "accuracy", "macro_f1", "macro_auc", "r2", "value", "reward")
 
 
 class PolicyBase(Section):
