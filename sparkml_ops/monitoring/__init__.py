@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparkml_ops.monitoring.calibration import Calibration, calibration_name, calibration_of
 from sparkml_ops.monitoring.classes import ClassCalibration, class_calibration_name, class_calibration_of
-from sparkml_ops.monitoring.measure import Subject, class_counts, label_counts, measure
+from sparkml_ops.monitoring.measure import Shape, Subject, class_counts, label_counts, measure
 from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, Standing, performance, standings
 from sparkml_ops.monitoring.tally import COLUMNS
 from sparkml_ops.monitoring.truth import Predicted, known_truth, number_of, observations
@@ -16,6 +16,7 @@ __all__ = [
     "ClassCalibration",
     "MonitorRun",
     "Predicted",
+    "Shape",
     "Standing",
     "Subject",
     "calibration_name",
