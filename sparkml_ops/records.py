@@ -196,10 +196,12 @@ class Performance:
     """One number about the predictions of a window.
 
     Args:
-        segment: `name=value`, or None for all rows.
-        metric: `auc`, `log_loss` (nats a row), `brier`, `calibration_error` or `rate` (share of label 1); of kind `predicted` the concentration of the
-            scores: `entropy`, `herfindahl`, `gini`, `top_share`.
-        kind: `realised` from the rows whose truth is known, `estimated` from calibrated scores of all rows, `predicted` of the scores themselves.
+        segment: `name=value`, a sensitive column between whose values the figure compares, or None for all rows.
+        metric: `auc`, `log_loss` (nats a row), `brier`, `calibration_error` or `rate` (share of label 1); `accuracy`, `macro_f1`, `macro_auc` of several
+            classes; `mae`, `rmse`, `r2` of a number; `value`, `reward` and disparities as `monitoring.value` and `monitoring.sensitive` say; of
+            kind `predicted` the concentration of the scores: `entropy`, `herfindahl`, `gini`, `top_share`.
+        kind: `realised` from the rows whose truth is known, `estimated` from calibrated scores, or expected errors, of all rows,
+            `predicted` of the scores themselves.
         value: None where it does not exist (one label only, no rows).
         lower: End of its interval; None where there is none.
         upper: The other end.

@@ -31,6 +31,12 @@ _METRIC = Literal[
     "brier",
     "calibration_error",
     "rate",
+    "accuracy",
+    "macro_f1",
+    "macro_auc",
+    "mae",
+    "rmse",
+    "r2",
     "value",
     "reward",
     "demographic_parity",
@@ -41,7 +47,7 @@ _METRIC = Literal[
     "gini",
     "top_share",
 ]
-_LOWER_IS_WORSE = ("auc", "value", "reward", "entropy")
+_LOWER_IS_WORSE = ("auc", "accuracy", "macro_f1", "macro_auc", "r2", "value", "reward", "entropy")
 
 
 class PolicyBase(Section):

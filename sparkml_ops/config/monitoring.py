@@ -45,6 +45,11 @@ class MonitoringSection(Section):
     calibration_bins: int = Field(default=10, ge=2, description="equally deep bins of the expected calibration error")
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="level of the intervals of realised figures; estimates have 3 standard errors")
 
+    loss_rows: int = Field(
+        default=100_000,
+        ge=0,
+        description="most evaluation rows from which the errors of a model of a number are learnt (extra trees); 0: no estimate",
+    )
     threshold: float = Field(default=0.5, ge=0, le=1, description="score from which a row counts as decided for 1, in worth and fairness")
     value: ValueSection | None = Field(default=None, description="what decisions are worth; null: not measured")
     sensitive: tuple[str, ...] = Field(default=(), description="columns between whose values decisions are compared in every window")
@@ -55,6 +60,7 @@ class MonitoringSection(Section):
         # Finished runs of projects that measure neither worth nor fairness keep the hash of their configuration.
         unused = {name for name in ("value", "sensitive") if not getattr(self, name)}
         unused |= {"threshold", "sensitive_rows"} if len(unused) == 2 else set()
+        unused |= {"loss_rows"} if self.loss_rows == type(self).model_fields["loss_rows"].default else set()
         return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sparkml_ops.monitoring.calibration import Calibration, calibration_name, calibration_of
 from sparkml_ops.monitoring.classes import ClassCalibration, class_calibration_name, class_calibration_of
 from sparkml_ops.monitoring.concentration import CONCENTRATION, concentration, concentration_by_group
-from sparkml_ops.monitoring.measure import Subject, class_counts, label_counts, measure
+from sparkml_ops.monitoring.measure import Shape, Subject, class_counts, label_counts, measure
 from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, Standing, performance, standings
 from sparkml_ops.monitoring.tally import COLUMNS
 from sparkml_ops.monitoring.truth import Predicted, known_truth, number_of, observations
@@ -18,6 +18,7 @@ __all__ = [
     "ClassCalibration",
     "MonitorRun",
     "Predicted",
+    "Shape",
     "Standing",
     "Subject",
     "calibration_name",

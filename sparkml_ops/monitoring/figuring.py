@@ -18,11 +18,12 @@ from sparkml_ops.monitoring.fairness import DISPARITIES, Decided, disparities_ov
 from sparkml_ops.monitoring.figures import Figure, Worth, estimated, mean_of, realised
 from sparkml_ops.monitoring.kind import Binary, Kind
 from sparkml_ops.monitoring.money import Sums
+from sparkml_ops.monitoring.numbers import Numbers, Unit, error_records, expected_records
 from sparkml_ops.monitoring.tally import Tally
 from sparkml_ops.performance.decisions import Confusion
 from sparkml_ops.records import Performance
 
-__all__ = ["BinaryFiguring", "ClassFiguring", "Figuring"]
+__all__ = ["BinaryFiguring", "ClassFiguring", "Figuring", "NumberFiguring"]
 
 
 class Figuring(Protocol):
@@ -160,6 +161,43 @@ class ClassFiguring:
     def _worth(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         named = self.settings.value.classes if self.settings.value else {}
         return np.array([[named.get(true, {}).get(said, 0.0) for said in self.classes] for true in self.classes]) if named else None
+
+
+@dataclass(frozen=True)
+class NumberFiguring:
+    """Of models of a number.
+
+    Args:
+        settings: Options.
+        learnt: By window the evaluation rows behind its expected errors, and their kurtosis; None: nothing is expected.
+        unit: Of the label.
+    """
+
+    settings: MonitoringSection
+    learnt: Mapping[str, tuple[int, float] | None]
+    unit: Unit
+
+    @property
+    def kind(self) -> Numbers:
+        """Errors, known and expected."""
+        return Numbers(self.unit)
+
+    def figures(self, window: str, segment: str | None, tally: Tally) -> list[Performance]:
+        """Realised, estimated and reward."""
+        rows, kurtosis = self.learnt.get(window) or (None, 3.0)
+        return [
+            *error_records(tally.labelled, self.unit, segment, self.settings.confidence),
+            *expected_records(tally.scored, self.unit, segment, learnt_from=rows, kurtosis=kurtosis),
+            *_reward(self.settings, tally.money.rewards, segment),
+        ]
+
+    def beside(self, tally: Tally) -> dict[str, Any]:  # noqa: ARG002 -- nothing is compared between segments
+        """Nothing."""
+        return {}
+
+    def between(self, parts: Mapping[str, Mapping[str, Any]]) -> Iterator[Performance]:  # noqa: ARG002
+        """Nothing: a number decides nothing by itself."""
+        return iter(())
 
 
 def _reward(settings: MonitoringSection, rewards: Sums, segment: str | None) -> list[Performance]:

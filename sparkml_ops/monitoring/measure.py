@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -17,22 +17,40 @@ from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.calibration import Calibration
 from sparkml_ops.monitoring.classes import ClassCalibration, Classes
-from sparkml_ops.monitoring.figuring import BinaryFiguring, ClassFiguring, Figuring
+from sparkml_ops.monitoring.figuring import BinaryFiguring, ClassFiguring, Figuring, NumberFiguring
+from sparkml_ops.monitoring.losses import LossModel
+from sparkml_ops.monitoring.numbers import Unit
 from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, store
 from sparkml_ops.monitoring.tally import Counting, Oddity, Part, Tally, tallies
-from sparkml_ops.monitoring.truth import CONTRADICTION, NO_LABEL, UNKNOWN_CLASS, UNSCORED
+from sparkml_ops.monitoring.truth import CONTRADICTION, INFINITE, NO_LABEL, UNKNOWN_CLASS, UNSCORED
 from sparkml_ops.performance.classes import ClassErrors
 from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import ModelVersion, MonitorReport, Performance
 from sparkml_ops.window import Window
 
-__all__ = ["Subject", "class_counts", "label_counts", "measure"]
+__all__ = ["Shape", "Subject", "class_counts", "label_counts", "measure"]
 
 _FINDINGS = {
     CONTRADICTION: "contradicting truth: {count} keys with different labels known at the same time, which count as not labelled ({keys})",
+    INFINITE: "infinite truth: {count} keys, which count as not labelled ({keys})",
     UNKNOWN_CLASS: "truth of a class that the model does not know: {count} keys, which count as not labelled ({keys})",
     UNSCORED: "truth without a prediction: {count} keys that were neither scored nor in quarantine ({keys})",
 }
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model predicts.
+
+    Args:
+        task: `binary`, `multiclass`, `regression` or `count`.
+        classes: Of several classes, in the order of the scores.
+        unit: Of a number.
+    """
+
+    task: str = "binary"
+    classes: tuple[str, ...] = ()
+    unit: Unit = field(default_factory=Unit)
 
 
 @dataclass(frozen=True)
@@ -42,19 +60,19 @@ class Subject:
     Args:
         window: The window.
         model: The version that scored it.
-        calibration: Of that version; None: there was no row to fit it on, and nothing is estimated. Of a model of several classes
-            its own kind.
+        calibration: Of that version; None: there was no row to fit it on, and nothing is estimated. Of several
+            classes, and of a number, what their tasks have in its place.
         generation: Of the window's measurements.
     """
 
     window: Window
     model: ModelVersion
-    calibration: Calibration | ClassCalibration | None
+    calibration: Calibration | ClassCalibration | LossModel | None
     generation: int
 
 
 def measure(
-    tables: Tables, rows: DataFrame, subjects: Sequence[Subject], run: MonitorRun, settings: MonitoringSection, *, classes: Sequence[str] = ()
+    tables: Tables, rows: DataFrame, subjects: Sequence[Subject], run: MonitorRun, settings: MonitoringSection, shape: Shape | None = None
 ) -> MonitorReport:
     """Measure some windows and store their figures in one commit.
 
@@ -64,7 +82,7 @@ def measure(
         subjects: The windows; the first is the one asked for.
         run: Who measures, and as of when.
         settings: Options.
-        classes: Of a model of several, in the order of its scores.
+        shape: What the model predicts; None: the probability of label 1.
 
     Returns:
         The report of the first.
@@ -72,7 +90,7 @@ def measure(
     Raises:
         ContractError: A label other than 0 and 1, or too many segments; nothing was written.
     """
-    figuring = _figuring(subjects, settings, classes)
+    figuring = _figuring(subjects, settings, shape or Shape())
     found = _documents(rows, figuring)
     reports = [(subject.generation, _report(subject, found, run, figuring)) for subject in subjects]
     return replace(reports[0][1], snapshot=store(tables, run, reports).snapshot)
@@ -99,10 +117,14 @@ def class_counts(rows: DataFrame, classes: int) -> ClassErrors:
     return ClassErrors.empty(classes) if not found else cast("ClassErrors", next(iter(found.values())).labelled)
 
 
-def _figuring(subjects: Sequence[Subject], settings: MonitoringSection, classes: Sequence[str]) -> Figuring:
-    if not classes:
-        return BinaryFiguring(settings, {item.window.label: cast("Calibration | None", item.calibration) for item in subjects})
-    return ClassFiguring(settings, {item.window.label: cast("ClassCalibration | None", item.calibration) for item in subjects}, tuple(classes))
+def _figuring(subjects: Sequence[Subject], settings: MonitoringSection, shape: Shape) -> Figuring:
+    known = {item.window.label: item.calibration for item in subjects}
+    if shape.task == "binary":
+        return BinaryFiguring(settings, cast("Mapping[str, Calibration | None]", known))
+    if shape.task == "multiclass":
+        return ClassFiguring(settings, cast("Mapping[str, ClassCalibration | None]", known), shape.classes)
+    learnt = {label: (found.rows, found.kurtosis) if isinstance(found, LossModel) else None for label, found in known.items()}
+    return NumberFiguring(settings, learnt, shape.unit)
 
 
 def _documents(rows: DataFrame, figuring: Figuring) -> dict[Part, dict[str, Any]]:
@@ -165,7 +187,7 @@ def _report(subject: Subject, documents: Mapping[Part, Mapping[str, Any]], run: 
     completeness = labelled / rows if rows else 0.0
     odd = {kind: Oddity(**{**oddity, "keys": tuple(oddity["keys"])}) for kind, oddity in whole["odd"].items()}
     over = _over(subject.window, run.as_of, settings)
-    findings = _findings(odd, subject)
+    findings = _findings(odd, subject, switched_off=isinstance(figuring, NumberFiguring) and not settings.loss_rows)
     if over and rows and completeness < settings.complete_at:
         late = f"{settings.final_after} after the window's end, {completeness:.1%}: realised figures are about these alone"
         findings = (*findings, f"labels missing: {labelled} of {rows} rows have a truth {late}")
@@ -200,12 +222,14 @@ def _lag(cells: Sequence[int], hours: Sequence[float]) -> tuple[tuple[float, flo
     return tuple(curve)
 
 
-def _findings(odd: Mapping[str, Oddity], subject: Subject) -> tuple[str, ...]:
+def _findings(odd: Mapping[str, Oddity], subject: Subject, *, switched_off: bool) -> tuple[str, ...]:
     found = []
     for kind, text in _FINDINGS.items():
         if kind in odd:
             more = ", ..." if odd[kind].count > len(odd[kind].keys) else ""
             found.append(text.format(count=odd[kind].count, keys=", ".join(odd[kind].keys) + more))
-    if subject.calibration is None:
+    if switched_off:
+        found.append("no estimate: monitoring.loss_rows is 0")
+    elif subject.calibration is None:
         found.append(f"no estimate: {subject.model.name} version {subject.model.version} has no labelled evaluation row to calibrate on")
     return tuple(found)

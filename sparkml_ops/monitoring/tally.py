@@ -22,7 +22,7 @@ from sparkml_ops.summaries.values import group_labels
 __all__ = ["COLUMNS", "EXAMPLES", "Counting", "Oddity", "Part", "Tally", "counted", "merged", "packed", "part_text", "tallies"]
 
 # Columns of the rows that are counted; `segment_0`, ... follow.
-COLUMNS = ("window", "score", "label", "lag", "odd", "key", "amount", "reward")
+COLUMNS = ("window", "score", "label", "lag", "odd", "key", "amount", "reward", "expected")
 EXAMPLES = 3
 _ROWS = 1 << 18
 _STATE = "part string, scored binary, labelled binary, lag array<bigint>, odd string, money string"

@@ -19,10 +19,11 @@ from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.tally import COLUMNS
 from sparkml_ops.window import Window
 
-__all__ = ["CONTRADICTION", "NO_LABEL", "UNKNOWN_CLASS", "UNSCORED", "Predicted", "known_truth", "number_of", "observations"]
+__all__ = ["CONTRADICTION", "INFINITE", "NO_LABEL", "UNKNOWN_CLASS", "UNSCORED", "Predicted", "known_truth", "number_of", "observations"]
 
 # What can be odd with a row.
 CONTRADICTION, NO_LABEL, UNSCORED, UNKNOWN_CLASS = "contradiction", "no label", "unscored", "unknown class"
+INFINITE = "infinite label"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 3_600_000_000
 
@@ -74,9 +75,14 @@ def known_truth(
     rows = rows.select(F.explode(labels).alias("window"), *keys, label.alias("label"), known.alias("known"), worth.alias("reward")).dropna(
         subset=_keys(declared.row_key)
     )
+    return _last(rows, _keys(declared.row_key))
+
+
+def _last(rows: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """What was known last of each key and window."""
     # Structs compare by their fields in order: the greatest known time, and there the greatest and the least label,
     # before a null in both.
-    last = rows.groupBy("window", *_keys(declared.row_key)).agg(
+    last = rows.groupBy("window", *keys).agg(
         F.max(F.struct("known", "label", "reward")).alias("most"),
         F.max(F.struct(F.col("known"), (-F.col("label")).alias("label"))).alias("least"),
         F.min(F.when(F.col("label").isNotNull(), F.col("known"))).alias("known"),
@@ -85,7 +91,7 @@ def known_truth(
     contradicts = F.col("most.label") != -F.col("least.label")
     return last.select(
         "window",
-        *_keys(declared.row_key),
+        *keys,
         F.col("most.label").alias("label"),
         "known",
         F.col("most.reward").alias("reward"),
@@ -97,7 +103,8 @@ class Predicted:
     """What was predicted in some windows of a slot.
 
     Args:
-        scored: Columns `window`, the row key, the spine time, `score` (double) and one for each segment.
+        scored: Columns `window`, the row key, the spine time, `score` (double, or an array of one for each class), one for each segment, and of a
+            model of a number perhaps `expected`, the size and square of its error.
         quarantined: Columns `window` and the row key.
         row_key: Columns that identify a row.
         time: Column (timestamp) of the spine time.
@@ -120,7 +127,8 @@ class Predicted:
         about = F.lit(None).cast("double") if amount is None else number_of(scored.schema, amount, "monitoring.value.amount")
         self.row_key, self.segments = tuple(row_key), tuple(segments)
         at = F.unix_micros(F.col(quote(time))).alias("time")
-        self.rows = scored.select("window", *keys, at, "score", *values, about.alias("amount"), F.lit(True).alias("there"))
+        expected = (F.col("expected") if "expected" in scored.columns else F.lit(None).cast("array<double>")).alias("expected")
+        self.rows = scored.select("window", *keys, at, "score", *values, about.alias("amount"), expected, F.lit(True).alias("there"))
         # Rows that share a key are all in quarantine: each key once, so that a join doubles nothing.
         self.others = quarantined.select("window", *keys, F.lit(True).alias("there")).distinct()
 
@@ -148,6 +156,7 @@ def observations(predicted: Predicted, truth: DataFrame, wrong: tuple[str, Colum
         "key": F.when(F.col("odd").isNotNull(), F.concat_ws(" ", *(F.col(name).cast("string") for name in keys))),
         "amount": F.col("amount"),
         "reward": F.col("reward"),
+        "expected": F.col("expected"),
     }
     return joined.select(*(columns[name].alias(name) for name in COLUMNS), *(f"segment_{index}" for index in range(len(predicted.segments))))
 

@@ -7,18 +7,20 @@ scored; a row that breaks one is set aside with the rule as its reason, beside a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, FloatType, StructType
 
 from feature_store.checks import require_columns
 from feature_store.names import quote
-from feature_store.quality import Expectation, Verdict
+from feature_store.quality import ColumnProfile, Expectation, Verdict
+from feature_store.quality.flags import count_flags
 from feature_store.quality.rows import broken, check_frame, mark_repeated
-from feature_store.quality.tally import take_tally
+from feature_store.quality.tally import Tally
 from feature_store.quality.verdicts import judge
 from feature_store.table import definition_digest
 from sparkml_ops.errors import ContractError
@@ -65,7 +67,7 @@ def contract_hash(expectations: Sequence[Expectation]) -> str:
 
 
 def judge_rows(rows: DataFrame, expectations: Sequence[Expectation], *, row_key: Sequence[str], time: str, at: datetime, what: str) -> Judged:
-    """Judge rows by a contract in one job; a row of counts for each twelve rules reaches the driver.
+    """Judge rows by a contract in one job; for each ten rules at most 1,024 rows of counts reach the driver.
 
     A column of another type than the contract says breaks the `type` rule alone: what else is said of it cannot be judged.
 
@@ -89,8 +91,7 @@ def judge_rows(rows: DataFrame, expectations: Sequence[Expectation], *, row_key:
     marked = _marked(rows, about_rows, row_key)
     breaks = [broken(item, rows.schema, place) for place, item in enumerate(about_rows)]
     bad = _any([condition for item, condition in zip(about_rows, breaks, strict=True) if item.otherwise == "quarantine"])
-    profiled = dict.fromkeys([*([time] if any(item.rule == "fresh" for item in kept) else []), *(i.column or "" for i in kept if i.rule == "nulls")])
-    found = take_tally(marked, tuple(profiled), breaks, bad, hashed=False)
+    found = _counted(marked, kept, breaks, bad, time)
     verdicts = {item.name: verdict for item, verdict in zip(kept, judge(kept, found, event_time=time, as_of=at, last=None), strict=True)}
     apart = tuple(item for item in about_rows if verdicts[item.name].outcome == "quarantine")
     unjudged = (Verdict(item.name, item.rule, "not judged", found="its column has another type") for item in expectations)
@@ -129,6 +130,24 @@ def judged_until(end: datetime, now: datetime) -> datetime:
     8
     """
     return min(end, now)
+
+
+def _counted(rows: DataFrame, rules: Sequence[Expectation], breaks: Sequence[Column], bad: Column, time: str) -> Tally:
+    """One pass over the rows: each rule about rows, the rows that are to be set aside, and what is missing of the others."""
+    sparse = list(dict.fromkeys(item.column or "" for item in rules if item.rule == "nulls"))
+    missing = [~bad & _is_missing(rows.schema, name) for name in sparse]
+    fresh = any(item.rule == "fresh" for item in rules)
+    found = count_flags(rows, [bad, *breaks, *missing], F.when(~bad, F.col(quote(time))) if fresh else None)
+    broken_rows, nulls = found.counts[1 : 1 + len(breaks)], found.counts[1 + len(breaks) :]
+    columns = {name: ColumnProfile(count) for name, count in zip(sparse, nulls, strict=True)}
+    columns |= {time: replace(columns.get(time, ColumnProfile(0)), high=found.latest)} if fresh else {}
+    types = {item.name: item.dataType.simpleString() for item in rows.schema.fields}
+    return Tally(found.rows, found.counts[0], "", broken_rows, columns, types)
+
+
+def _is_missing(schema: StructType, name: str) -> Column:
+    column = F.col(quote(name))
+    return column.isNull() | F.isnan(column) if isinstance(schema[name].dataType, FloatType | DoubleType) else column.isNull()
 
 
 def _marked(rows: DataFrame, expectations: Sequence[Expectation], row_key: Sequence[str]) -> DataFrame:

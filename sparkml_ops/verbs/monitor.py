@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
@@ -17,13 +17,13 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring import MonitorRun, Predicted, Standing, Subject
-from sparkml_ops.monitoring.truth import UNKNOWN_CLASS
+from sparkml_ops.monitoring.losses import LossModel, loss_name
 from sparkml_ops.records import MonitorReport, ScoredWindow
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.scoring.scoring_set import WINDOW
 from sparkml_ops.summaries import kind_of
 from sparkml_ops.verbs import score, training_set
-from sparkml_ops.verbs.monitored import TASKS, calibration_of, classes_of, score_of
+from sparkml_ops.verbs.monitored import TASKS, Monitored, calibration_of, expecting, monitored, score_of
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
@@ -74,7 +74,8 @@ def plan(work: Work, *, window: str, slot: str = "champion", generation: Generat
     target, declared = work.sections.scoring.target, training_set.declaration(work)
     scored, open_ = _scored(work, parsed, slot), _open(work, parsed, slot, now)
     windows = ", ".join([window, *(standing.window for standing in open_)])
-    name_of = monitoring.class_calibration_name if work.sections.training.task == "multiclass" else monitoring.calibration_name
+    task = work.sections.training.task
+    name_of = {"binary": monitoring.calibration_name, "multiclass": monitoring.class_calibration_name}.get(task, loss_name)
     names = {name_of(scored[label].model): scored[label].model for label in (window, *(item.window for item in open_))}
     reads = [f"predictions {target} ({windows}; {slot})", f"truth {declared.spine}, known as of {now.isoformat()}"]
     writes = [f"table {monitoring.PERFORMANCE_TABLE} ({windows})"]
@@ -94,25 +95,31 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, now: dateti
 
     def body(run_id: str, now: datetime) -> MonitorReport:
         scored, standings = _scored(work, window, slot), _open(work, window, slot, now)
-        classes = classes_of(work, scored[window.label].model)
+        read = monitored(work, scored[window.label].model)
         generations = {window.label: key.generation, **{standing.window: standing.generation for standing in standings}}
         subjects = [
-            Subject(Window.parse(label), scored[label].model, calibration_of(work, scored[label].model, classes), number)
+            Subject(Window.parse(label), scored[label].model, calibration_of(work, scored[label].model, read), number)
             for label, number in generations.items()
-            if label == window.label or not classes or classes_of(work, scored[label].model) == classes
+            if label == window.label or _alike(work, read, scored[label])
         ]
         windows = [subject.window for subject in subjects]
         declared, settings = training_set.declaration(work), work.sections.monitoring
         # With a known time of its own each label that was known counts, so that the lag is that of the first.
         spine = score.spine(work, as_of=now if declared.label_known_time is None else None)
         reward = settings.value.reward if settings.value else None
-        truth = monitoring.known_truth(spine, declared, windows, now, classes=classes, reward=reward)
-        unknown = (UNKNOWN_CLASS, F.col("label") < 0) if classes else None
-        rows = monitoring.observations(_predicted(work, windows, slot, classes), truth, unknown)
+        truth = monitoring.known_truth(spine, declared, windows, now, classes=read.shape.classes, reward=reward)
+        losses = {subject.window.label: subject.calibration for subject in subjects if isinstance(subject.calibration, LossModel)}
+        rows = monitoring.observations(_predicted(work, windows, slot, read, losses), truth, read.wrong)
         measured_by = MonitorRun(key.project, key.target, slot, run_id, now)
-        return monitoring.measure(work.tables, rows, subjects, measured_by, settings, classes=classes)
+        return monitoring.measure(work.tables, rows, subjects, measured_by, settings, read.shape)
 
     return Task(key, MonitorReport, ("monitoring",), body)
+
+
+def _alike(work: Work, read: Monitored, other: ScoredWindow) -> bool:
+    """Whether another window can be measured in the same pass; one of other inputs or classes waits for a run of its own."""
+    found = read if read.spec is None else monitored(work, other.model)
+    return found.shape.classes == read.shape.classes and (bool(read.shape.classes) or list(found.encoded) == list(read.encoded))
 
 
 def _check_task(work: Work) -> None:
@@ -124,11 +131,10 @@ def _check_task(work: Work) -> None:
             expected=f"training.task {' or '.join(TASKS)}",
             mend="compare its predictions with `sparkml-ops drift`",
         )
-    named = settings.value is not None and bool(settings.value.classes)
-    if (task == "multiclass" and settings.sensitive) or (
-        settings.value is not None and named != (task == "multiclass") and not settings.value.reward
-    ):
-        what = "sensitive" if settings.sensitive else "value"
+    value = settings.value
+    by_outcome = value is not None and any((value.true_positive, value.false_positive, value.false_negative, value.true_negative))
+    if (task != "binary" and (settings.sensitive or by_outcome)) or (task != "multiclass" and value is not None and value.classes):
+        what = "sensitive" if settings.sensitive and task != "binary" else "value"
         raise ContractError(
             f"monitoring.{what} of a model of the task {task}",
             expected="worth by outcome and sensitive columns of a binary model, value.classes of one of several classes",
@@ -187,7 +193,7 @@ def _scored(work: Work, window: Window, slot: str) -> dict[str, ScoredWindow]:
     return {label: TypeAdapter(ScoredWindow).validate_python(run.record) for label, run in runs.items()}
 
 
-def _predicted(work: Work, windows: Sequence[Window], slot: str, classes: Sequence[str] = ()) -> Predicted:
+def _predicted(work: Work, windows: Sequence[Window], slot: str, read: Monitored, losses: Mapping[str, LossModel]) -> Predicted:
     """Scored rows with their score, segments and amount, and the quarantined ones."""
     target, declared, settings = work.sections.scoring.target, training_set.declaration(work), work.sections.monitoring
     some = F.col(WINDOW).isin([window.label for window in windows])
@@ -196,9 +202,9 @@ def _predicted(work: Work, windows: Sequence[Window], slot: str, classes: Sequen
     outputs = found.schema["prediction"].dataType
     assert isinstance(outputs, StructType)
     names = outputs.fieldNames()
-    result = score_of(names, settings.probability, classes, lambda place: F.col(f"prediction.{quote(names[place])}"))
+    result = score_of(names, settings.probability, read.shape.classes, lambda place: F.col(f"prediction.{quote(names[place])}"))
     amount = settings.value.amount if settings.value else None
-    wanted = dict.fromkeys((*settings.cut_by, *([amount] if amount else [])))
+    wanted = dict.fromkeys((*settings.cut_by, *([amount] if amount else []), *(read.encoded if losses else ())))
     known = [name for name in wanted if name in found.columns]
     keys = dict.fromkeys((WINDOW, *declared.row_key))
     columns = dict.fromkeys((*keys, declared.time, *known))
@@ -206,9 +212,11 @@ def _predicted(work: Work, windows: Sequence[Window], slot: str, classes: Sequen
     if further := [name for name in wanted if name not in known]:
         scoring_set = work.tables.read(scoring.scoring_set_table(target)).where(some)
         _check_segments(scoring_set, [name for name in further if name in settings.cut_by])
-        if amount in further:
+        if amount is not None and amount in further:
             monitoring.number_of(scoring_set.schema, amount, "monitoring.value.amount")
         rows = rows.join(scoring_set.select(*(quote(name) for name in dict.fromkeys((*keys, *further)))), list(keys), "left")
+    if losses:
+        rows = expecting(rows, losses, read)
     return Predicted(rows, quarantined, row_key=declared.row_key, time=declared.time, segments=settings.cut_by, amount=amount)
 
 

@@ -25,6 +25,7 @@ COLLECTORS = {
     "feature_store/erasure/prove.py:search": "counts for each table and kind of file",
     "feature_store/examples.py:take_census": "a row for each cell of the order's hash, 16,385 at most; of 256 sites with fewer cells each, 65,538",
     "feature_store/quality/checked.py:_examples": "at most five rows, for a message",
+    "feature_store/quality/flags.py:count_flags": "at most 1,024 rows for each ten conditions",
     "feature_store/quality/tally.py:take_tally": "a row of counts for each twelve columns",
     "feature_store/row_function.py:_evaluated": "the single row that was asked for",
     "feature_store/shared_keys.py:shared_rows": "a row for each key that is compared between splits",

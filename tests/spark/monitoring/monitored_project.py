@@ -26,7 +26,7 @@ from sparkml_ops.verbs import monitor, score
 from sparkml_ops.verbs.outcome import Outcome
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["CLASSES", "DAYS", "HOURS", "Place", "evaluation", "events", "in_words", "instant", "known", "scored"]
+__all__ = ["CLASSES", "DAYS", "HOURS", "NUMBER", "Place", "evaluation", "events", "in_words", "instant", "known", "scored"]
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
 )
 SPEC = ModelSpec("mlp", (NumericInput("x", "double", 0.0, 0.0, 1.0),), (CategoricalInput("shop", "string", ("a", "b"), 1),), hidden=(4,))
 CLASSES = replace(SPEC, target=Target("multiclass", classes=("no", "yes")))
+NUMBER = replace(SPEC, target=Target("regression", mean=0.5, scale=0.5))
 FILES: dict[str, dict[str, Any]] = {
     "training.yaml": {
         "training_set": {
@@ -105,7 +106,7 @@ class Place:
         tracking = Tracking(f"sqlite:///{folder}/mlflow.db", "tiny", str(folder / "mlflow"))
         made = tracking.run("train/1", "train")
         trained_on = TrainingSet("tiny_1", snapshot, {}, "0" * 16, 600)
-        outputs = spec.target.columns if spec.target.classes else [(spec.output, "double")]
+        outputs = spec.target.columns if spec.target.task != "binary" else [(spec.output, "double")]
         version = tracking.register(made.run_id, folder / "artifact", name="tiny", training_set=trained_on, inputs=spec.inputs, outputs=outputs)
         tracking.set_alias("tiny", "champion", version)
         for day in days:

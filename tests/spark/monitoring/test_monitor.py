@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from monitored_project import CLASSES, DAYS, HOURS, Place, evaluation, events, in_words, instant, known, scored
+from monitored_project import CLASSES, DAYS, HOURS, NUMBER, Place, evaluation, events, in_words, instant, known, scored
 from pyspark.sql import SparkSession
 from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, mean_absolute_error, mean_squared_error, r2_score, roc_auc_score
 
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
+from sparkml_ops.monitoring.losses import LossModel
 from sparkml_ops.project import Project
 from sparkml_ops.verbs import monitor
 from sparkml_ops.verbs.work import Work
@@ -250,6 +251,30 @@ class TestClasses:
         assert place.work.storage.list("monitoring") == ["monitoring/tiny/1/class_calibration.json"]
         assert not place.monitor(DAYS[0], instant(2)).fresh
         assert {item.segment for item in report.performance} == {None, "shop=a", "shop=b", "shop=null"}
+
+
+class TestNumbers:
+    def test_a_model_of_a_number_is_measured_and_its_errors_are_expected_beforehand(
+        self, spark: SparkSession, tmp_path: Path, mlflow_template: Path
+    ) -> None:
+        """Realised figures are scikit-learn's; what a second model expects of all rows is near what they turn out to be, and stands in its interval."""
+        place = Place.make(tmp_path / "numbers", spark, mlflow_template, NUMBER, DAYS[:1])
+        early, late = (place.monitor(DAYS[0], instant(day)).record for day in (1, 2))
+        rows, whole = known(events(), DAYS[0], instant(1)), scored(events(), DAYS[0])
+        scores, label = place.scores(rows).ravel(), rows["label"]
+
+        assert early.value("mae") == pytest.approx(mean_absolute_error(label, scores), abs=1e-5)
+        assert early.value("rmse") == pytest.approx(mean_squared_error(label, scores) ** 0.5, abs=1e-5)
+        assert early.value("r2") == pytest.approx(r2_score(label, scores), abs=1e-5)
+        assert early.rows == len(whole)
+        for name in ("mae", "rmse"):
+            (found,) = [item for item in early.performance if (item.metric, item.kind, item.segment) == (name, "estimated", None)]
+            assert found.lower < late.value(name) < found.upper
+            assert found.value == pytest.approx(late.value(name), rel=0.15)
+            assert found.value == late.value(name, "estimated")
+        assert place.work.storage.list("monitoring") == ["monitoring/tiny/1/losses.json"]
+        kept = LossModel.from_json(place.work.storage.read("monitoring/tiny/1/losses.json"))
+        assert kept.rows == evaluation()["label"].notna().sum()
 
 
 class TestRefusals:
