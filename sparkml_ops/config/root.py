@@ -32,7 +32,7 @@ __all__ = ["Config", "Sections"]
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
     "training": OPERATIONAL,
-    "scoring": {"engine", "window", "freshness"},
+    "scoring": {"engine", "window", "freshness", "longest_call", "trusted_pickles"},
     "features": {"__all__": {"freshness", "deprecated"}},
 }
 
