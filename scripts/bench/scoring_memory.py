@@ -173,7 +173,8 @@ def _is_worker(process: int) -> bool:
     """Whether Spark's daemon forked it: its command is the daemon's, as its parent's is."""
     try:
         parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
-        return all(b"daemon" in Path(f"/proc/{which}/cmdline").read_bytes() for which in (process, parent))
+        commands = [Path(f"/proc/{which}/cmdline").read_bytes().split(b"\0") for which in (process, parent)]
+        return all(b"python" in command[0] and b"daemon" in b" ".join(command) for command in commands)  # Java names the daemon too
     except OSError:
         return False
 
