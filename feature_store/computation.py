@@ -100,9 +100,13 @@ class Computation:
         """Refuse rows without identity or with impossible times, in one job; as `tally_rows`."""
         return tally_rows(self.table, rows, self.what, only, beside)
 
-    def made(self, rows: DataFrame) -> DataFrame:
-        """The table's columns: of the rows themselves, or of the windows over them; lazy."""
-        made = self._windows(rows) if self.table.aggregates else rows
+    def made(self, rows: DataFrame, between: tuple[int, int] | None = None) -> DataFrame:
+        """The table's columns: of the rows themselves, or of the windows over them; lazy.
+
+        Args:
+            between: Of windows, the half-open stretch of grid instants in microseconds; None: all.
+        """
+        made = self._windows(rows, between) if self.table.aggregates else rows
         require_columns(made, self.table.columns, self.what)
         # A transform may have given the key its name only now.
         made = without_forgotten(self.tables, made.select(*(F.col(quote(name)) for name in self.table.columns)))
@@ -130,7 +134,7 @@ class Computation:
         """Microseconds at which a row became known."""
         return known_micros(F.unix_micros(F.col(quote(self.table.event_time))), self.table.known_time)
 
-    def _windows(self, rows: DataFrame) -> DataFrame:
+    def _windows(self, rows: DataFrame, between: tuple[int, int] | None) -> DataFrame:
         table = self.table
         assert table.slide is not None
         return windows_every(
@@ -142,4 +146,5 @@ class Computation:
             known_time=table.known_time,
             row_id=table.row_id,
             closed=table.closed,
+            between=between,
         )

@@ -40,6 +40,7 @@ class WindowPlan:
         time: Output column of the grid instant.
         rows: Rows of a chunk, and places of a block.
         delay: Microseconds from each event to when it is known, of which `time` is the later one; None: a column says it.
+        between: Half-open stretch in microseconds of which grid instants are read; None: all.
     """
 
     keys: tuple[str, ...]
@@ -50,6 +51,7 @@ class WindowPlan:
     time: str = "time"
     rows: int = _ROWS
     delay: int | None = None
+    between: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,9 @@ class _Chunk:
         entered, left = _ceil(self.time, slide), [_ceil(leave, slide) for leave in self.leaves]
         low, high = entered, np.max(left, axis=0)
         rows = low < high
+        if self.plan.between is not None:
+            first, end = (-(-instant // slide) for instant in self.plan.between)
+            low, high = np.maximum(low, first), np.minimum(high, end - 1)
         if self.carried is not None:
             low = np.where(self.group == self.group[0], np.maximum(low, self.carried), low)
         if not self.final:

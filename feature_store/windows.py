@@ -103,6 +103,7 @@ def windows_every(
     known_time: str | timedelta | None = None,
     row_id: Row = None,
     closed: str = "right",
+    between: tuple[int, int] | None = None,
 ) -> DataFrame:
     """Aggregate at the instants of a grid what was known of each entity then; lazy, one shuffle (one more with `row_id`).
 
@@ -119,6 +120,8 @@ def windows_every(
         known_time: As in `windows_at`.
         row_id: As in `windows_at`.
         closed: As in `windows_at`.
+        between: Half-open stretch, in microseconds since 1970-01-01T00:00Z, of whose grid instants rows are made; None: all. Events before
+            it count in it as they always do.
 
     Returns:
         The keys, the grid instant and one column for each aggregate; each key and instant once.
@@ -138,7 +141,7 @@ def windows_every(
     stream = happened.repartition(*source.keyed).sortWithinPartitions(*source.keyed, "time")
     fields = [StructField(key, happened.schema[key].dataType) for key in source.keyed]
     schema = StructType([*fields, StructField("time", TimestampType()), *columns.fields])
-    answered = stream.mapInArrow(_worker(replace(source.plan(columns), slide=micros(step))), schema)
+    answered = stream.mapInArrow(_worker(replace(source.plan(columns), slide=micros(step), between=between)), schema)
     return answered.toDF(*names, event_time, *(field.name for field in columns.fields))
 
 

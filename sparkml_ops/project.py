@@ -248,7 +248,7 @@ class Project:
 
     def report(self, path: str | Path | None = None, *, slot: str = "champion", as_of: datetime | str | None = None) -> Year:
         """The year: rows, drift, performance and decision of each window; with a path, as a page too."""
-        year = history.months(self._work, as_of=as_of, slot=slot)
+        year = history.months(self._work, as_of=as_of, slot=slot, pictures=path is not None)
         if path is not None:
             year.to_html(path)
         return year

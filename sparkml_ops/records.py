@@ -197,8 +197,9 @@ class Performance:
 
     Args:
         segment: `name=value`, or None for all rows.
-        metric: `auc`, `log_loss` (nats a row), `brier`, `calibration_error` or `rate` (share of label 1).
-        kind: `realised` from the rows whose truth is known, `estimated` from calibrated scores of all rows.
+        metric: `auc`, `log_loss` (nats a row), `brier`, `calibration_error` or `rate` (share of label 1); of kind `predicted` the concentration of the
+            scores: `entropy`, `herfindahl`, `gini`, `top_share`.
+        kind: `realised` from the rows whose truth is known, `estimated` from calibrated scores of all rows, `predicted` of the scores themselves.
         value: None where it does not exist (one label only, no rows).
         lower: End of its interval; None where there is none.
         upper: The other end.
@@ -207,7 +208,7 @@ class Performance:
 
     segment: str | None
     metric: str
-    kind: Literal["realised", "estimated"]
+    kind: Literal["realised", "estimated", "predicted"]
     value: float | None
     lower: float | None
     upper: float | None
@@ -244,7 +245,7 @@ class MonitorReport:
     findings: tuple[str, ...]
     snapshot: Snapshot
 
-    def value(self, metric: str, kind: Literal["realised", "estimated"] = "realised", segment: str | None = None) -> float | None:
+    def value(self, metric: str, kind: Literal["realised", "estimated", "predicted"] = "realised", segment: str | None = None) -> float | None:
         """One of the numbers, or None where it does not exist."""
         return next((item.value for item in self.performance if (item.metric, item.kind, item.segment) == (metric, kind, segment)), None)
 

@@ -63,6 +63,7 @@ ELSEWHERE = {
         "of register and promote, killed in tests/faults/test_release_kills.py",
     ),
     "delta.commit.model_approvals": "of register with a gate of kind approval, and of `models approve`; killed there too",
+    "storage.publish.importance": "of models card, one object that is put again",
     "mlflow.set_tag": "of promote; of train only where a run goes on with another number of workers",
     "mlflow.delete_run": "of train only where two drivers begin the same run at the same moment",
     **dict.fromkeys(
@@ -88,14 +89,19 @@ ELSEWHERE = {
         "of drift and monitor",
     ),
     **dict.fromkeys(
+        ["delta.create.concept_states", "delta.commit.concept_states"], "of concept --follow, killed in tests/spark/monitoring/test_detectors.py"
+    ),
+    **dict.fromkeys(
         ["storage.publish.trial_begun", "storage.publish.trial_asked", "storage.publish.trial_answered", "storage.publish.trial_finished"],
         "of tune, which is killed in tests/unit/training/test_tuning_search.py",
     ),
     **dict.fromkeys(
         ["storage.publish.catalogue_part", "storage.publish.catalogue"], "of a retrieval, killed in tests/spark/training/test_retrieval_run.py"
     ),
+    "storage.publish.chunk": "of score where a window has several chunks, which is killed in tests/spark/scoring/test_chunks.py",
     "delta.commit.* of sparkml_ops/scoring/item_index.py": "of build_index, one commit that is made again",
     "delta.commit.* of sparkml_ops/scoring/withdrawal.py": "of predictions rollback, cut off before its ledger in tests/spark/scoring/test_predictions.py",
+    "delta.commit.contract_results": "of score with a contract, before its own commit: a repeat adds the verdicts of its own run",
     "delta.commit.published_predictions": "of predictions publish, which is that one commit",
     "storage.publish.trial_model": "of tune with automl, before trial_finished, without which it does not count",
     "delta.commit.consumers": "of register and promote, each before its entry in the ledger; of score only where a version was never promoted",

@@ -34,6 +34,7 @@ __all__ = [
     "is_lost",
     "last_write",
     "row_count",
+    "row_stream",
     "span",
 ]
 
@@ -206,6 +207,12 @@ def feed(tables: TableReader, name: str, first: int, last: int) -> DataFrame:
 def feed_stream(tables: TableReader, name: str, first: int) -> DataFrame:
     """The change feed from a version on, as a stream."""
     reader = tables.spark.readStream.format("delta").options(readChangeFeed="true", startingVersion=str(first))
+    return reader.load(tables.warehouse.path(name)) if tables.warehouse.catalog is None else reader.table(tables.warehouse.qualified(name))
+
+
+def row_stream(tables: TableReader, name: str) -> DataFrame:
+    """The rows of a table that only grows, as a stream from its beginning."""
+    reader = tables.spark.readStream.format("delta")
     return reader.load(tables.warehouse.path(name)) if tables.warehouse.catalog is None else reader.table(tables.warehouse.qualified(name))
 
 

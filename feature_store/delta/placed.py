@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,13 +117,14 @@ def put_files(tables: TableReader, name: str, files: Sequence[PlacedFile], where
             return
 
 
-def remove_left(tables: TableReader, name: str, folder: str, mark: str, *, version: int | None) -> None:
+def remove_left(tables: TableReader, name: str, folder: str, mark: str, *, version: int | None, kept: Set[str] = frozenset()) -> None:
     """Take away the files of some attempts that no version needs.
 
     Args:
         folder: What holds them, below the table's.
         mark: Begins the names of their files, and of no others.
         version: That of the commit that landed, whose files stay, as do those of the newest version; None: none landed.
+        kept: Paths below the table's folder of further files that stay.
     """
     root = Path(tables.location(name))
     left = [path for path in (root / folder).rglob(f"{mark}*.parquet") if path.is_file()]
@@ -131,9 +132,9 @@ def remove_left(tables: TableReader, name: str, folder: str, mark: str, *, versi
         return
     files = TableFiles(tables, name)
     try:
-        kept = files.paths(files.log.version()) | (files.paths(version) if version is not None else frozenset())
+        needed = kept | files.paths(files.log.version()) | (files.paths(version) if version is not None else frozenset())
     except TableNotFound:
         return  # The log has forgotten which they were: a vacuum knows which files are needed.
     for path in left:
-        if path.relative_to(root).as_posix() not in kept:
+        if path.relative_to(root).as_posix() not in needed:
             path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from feature_store.names import quote
 from feature_store.table import FeatureTable
 from feature_store.timeline import orderable
 
-__all__ = ["GONE", "Part", "difference"]
+__all__ = ["GONE", "Part", "difference", "stretch_rows"]
 
 #: Marks a stored row that is no longer made.
 GONE = "__gone"
@@ -48,16 +48,10 @@ class Part:
 
     def made(self) -> DataFrame:
         """Their rows as they shall be; lazy but for the check for doubled rows."""
-        made = self.now.made(self._needed())
+        made = self.now.made(self._needed(), self.bounds.stretch)
         if not self.now.table.aggregates:
             check_rows(self.now.table, made, self.now.what)
         return self._inside(made)
-
-    def stretch(self, region: Windows) -> DataFrame:
-        """All rows of the stretch of time that they lie in, of every entity, as they shall be and as a table of windows is laid; lazy."""
-        near = self._near()
-        made = self.now.made(self._with_versions(near))
-        return region.laid(made.where(self.bounds.holds(self.now.table.event_time)))
 
     def _inside(self, frame: DataFrame) -> DataFrame:
         near = frame.where(self.bounds.holds(self.now.table.event_time))
@@ -65,27 +59,17 @@ class Part:
 
     def _needed(self) -> DataFrame:
         """The source's rows from which the parts are computed."""
-        return self._with_versions(self.region.inside(self._near(), self.region.sources(self.touched), small=self._small))
-
-    def _near(self) -> DataFrame:
-        """The source's rows of their stretch of time."""
-        bounds = self.region.source_bounds(self.bounds)
-        return self.now.rows(self.now.read((bounds.start, bounds.end))).where(bounds.holds(self.now.table.event_time))
-
-    def _with_versions(self, needed: DataFrame) -> DataFrame:
-        """Source rows, and beside them all versions of the same ones."""
-        table = self.now.table
-        if not (table.aggregates and table.row_id):
-            return needed
-        # Whether a row counts at an instant is said by its later versions, which may lie anywhere.
-        columns = [F.col(quote(name)) for name in table.row_id]
-        identified = reduce(Column.__and__, (column.isNotNull() for column in columns))
-        ids = needed.where(identified).select(*columns).distinct()
-        return within(self.now.rows(self.now.read()), ids, columns, table.row_id, small=False).unionByName(needed.where(~identified))
+        near = _near(self.now, self.region.source_bounds(self.bounds))
+        return _with_versions(self.now, self.region.inside(near, self.region.sources(self.touched), small=self._small))
 
     @property
     def _small(self) -> bool:
         return self.parts <= _BROADCAST
+
+
+def stretch_rows(now: Computation, region: Windows, bounds: Bounds) -> DataFrame:
+    """All rows of a stretch of time, of every entity, as they shall be and as a table of windows is laid; lazy."""
+    return region.laid(now.made(_with_versions(now, _near(now, region.source_bounds(bounds))), bounds.stretch))
 
 
 def difference(table: FeatureTable, made: DataFrame, stored: DataFrame) -> DataFrame:
@@ -113,3 +97,20 @@ def difference(table: FeatureTable, made: DataFrame, stored: DataFrame) -> DataF
         (F.coalesce(new.getField(name), old.getField(name)) if name in table.merge_keys else new.getField(name)).alias(name) for name in table.columns
     ]
     return keyed(made, "new").join(keyed(stored, "old"), same, "full_outer").where(~equal).select(*either, new.isNull().alias(GONE))
+
+
+def _near(now: Computation, bounds: Bounds) -> DataFrame:
+    """The source's rows of a stretch of time."""
+    return now.rows(now.read(bounds.stretch)).where(bounds.holds(now.table.event_time))
+
+
+def _with_versions(now: Computation, needed: DataFrame) -> DataFrame:
+    """Source rows, and beside them all versions of the same ones."""
+    table = now.table
+    if not (table.aggregates and table.row_id):
+        return needed
+    # Whether a row counts at an instant is said by its later versions, which may lie anywhere.
+    columns = [F.col(quote(name)) for name in table.row_id]
+    identified = reduce(Column.__and__, (column.isNotNull() for column in columns))
+    ids = needed.where(identified).select(*columns).distinct()
+    return within(now.rows(now.read()), ids, columns, table.row_id, small=False).unionByName(needed.where(~identified))

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from feature_store.names import quote
 from feature_store.table import FeatureTable
 from feature_store.timeline import known_micros, micros
 
-__all__ = ["FILE_ROWS", "SINCE", "Bounds", "Rows", "Windows", "region_of", "within"]
+__all__ = ["FILE_ROWS", "SINCE", "Bounds", "Reach", "Rows", "Windows", "region_of", "within"]
 
 #: Most rows of a file of a table that is laid by time: what changed then touches few files, and a file is still worth opening.
 FILE_ROWS = 250_000
@@ -35,10 +35,28 @@ class Bounds:
     start: int
     end: int
 
+    @property
+    def stretch(self) -> tuple[int, int]:
+        """As a pair."""
+        return self.start, self.end
+
     def holds(self, event_time: str) -> Column:
         """Whether a column lies in it, in a form that skips files by their statistics."""
         column = F.col(quote(event_time))
         return (column >= F.timestamp_micros(F.lit(self.start))) & (column < F.timestamp_micros(F.lit(self.end)))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What changed rows of windows reach, without a part being named.
+
+    Args:
+        bounds: The grid instants.
+        parts: About how many parts: as many for each entity as one row touches.
+    """
+
+    bounds: Bounds
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -110,10 +128,8 @@ class Windows:
 
     def touched(self, changed: DataFrame) -> DataFrame:
         """The parts that changed rows touch, each once; a column `__since` cuts off what lies before."""
-        event = F.unix_micros(F.col(quote(self.table.event_time)))
-        # A row without a known time counts nowhere; `greatest` passes over the null, as over that of a row without `__since`.
-        begins = [event + F.lit(self._open_left), known_micros(event, self.table.known_time), *([F.col(SINCE)] if SINCE in changed.columns else [])]
-        first, last = self._cell(F.greatest(*begins)), self._cell(event + F.lit(self.reach))
+        begins, ends = self._counts(*([F.col(SINCE)] if SINCE in changed.columns else []))
+        first, last = self._cell(begins), self._cell(ends)
         reached = changed.withColumns({"__first": first, "__last": last}).where(F.col("__first") <= F.col("__last"))
         return self._cells(reached, F.col("__first"), F.col("__last"))
 
@@ -125,6 +141,19 @@ class Windows:
     def bounds(self) -> tuple[Column, Column]:
         """Aggregates over parts: the first instant in them, and what lies after the last."""
         return F.min(_CELL), F.max(_CELL) + F.lit(self.width)
+
+    def reached(self) -> dict[str, Column]:
+        """Aggregates over changed rows, for `reach_of`."""
+        begins, ends = self._counts()
+        entities = F.approx_count_distinct(F.xxhash64(*(F.col(quote(key)) for key in self.table.keys)))
+        return {"__begins": F.min(F.when(begins < ends, begins)), "__ends": F.max(F.when(begins < ends, ends)), "__entities": entities}
+
+    def reach_of(self, found: Row) -> Reach | None:
+        """What `reached` found; None: no instant."""
+        if found["__begins"] is None:
+            return None
+        bounds = Bounds(found["__begins"] // self.slide * self.slide, found["__ends"])
+        return Reach(bounds, found["__entities"] * (self.reach // self.width + 1))
 
     def source_bounds(self, bounds: Bounds) -> Bounds:
         """Event times of the source rows that are needed."""
@@ -151,6 +180,13 @@ class Windows:
     @property
     def _open_left(self) -> int:
         return int(self.table.closed == "left")
+
+    def _counts(self, *later: Column) -> tuple[Column, Column]:
+        """Microseconds from which a source row may count, which is not before some others, and those at which the grid has said that it left."""
+        event = F.unix_micros(F.col(quote(self.table.event_time)))
+        # A row without a known time counts nowhere; `greatest` passes over the null, as over that of a row without `__since`.
+        begins = F.greatest(event + F.lit(self._open_left), known_micros(event, self.table.known_time), *later)
+        return begins, event + F.lit(self.reach)
 
     def _cells(self, frame: DataFrame, first: Column, last: Column) -> DataFrame:
         cells = F.sequence(first, last, F.lit(self.width).cast("long"))

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from feature_store.computation import Computation, epoch_micros
@@ -16,8 +16,8 @@ from feature_store.contract import tally_identities
 from feature_store.delta import Commit, Transaction
 from feature_store.delta.changes import files_between, row_count
 from feature_store.incremental.changes import WEIGHT, Changes, known_after, later_than
-from feature_store.incremental.part import GONE, Part
-from feature_store.incremental.region import FILE_ROWS, SINCE, Bounds, Windows, region_of
+from feature_store.incremental.part import GONE, Part, stretch_rows
+from feature_store.incremental.region import FILE_ROWS, SINCE, Bounds, Reach, Rows, Windows, region_of
 from feature_store.names import quote
 from feature_store.scan import newest_instant
 
@@ -62,7 +62,8 @@ class Update:
         # Read several times from here on, while a feed is read and netted once. It lives as long as this frame does.
         changed = self._changes.held
         came = F.col(WEIGHT) > 0
-        also = {"changed": F.count("*"), "used": F.max(F.when(came, self.now.known()))}
+        region = region_of(self.now.table)
+        also = {"changed": F.count("*"), "used": F.max(F.when(came, self.now.known())), **(region.reached() if isinstance(region, Windows) else {})}
         found = self.now.check(changed, came, also)
         name, tables = self.now.table.table_name, self.now.tables
         if not found["changed"] and self._changes.version == self.now.source.version:
@@ -70,11 +71,24 @@ class Update:
         details = self._details(inputs, found["used"])
         if not found["changed"]:
             return tables.append(name, self._stored.limit(0), transaction=transaction, details=details)
-        part = self._part(changed)
+        return self._made_new(changed, region, found, details, transaction)
+
+    def _made_new(
+        self, changed: DataFrame, region: Rows | Windows, found: Row, details: Mapping[str, Any], transaction: Transaction
+    ) -> Commit | None:
+        """What changed rows touch, in one commit; None: that is most of the table."""
+        part = None
+        reach = region.reach_of(found) if isinstance(region, Windows) and not self.now.table.row_id else None
+        if reach is None:
+            part = self._part(changed, region)
+            if part is None:
+                return None
+            reach = Reach(part.bounds, part.parts)
+        if isinstance(region, Windows) and (share := self._dense(reach)) is not None:
+            return None if share > MOST else self._replaced(region, reach.bounds, details, transaction)
+        part = part or self._part(changed, region, reach.bounds)
         if part is None:
             return None
-        if (share := self._dense(part)) is not None:
-            return None if share > MOST else self._replaced(part, details, transaction)
         part = replace(part, touched=part.touched.localCheckpoint())
         return self._merged(part, details, transaction, only_came=found["rows"] == found["changed"])
 
@@ -100,26 +114,25 @@ class Update:
         """What the commit says of itself."""
         return {"kind": "refresh", **inputs, **self._known(used), "base": self.base}
 
-    def _dense(self, part: Part) -> float | None:
-        """Share of the table in the stretch of time that a part lies in, where writing all of it anew costs less than a merge; else None.
+    def _dense(self, reach: Reach) -> float | None:
+        """Share of the table in the stretch that is reached, where writing all of it anew costs less than to merge parts of it; else None.
 
         A merge finds and copies each row of a file of which one row changes, which costs more than to make it. Rows that a feed
         would tell of, or that have columns which are not made, are left to the merge.
         """
         tables, table, stored = self.now.tables, self.now.table, row_count(self.now.tables, self.now.table.table_name, self.base)
-        if not table.aggregates or not stored or tables.keeps_feed(table.table_name) or set(tables.columns(table.table_name)) != set(table.columns):
+        if not stored or tables.keeps_feed(table.table_name) or set(tables.columns(table.table_name)) != set(table.columns):
             return None
-        near = files_between(tables, table.table_name, self.base, table.event_time, part.bounds.start, part.bounds.end)
-        if near is None or part.parts < DENSE * near[0]:
+        near = files_between(tables, table.table_name, self.base, table.event_time, *reach.bounds.stretch)
+        if near is None or reach.parts < DENSE * near[0]:
             return None
         return near[1] / stored
 
-    def _replaced(self, part: Part, details: Mapping[str, Any], transaction: Transaction) -> Commit:
-        """All rows of the stretch of time that a part lies in, anew."""
-        table, region = self.now.table, part.region
-        assert isinstance(region, Windows)
-        between = (table.event_time, part.bounds.start, part.bounds.end)
-        made = part.stretch(region)
+    def _replaced(self, region: Windows, bounds: Bounds, details: Mapping[str, Any], transaction: Transaction) -> Commit:
+        """All rows of a stretch of time, anew."""
+        table = self.now.table
+        between = (table.event_time, *bounds.stretch)
+        made = stretch_rows(self.now, region, bounds)
         return self.now.tables.replace_stretch(table.table_name, made, between, transaction=transaction, details=details, file_rows=FILE_ROWS)
 
     def _merged(self, part: Part, details: Mapping[str, Any], transaction: Transaction, *, only_came: bool) -> Commit:
@@ -133,7 +146,7 @@ class Update:
         if only_came and not table.aggregates and tables.newest(table.table_name).version == self.base:
             # A stored row of the same identity would have been found as a double; one that others have written is for the merge.
             return tables.append(table.table_name, part.made(), transaction=transaction, details=details)
-        bounds = (table.event_time, part.bounds.start, part.bounds.end)
+        bounds = (table.event_time, *part.bounds.stretch)
         rows, gone = (part.made(), None) if only_came and not table.row_id else (part.difference(), GONE)
         return tables.merge(table.table_name, rows, table.merge_keys, details=details, transaction=transaction, gone=gone, between=bounds)
 
@@ -165,9 +178,13 @@ class Update:
             return True
         return self.now.transformed(self.now.read()).where(later_than(self.now, now)).isEmpty()
 
-    def _part(self, changed: DataFrame) -> Part | None:
-        """What the changed rows touch, unless that is most of the table."""
-        table, region = self.now.table, region_of(self.now.table)
+    def _part(self, changed: DataFrame, region: Rows | Windows, within: Bounds | None = None) -> Part | None:
+        """What the changed rows touch, unless that is most of the table.
+
+        Args:
+            within: What is known of where all of it lies.
+        """
+        table = self.now.table
         rows = self._with_versions(changed) if table.aggregates and table.row_id else changed
         touched = region.touched(rows)
         if rows is not changed:
@@ -179,7 +196,8 @@ class Update:
         stored = row_count(self.now.tables, table.table_name, self.base)
         if stored is not None and region.rows_in(found["parts"]) > MOST * stored:
             return None
-        return Part(self.now, self._stored, region, touched, found["parts"], Bounds(found["start"] or 0, found["end"] or 0))
+        bounds = within or Bounds(found["start"] or 0, found["end"] or 0)
+        return Part(self.now, self._stored, region, touched, found["parts"], bounds)
 
     def _with_versions(self, changed: DataFrame) -> DataFrame:
         """Beside the changed rows all versions of the same source rows: which of them count may have changed, wherever they belong."""

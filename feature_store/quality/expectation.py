@@ -24,12 +24,14 @@ RULES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "pattern": (frozenset({"column", "pattern"}), frozenset()),
     "unique": (frozenset({"columns"}), frozenset()),
     "sql": (frozenset({"sql"}), frozenset()),
+    "type": (frozenset({"column", "type"}), frozenset()),
+    "nulls": (frozenset({"column", "high"}), frozenset()),
     "rows": (frozenset(), frozenset({"low", "high"})),
     "fresh": (frozenset({"within"}), frozenset()),
     "change": (frozenset({"of", "by"}), frozenset({"column"})),
 }
 SEVERITIES = ("fail", "quarantine", "warn")
-_OF_TABLE = frozenset({"rows", "fresh", "change"})
+_OF_TABLE = frozenset({"type", "nulls", "rows", "fresh", "change"})
 _LIMITED = frozenset({"between", "rows"})
 _MEASURES = ("rows", "mean", "nulls")
 _NUMBERS = frozenset({"tinyint", "smallint", "int", "bigint", "float", "double"})
@@ -47,6 +49,8 @@ class Expectation:
     | `pattern` | the whole text matches a regular expression | `column`, `pattern` |
     | `unique` | no other row of the table has the same values of `columns` | `columns` |
     | `sql` | the predicate over one row is not false | `sql` |
+    | `type` | the column has this Spark type, as `bigint` | `column`, `type` |
+    | `nulls` | at most the share `high` of the rows is null or NaN; 0 to 1 | `column`, `high` |
     | `rows` | `low` ≤ number of rows written ≤ `high` | one limit or both |
     | `fresh` | the newest event time written is not older than `within` before the write | `within` |
     | `change` | `rows`, or the `mean` or share of `nulls` of a column, moved by at most `by` since the last write | `of`, `by` |
@@ -58,7 +62,7 @@ class Expectation:
     Args:
         rule: One of `RULES`.
         column: The column that it is about.
-        otherwise: `fail` refuses the write, `quarantine` keeps the bad rows out and apart, `warn` reports only. The last three
+        otherwise: `fail` refuses the write, `quarantine` keeps the bad rows out and apart, `warn` reports only. The last five
             rules judge a table, of which no single row is bad: they cannot quarantine.
         name: What reports and quarantined rows call it; None: its words.
 
@@ -78,6 +82,7 @@ class Expectation:
     columns: tuple[str, ...] = field(default=(), kw_only=True)
     sql: str | None = field(default=None, kw_only=True)
     within: timedelta | None = field(default=None, kw_only=True)
+    type: str | None = field(default=None, kw_only=True)
     of: str | None = field(default=None, kw_only=True)
     by: float | None = field(default=None, kw_only=True)
     otherwise: Literal["fail", "quarantine", "warn"] = field(default="fail", kw_only=True)
@@ -180,6 +185,8 @@ def _check_values(item: Expectation) -> None:
     limits = [limit for limit in (item.low, item.high) if limit is not None]
     if not all(_number(limit) for limit in limits) or limits != sorted(limits):
         raise ContractError(f"low={item.low!r} and high={item.high!r}", expected="numbers, the low one first", mend="correct the limits")
+    if item.rule == "nulls" and not 0 <= float(item.high or 0.0) <= 1:
+        raise ContractError(f"nulls with high={item.high!r}", expected="a share, 0 to 1", mend="correct it")
     if item.within is not None and item.within <= timedelta(0):
         raise ContractError(f"within of {item.within}", expected="more than zero", mend="set a positive length")
     if item.pattern is not None:
@@ -213,6 +220,8 @@ def _words(item: Expectation) -> str:
         "pattern": f"{item.column} like {item.pattern}",
         "unique": f"{', '.join(item.columns)} unique",
         "sql": str(item.sql),
+        "type": f"{item.column} of type {item.type}",
+        "nulls": f"at most {item.high} of {item.column} missing",
         "rows": f"rows {limited}",
         "fresh": f"fresh within {within}",
         "change": f"{of} within {item.by} of the last",

@@ -8,7 +8,7 @@ the aggregation: one job, one pass, and an expression count that does not grow w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -34,6 +34,7 @@ class Tally:
         content: Order-free hash of all rows.
         broken: Rows that break each rule, in the order of the rules.
         columns: Profile of each column over the rows that are not bad.
+        types: Spark's short form of each column's type.
     """
 
     rows: int
@@ -41,9 +42,10 @@ class Tally:
     content: str
     broken: tuple[int, ...]
     columns: Mapping[str, ColumnProfile]
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
-def take_tally(frame: DataFrame, names: Sequence[str], broken: Sequence[Column], bad: Column) -> Tally:
+def take_tally(frame: DataFrame, names: Sequence[str], broken: Sequence[Column], bad: Column, *, hashed: bool = True) -> Tally:
     """Count in one job; a row for each twelve columns reaches the driver.
 
     Args:
@@ -51,11 +53,13 @@ def take_tally(frame: DataFrame, names: Sequence[str], broken: Sequence[Column],
         names: Columns to profile and to hash.
         broken: For each rule a condition, never null, that holds where a row breaks it.
         bad: Whether a row is to be kept apart, never null.
+        hashed: Whether to hash the rows, which only names a write of them.
     """
     parts = max(1, -(-max(len(names), len(broken)) // _SLOTS))
     slots = min(_SLOTS, max(len(names), len(broken)))
-    hashed = row_hash(frame, columns=tuple(names))
-    whole = [F.struct(*_part(frame, number, slots, names, broken, bad, hashed)) for number in range(parts)]
+    value = row_hash(frame, columns=tuple(names)) if hashed else F.lit(0).cast("bigint")
+    types = {item.name: item.dataType.simpleString() for item in frame.schema.fields}
+    whole = [F.struct(*_part(frame, number, slots, names, broken, bad, value)) for number in range(parts)]
     # A single part is no reason to multiply rows.
     rows = frame.select((whole[0] if parts == 1 else F.explode(F.array(*whole))).alias("part")).select("part.*")
     counted = rows.groupBy("part").agg(
@@ -63,7 +67,7 @@ def take_tally(frame: DataFrame, names: Sequence[str], broken: Sequence[Column],
     )
     found = {int(row["part"]): row for row in counted.collect()}
     if not found:
-        return Tally(0, 0, "", (0,) * len(broken), {name: ColumnProfile(0) for name in names})
+        return Tally(0, 0, "", (0,) * len(broken), {name: ColumnProfile(0) for name in names}, types)
     first = found[0]
     content = content_of(first)
     return Tally(
@@ -72,6 +76,7 @@ def take_tally(frame: DataFrame, names: Sequence[str], broken: Sequence[Column],
         content.digest,
         tuple(found[place // _SLOTS][f"broken{place % _SLOTS}"] for place in range(len(broken))),
         {name: _profile(found[place // _SLOTS], place % _SLOTS) for place, name in enumerate(names)},
+        types,
     )
 
 

@@ -35,6 +35,11 @@ def _of_rows(item: Expectation, broken: Iterator[int]) -> Verdict:
 def _of_table(item: Expectation, tally: Tally, event_time: str, as_of: datetime, last: QualityReport | None) -> Verdict:
     if item.rule == "change":
         return _change(item, tally, last)
+    if item.rule == "type":
+        kind = tally.types.get(item.column or "", "nothing")
+        return Verdict(item.name, item.rule, "pass" if kind == item.type else item.otherwise, found=f"{item.column} of type {kind}")
+    if item.rule == "nulls":
+        return _missing(item, tally)
     if item.rule == "rows":
         landing = tally.rows - tally.bad
         holds = (item.low is None or landing >= item.low) and (item.high is None or landing <= item.high)
@@ -45,6 +50,14 @@ def _of_table(item: Expectation, tally: Tally, event_time: str, as_of: datetime,
     age = as_of - (_EPOCH + timedelta(microseconds=int(newest)))
     assert item.within is not None
     return Verdict(item.name, item.rule, "pass" if age <= item.within else item.otherwise, found=f"newest row {age} old")
+
+
+def _missing(item: Expectation, tally: Tally) -> Verdict:
+    landing, profile = tally.rows - tally.bad, tally.columns[item.column or ""]
+    if not landing:
+        return Verdict(item.name, item.rule, "not judged", found="no rows")
+    share, high = (profile.nulls + profile.nan) / landing, item.high or 0.0
+    return Verdict(item.name, item.rule, "pass" if share <= high else item.otherwise, found=f"{share:.4g} of {item.column} missing")
 
 
 def _change(item: Expectation, tally: Tally, last: QualityReport | None) -> Verdict:

@@ -140,8 +140,9 @@ def calls(bench: Bench, kind: str, layout: str, rows: Snapshot, arguments: argpa
     yield "bare", partial(bare, bench, model, layout)
     for engine in arguments.engines:
         yield engine, partial(engine_run, bench, model, rows, engine, itertools.count())
-    if layout == "columns" and not arguments.without_udf:
-        yield "spark_udf", partial(udf_run, bench, kind, rows)
+    # MLflow's frames of lists are none of XGBoost's.
+    if not arguments.without_udf and (kind, layout) != ("trees", "array"):
+        yield "spark_udf", partial(udf_run, bench, kind, layout, rows)
 
 
 def stored(bench: Bench, layout: str, files: int) -> Snapshot:
@@ -187,8 +188,7 @@ def made(bench: Bench, kind: str, layout: str) -> ScoringModel:
         loader, spec = OWN_LOADER, network(kind, layout)
         if not folder.exists():
             artifact.save(folder, spec, build(spec, seed=1).state_dict())
-            if layout == "columns":
-                write_package(folder, bench.folder / f"package_{kind}", inputs=spec.inputs, outputs=spec.outputs, run_id="0" * 32)
+            write_package(folder, bench.folder / f"package_{kind}_{layout}", inputs=spec.inputs, outputs=spec.outputs, run_id="0" * 32)
         signature = Signature.of_artifact(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = tuple((path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
@@ -263,14 +263,14 @@ def engine_run(bench: Bench, model: ScoringModel, rows: Snapshot, engine: str, g
         raise SystemExit(f"{engine}: {done.rows} rows, {done.quarantined} in quarantine")
 
 
-def udf_run(bench: Bench, kind: str, rows: Snapshot) -> None:
+def udf_run(bench: Bench, kind: str, layout: str, rows: Snapshot) -> None:
     """MLflow's own function over the same rows, key and prediction to Parquet."""
     import mlflow.pyfunc
 
-    place = bench.folder / (f"model_{kind}_columns" if kind == "trees" else f"package_{kind}")
+    place, inputs = bench.folder / (f"{'model' if kind == 'trees' else 'package'}_{kind}_{layout}"), ["x"] if layout == "array" else NAMES
     predict = mlflow.pyfunc.spark_udf(bench.spark, str(place), result_type="double", env_manager="local")
     frame = bench.tables.read(rows.table, rows.version)
-    scored = frame.select("id", predict(F.struct(*NAMES)).alias("prediction"))
+    scored = frame.select("id", predict(F.struct(*inputs)).alias("prediction"))
     scored.write.mode("overwrite").parquet(str(bench.folder / "udf"))
 
 

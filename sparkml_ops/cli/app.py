@@ -9,6 +9,7 @@ from sparkml_ops.cli import (
     causes,
     concept,
     configuration,
+    contract,
     doctor,
     edges,
     features,
@@ -19,6 +20,7 @@ from sparkml_ops.cli import (
     predictions,
     report,
     scaffold,
+    skew,
     status,
     tables,
     verbs,
@@ -41,9 +43,11 @@ app.add_typer(models.app, name="models")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(edges.app, name="edges")
+app.add_typer(contract.app, name="contract")
 app.add_typer(configuration.app, name="config")
 app.command("status")(status.status)
 app.command("causes")(causes.causes)
+app.command("skew")(skew.skew)
 app.command("concept")(concept.concept)
 app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)

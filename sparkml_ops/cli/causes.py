@@ -24,7 +24,9 @@ _SHOWN = 3
 def _causes(
     common: Common,
     window: Annotated[str | None, typer.Option(help="A compared window. Default: the newest.")] = None,
-    importance: Annotated[Path | None, typer.Option(help="JSON object of columns and how much the model hangs on each.")] = None,
+    importance: Annotated[
+        Path | None, typer.Option(help="JSON object of columns and how much the model hangs on each. Default: as the version's card measured it.")
+    ] = None,
     as_of: AsOf = None,
 ) -> None:
     """Columns behind a window's drift: ranked, with segments, first window, table version and source columns; starts no Spark."""
@@ -36,7 +38,11 @@ def _causes(
         return
     titles = ("column", "verdict", "effect", "importance", "since", "table", "segments", "from")
     print_listing(titles, [_cells(item) for item in found.causes], lead=4)
-    by = "effect times importance" if found.ranked_by != "effect" else "effect alone: no importance is known (--importance)"
+    by = (
+        f"effect times importance ({found.importance})"
+        if found.importance
+        else "effect alone: no importance is known (`models card`, or --importance)"
+    )
     typer.echo(f"{len(found.causes)} columns of {found.window}, ranked by {by}")
     for item in found.upstream[:_SHOWN]:
         typer.echo(f"  {item.share:.0%} of it hangs on {item.column} ({', '.join(item.causes)})")

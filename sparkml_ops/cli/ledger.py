@@ -86,7 +86,25 @@ def run_costs(common: Common, as_of: AsOf = None) -> None:
     if common.json:
         print(to_json(found))
         return
-    titles = ("verb", "target", "window", "seconds", "CPU s", "memory", "read", "written", "rows/s", "CPU s/M rows", "usual", "")
+    titles = (
+        "verb",
+        "target",
+        "window",
+        "seconds",
+        "CPU s",
+        "memory",
+        "read",
+        "written",
+        "rows/s",
+        "CPU s/M rows",
+        "usual",
+        "JVM",
+        "writing",
+        "waited",
+        "price",
+        "price/M rows",
+        "",
+    )
     print_listing(titles, [_cost_cells(cost) for cost in found], lead=3)
 
 
@@ -121,5 +139,7 @@ def _row(run: FinishedRun) -> dict[str, object]:
 def _cost_cells(cost: VerbCost) -> tuple[str, ...]:
     sizes = (f"{size / 2**20:,.0f} MiB" for size in (cost.peak_bytes, cost.read_bytes, cost.written_bytes))
     shares = ("" if value is None else f"{value:,.4g}" for value in (cost.rows_per_second, cost.cpu_per_million, cost.usual))
+    parts = ("" if value is None else f"{value:.1f}" for value in (cost.jvm_seconds, cost.write_seconds, cost.queue_seconds))
+    prices = ("" if value is None else f"{value:.2g} {cost.currency}" for value in (cost.money, cost.money_per_million))
     slower = f"{cost.slower:.1f} times the usual" if cost.regressed and cost.slower is not None else ""
-    return (cost.verb, cost.target, cost.window, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", *sizes, *shares, slower)
+    return (cost.verb, cost.target, cost.window, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", *sizes, *shares, *parts, *prices, slower)

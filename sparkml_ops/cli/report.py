@@ -25,7 +25,7 @@ def _report(
     from sparkml_ops.monitoring.year_table import year_table
     from sparkml_ops.verbs import history
 
-    year = history.months(common.work(), as_of=as_of, slot=slot)
+    year = history.months(common.work(), as_of=as_of, slot=slot, pictures=html is not None)
     if html is not None:
         logger.info("report: page at %s", year.to_html(html).absolute())
     if common.json:

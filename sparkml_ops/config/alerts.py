@@ -24,8 +24,24 @@ __all__ = [
 ]
 
 Severity = Literal["log", "ticket", "page"]
-_METRIC = Literal["auc", "log_loss", "brier", "calibration_error", "rate"]
-_LOWER_IS_WORSE = ("auc",)
+_CONCENTRATION = ("entropy", "herfindahl", "gini", "top_share")
+_METRIC = Literal[
+    "auc",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "rate",
+    "value",
+    "reward",
+    "demographic_parity",
+    "equal_opportunity",
+    "equalised_odds",
+    "entropy",
+    "herfindahl",
+    "gini",
+    "top_share",
+]
+_LOWER_IS_WORSE = ("auc", "value", "reward", "entropy")
 
 
 class PolicyBase(Section):
@@ -94,7 +110,9 @@ class FaultPolicy(PolicyBase):
 
 class _Limit(PolicyBase):
     metric: _METRIC = Field(default="auc", description="a figure of the monitor report; rate: share of label 1")
-    kind: Literal["realised", "estimated"] = Field(default="realised", description="from the truth, or estimated before it is known")
+    kind: Literal["realised", "estimated", "predicted"] = Field(
+        default="realised", description="from the truth, estimated before it is known, or of the scores themselves (how concentrated they are)"
+    )
     at_least: float | None = Field(default=None, description="lowest value that is good enough")
     at_most: float | None = Field(default=None, description="highest value that is good enough")
 
@@ -102,6 +120,8 @@ class _Limit(PolicyBase):
     def _one_side(self) -> Self:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("one of at_least and at_most: it says which side is bad")
+        if (self.kind == "predicted") != (self.metric in _CONCENTRATION):
+            raise ValueError(f"{self.metric} of kind {self.kind}: predicted are {', '.join(_CONCENTRATION)}, and these alone")
         side = "at_most" if self.at_least is None else "at_least"
         if self.metric != "rate" and (side == "at_least") != (self.metric in _LOWER_IS_WORSE):
             raise ValueError(f"{side} of {self.metric}, of which {'lower' if self.metric in _LOWER_IS_WORSE else 'higher'} is worse: take the other")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from sparkml_ops.config.section import Section
 
-__all__ = ["REFERENCES", "Correction", "DriftSection", "Thresholds"]
+__all__ = ["REFERENCES", "Correction", "DriftSection", "Thresholds", "TogetherSection"]
 
 REFERENCES = ("training", "previous", "week", "year")
 
@@ -36,6 +36,33 @@ class Thresholds(Section):
     missing: float | None = Field(default=0.1, ge=0, le=1, description="rise of the share of null and NaN; beyond it the column is a fault")
 
 
+class TogetherSection(Section):
+    """`drift.together`: what is compared of columns together; each takes further passes, and none is on by default.
+
+    Its rows stand in `drift_metrics` beside the others, where alert policies may watch them by their `column`; a window's verdict is about columns alone.
+    """
+
+    correlations: float | None = Field(
+        default=None,
+        gt=0,
+        le=2,
+        description="smallest change of the correlation of two numbers that counts (column `a ~ b`), and beside it the error of the reference's main "
+        "directions (column `(together)`, statistic reconstruction_ratio); null: not compared",
+    )
+    pairs: int = Field(default=50, ge=1, description="most pairs that are stored: those whose correlation moved most")
+    classifier: float | None = Field(
+        default=None,
+        ge=0.5,
+        lt=1,
+        description="smallest area under the ROC curve that counts of a model that tells the window's rows from the reference's (column `(together)`, "
+        "statistic classifier_auc); the tasks need scikit-learn; null: not trained",
+    )
+    embeddings: dict[str, Annotated[int, Field(ge=1, le=4096)]] = Field(
+        default_factory=dict, description="columns of vectors and their dimension (statistics mmd, mean_shift, covariance_shift)"
+    )
+    mmd: float = Field(default=0.1, gt=0, description="smallest maximum mean discrepancy of embeddings that counts")
+
+
 class DriftSection(Section):
     """`drift`: what is compared, by which measure, and when it counts."""
 
@@ -50,11 +77,16 @@ class DriftSection(Section):
     views: tuple[str, ...] = Field(
         default=(), description="columns of text or lists whose lengths, and for text patterns (`AB-12` is `a-9`), are compared beside their values"
     )
+    distinct: tuple[str, ...] = Field(
+        default=(),
+        description="columns whose distinct values are counted by a sketch in each window, in a job of its own; the driver needs the extra `monitoring`",
+    )
     segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
     blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
     exact: bool = Field(default=False, description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes")
     exact_budget: int = Field(default=2_000_000, ge=1, description="most values that come to the driver to make a statistic exact")
     thresholds: Thresholds = Field(default=Thresholds(), description="minimum effects")
+    together: TogetherSection = Field(default=TogetherSection(), description="columns together: correlations, a classifier, embeddings")
     level: float = Field(default=0.05, gt=0, lt=0.5, description="false discovery rate of a report, and 1 - confidence of its intervals")
     correction: Correction = Field(
         default="benjamini-hochberg",
@@ -73,6 +105,18 @@ class DriftSection(Section):
     top_categories: int = Field(default=1000, ge=1, description="categories that are declared where there are too many for exact counts")
     columns_per_job: int = Field(default=1000, ge=1, description="most columns that one job profiles; more columns are profiled by several jobs")
     max_segments: int = Field(default=200, ge=1, description="most values of a segment column")
+    replay: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of a window's rows above which a column is at fault that a replay of its point-in-time join gives other values; null: "
+        "no replay",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Finished runs of projects without a replay keep the hash of their configuration.
+        return {name: value for name, value in serialize(self).items() if name != "replay" or value is not None}
 
     @field_validator("reference")
     @classmethod

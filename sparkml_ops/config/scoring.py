@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from feature_store.declaration import Duration
 from feature_store.names import parse_table
+from feature_store.quality.declaration import ExpectationDeclaration
+from feature_store.quality.expectation import Expectation
 from sparkml_ops.config.section import Section
 from sparkml_ops.window import Size
 
-__all__ = ["CheckSection", "ScoringSection"]
+__all__ = ["CheckSection", "ContractSection", "ScoringSection"]
 
 
 class CheckSection(Section):
@@ -29,6 +31,32 @@ class CheckSection(Section):
         return self
 
 
+class ContractSection(Section):
+    """`scoring.contract`: what a window's scoring set keeps to, judged in one pass before it is scored.
+
+    `sparkml-ops contract learn` writes one from a version's training set, as a file to edit.
+    """
+
+    learnt_from: str = Field(default="", description="what the rules were learnt from, for people")
+    rules: tuple[ExpectationDeclaration, ...] = Field(
+        default=(), description="expectations as those of a feature table; fail refuses the window, quarantine sets rows aside, warn reports"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        names = [item.name for item in self.expectations]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the expectation `{doubled[0]}` twice: remove one of them, or set its name")
+        if moving := [item.name for item in self.expectations if item.rule == "change"]:
+            raise ValueError(f"`{moving[0]}`: what changes between windows is what `sparkml-ops drift` measures")
+        return self
+
+    @property
+    def expectations(self) -> tuple[Expectation, ...]:
+        """The rules, ready to judge."""
+        return tuple(item.expectation() for item in self.rules)
+
+
 class ScoringSection(Section):
     """`scoring`: how a window is scored and where its predictions go."""
 
@@ -44,6 +72,11 @@ class ScoringSection(Section):
     freshness: Duration | None = Field(
         default=None,
         description='age of the end of the newest window at which `status` calls scores, drift and performance stale, as "35d"; null: never',
+    )
+    chunk_rows: int = Field(
+        default=50_000_000,
+        gt=0,
+        description="rows after which the engine `files` keeps what it has scored: of a window of more, a run that was killed goes on behind it",
     )
     allow_empty: bool = Field(default=False, description="whether a window without rows is a result (it deletes the slot's rows) or refused")
     allow_open: bool = Field(
@@ -66,6 +99,12 @@ class ScoringSection(Section):
         description="time that the model may take for a batch of rows; one that takes longer is halved until the rows at fault stand alone. null: no end",
     )
     checks: dict[str, CheckSection] = Field(default_factory=dict, description="rules by column of the scoring set")
+    contract: ContractSection = Field(default=ContractSection(), description="what the scoring set keeps to before it is scored")
+
+    @model_serializer(mode="wrap")
+    def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Finished runs of projects without a contract keep the hash of their configuration.
+        return {name: value for name, value in serialize(self).items() if name != "contract" or self.contract.rules}
 
     @field_validator("target")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sparkml_ops.drift.classifier import Separation, tell_apart
 from sparkml_ops.drift.column import ColumnProfile
 from sparkml_ops.drift.comparison import compare, compare_profiles
+from sparkml_ops.drift.distinct import Distinct, distinct_over
 from sparkml_ops.drift.embedding import EmbeddingDrift, compare_embeddings
 from sparkml_ops.drift.joint import JointDrift, PairDrift, compare_jointly
 from sparkml_ops.drift.measure import METRICS_TABLE, measure
@@ -17,6 +18,7 @@ __all__ = [
     "STATE_TABLE",
     "ColumnDrift",
     "ColumnProfile",
+    "Distinct",
     "DriftReport",
     "EmbeddingDrift",
     "JointDrift",
@@ -28,6 +30,7 @@ __all__ = [
     "compare_embeddings",
     "compare_jointly",
     "compare_profiles",
+    "distinct_over",
     "from_delta",
     "measure",
     "merge",

@@ -68,7 +68,7 @@ class FileReader:
             stored = [name for name in wanted if name in parquet.schema_arrow.names]
             groups = None if group is None else [group]
             size = max(1, min(_ROWS, _VALUES // max(len(stored), 1)))
-            for batch in parquet.iter_batches(size, row_groups=groups, columns=stored):
+            for batch in parquet.iter_batches(size, row_groups=groups, columns=stored, use_threads=False):
                 yield self._shaped(batch, partition, conditions)
 
     def _shaped(self, batch: pa.RecordBatch, partition: Mapping[str, str | None], conditions: Mapping[str, str]) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import DataFrame
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from feature_store.scan import Scan
 from sparkml_ops.config.drift import DriftSection
@@ -67,6 +67,13 @@ class PairDrift:
     def change(self) -> float:
         """How much the correlation moved; 0 where it is not known on both sides."""
         return 0.0 if self.reference is None or self.current is None else self.current - self.reference
+
+    def interval(self, level: float) -> tuple[float | None, float | None]:
+        """Ends of the confidence interval of the size of the change (normal approximation); None where the change is not known."""
+        if self.reference is None or self.current is None or min(self.n, self.m) < 2:
+            return None, None
+        half = float(ndtri(1 - level / 2)) * _spread(self.reference, self.current, self.n, self.m)
+        return max(0.0, abs(self.change) - half), min(2.0, abs(self.change) + half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +220,14 @@ def _pair(
     known = not (np.isnan(before) or np.isnan(after))
     p = None
     if known and min(n, m) >= settings.minimum_rows:
-        spread = np.sqrt((1 - before**2) ** 2 / (n - 1) + (1 - after**2) ** 2 / (m - 1) + 1e-300)
-        p = float(ndtr(-(abs(after - before) - threshold) / spread))
+        p = float(ndtr(-(abs(after - before) - threshold) / _spread(before, after, n, m)))
     one, other = (None if np.isnan(value) else value for value in (before, after))
     return PairDrift(names[places[0]], names[places[1]], one, other, n, m, p, None, threshold, "undecided")
+
+
+def _spread(before: float, after: float, n: int, m: int) -> float:
+    """Standard error of the difference of two correlations of normal columns."""
+    return float(np.sqrt((1 - before**2) ** 2 / (n - 1) + (1 - after**2) ** 2 / (m - 1) + 1e-300))
 
 
 def _decided(pair: PairDrift, rate: float | None, settings: DriftSection) -> PairDrift:

@@ -7,20 +7,25 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from feature_store.delta import Tables, Transaction
+from feature_store.names import quote
 from feature_store.records import Snapshot
 from sparkml_ops.config.drift import DriftSection
 from sparkml_ops.drift.anchors import chosen_types, fix_edges
 from sparkml_ops.drift.comparison import compare_rows
+from sparkml_ops.drift.distinct import distinct_rows, sketches, state_rows
 from sparkml_ops.drift.profile import Profile, check_types, profiles
 from sparkml_ops.drift.report import DriftReport
 from sparkml_ops.drift.source import Source, source_of
-from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_stored, write_profiles
+from sparkml_ops.drift.states import StateKey, StoredProfile, kept_edges, read_stored, state_label, write_profiles
+from sparkml_ops.drift.together import together_rows
 from sparkml_ops.errors import ContractError
 from sparkml_ops.summaries import ColumnEdges, Edges, kind_of
 
@@ -72,15 +77,6 @@ class _Run:
         return state_label(self.window, self.slot)
 
 
-def state_label(window: str, slot: str) -> str:
-    """Names a window's profile in `profile_state`: the window, and the slot where that is not the champion's.
-
-    >>> state_label("2013-07", "champion"), state_label("2013-07", "shadow")
-    ('2013-07', '2013-07.shadow')
-    """
-    return window if slot == "champion" else f"{window}.{slot}"
-
-
 def measure(
     spark: SparkSession,
     tables: Tables,
@@ -101,6 +97,7 @@ def measure(
     reference_window: str | None = None,
     generation: int = 0,
     renew: bool = False,
+    skew: Mapping[str, float] | None = None,
 ) -> DriftReport:
     """Compare a window with its reference and store profiles and metrics.
 
@@ -129,6 +126,7 @@ def measure(
         reference_window: Label of the window that the reference is; where that was measured on the same rows and edges, its profile is the reference's.
         generation: Counts deliberate repeats.
         renew: Fix all edges anew from this reference and profile it again; windows from now on are profiled on them.
+        skew: Share of the current rows by column that a replay gives other values, to be judged by `settings.replay` and stored beside the rest.
 
     Raises:
         ContractError: A column is missing or has another type, a segment column has too many values.
@@ -153,9 +151,18 @@ def measure(
         new.append(StoredProfile(key, both[0], names[0]))
     look = _look(tables, run) if settings.sequential else 1
     report = replace(compare_rows(sides, both, run.segments, settings, look=look), reference=names[0], current=names[1])
+    report = report.with_skew(skew, settings.replay) if skew is not None and settings.replay is not None else report
+
+    def frames() -> tuple[DataFrame, DataFrame]:
+        return _frame(tables, reference, reference_where or {}), _frame(tables, current, current_where or {})
+
+    beside = together_rows(sides, frames, types, both[0].edges, settings)
     new.append(StoredProfile(StateKey(project, run.label), both[1], names[1]))
-    write_profiles(tables, new, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
-    return replace(report, snapshot=_write_metrics(tables, report, run))
+    counted = sketches(frames()[1], settings.distinct) if settings.distinct else {}
+    beside += distinct_rows(counted)
+    drawn = state_rows(counted, run.label, names[1])
+    write_profiles(tables, new, beside=drawn, run_id=run_id, as_of=as_of, transaction=Transaction(f"profile/{project}/{run.label}", generation + 1))
+    return replace(report, snapshot=_write_metrics(tables, report, beside, run))
 
 
 def _profile_both(sides: tuple[Source, Source], types: Mapping[str, str], kept: Mapping[str, ColumnEdges], run: _Run) -> tuple[Profile, Profile]:
@@ -207,7 +214,15 @@ def _name(rows: Snapshot | DataFrame, where: Mapping[str, str] | None) -> str:
     return " ".join([name, *(f"{column}={value}" for column, value in sorted((where or {}).items()))])
 
 
-def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
+def _frame(tables: Tables, rows: Snapshot | DataFrame, where: Mapping[str, str]) -> DataFrame:
+    """The rows of a side; nothing runs until they are asked for."""
+    frame = rows if isinstance(rows, DataFrame) else tables.read(rows.table, rows.version)
+    for name, value in where.items():
+        frame = frame.where(F.col(quote(name)) == value)
+    return frame
+
+
+def _write_metrics(tables: Tables, report: DriftReport, beside: Sequence[Mapping[str, Any]], run: _Run) -> Snapshot:
     common = {
         "project": run.project,
         "window": run.window,
@@ -219,7 +234,7 @@ def _write_metrics(tables: Tables, report: DriftReport, run: _Run) -> Snapshot:
         "current": report.current,
         "edges": report.edges,
     }
-    rows = [common | row for row in report.rows()]
+    rows = [{**common, **row} for row in (*report.rows(), *beside)]
     where = {"project": run.project, "window": run.window, "slot": run.slot}
     transaction = Transaction(f"drift/{run.project}/{run.label}", run.generation + 1)
     return tables.put(METRICS_TABLE, from_arrow_schema(_METRICS), rows, where, transaction=transaction, details={"verdict": report.verdict}).snapshot

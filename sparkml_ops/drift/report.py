@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,23 @@ class DriftReport(Drawn):
     def by_severity(self) -> list[ColumnDrift]:
         """All entries, gravest first: by verdict, then by the greatest effect as a share of its threshold."""
         return sorted(self.columns, key=lambda column: (VERDICTS.index(column.verdict), -_severity(column), column.segment or "", column.column))
+
+    def with_skew(self, shares: Mapping[str, float], most: float) -> DriftReport:
+        """The report with one more statistic of the columns that a replay compared: `skew`, a fault above a share.
+
+        Args:
+            shares: Share of the current rows that differ in a replay, by column.
+            most: Greatest share that is none.
+        """
+
+        def judged(column: ColumnDrift) -> ColumnDrift:
+            if column.segment is not None or column.column not in shares:
+                return column
+            value, rows = shares[column.column], column.measures["missing"].m
+            skew = Measure(value, value, value, rows, rows, threshold=most, method="replay", verdict="fault" if value > most else "no drift")
+            return replace(column, measures={**column.measures, "skew": skew})
+
+        return replace(self, columns=tuple(map(judged, self.columns)))
 
     def to_document(self) -> dict[str, Any]:
         """The report's result as plain JSON types."""

@@ -20,10 +20,21 @@ from sparkml_ops.errors import TableNotFound
 from sparkml_ops.summaries import CategorySummary, ColumnEdges, Edges, unpack_edges, unpack_summary
 from sparkml_ops.summaries.survey import Group
 
-__all__ = ["STATE_TABLE", "StateKey", "StoredProfile", "from_delta", "kept_edges", "read_profile", "read_stored", "to_delta", "write_profiles"]
+__all__ = [
+    "STATE_TABLE",
+    "StateKey",
+    "StoredProfile",
+    "from_delta",
+    "kept_edges",
+    "read_profile",
+    "read_stored",
+    "state_label",
+    "to_delta",
+    "write_profiles",
+]
 
 STATE_TABLE = "profile_state"
-_REFERENCE = "reference"
+_WINDOW, _REFERENCE = "window", "reference"
 _SCHEMA = pa.schema(
     [
         ("table", pa.string()),
@@ -78,6 +89,15 @@ class StoredProfile:
     source: str = ""
 
 
+def state_label(window: str, slot: str) -> str:
+    """Names a window's profile in `profile_state`: the window, and the slot where that is not the champion's.
+
+    >>> state_label("2013-07", "champion"), state_label("2013-07", "shadow")
+    ('2013-07', '2013-07.shadow')
+    """
+    return window if slot == "champion" else f"{window}.{slot}"
+
+
 def to_delta(profile: Profile, tables: Tables | str, table: str, *, window: str = "all") -> Snapshot:
     """Store a profile in `profile_state`, in place of the one with the same table and window.
 
@@ -105,15 +125,26 @@ def from_delta(tables: Tables | str, table: str, *, window: str = "all") -> Prof
 
 
 def write_profiles(
-    tables: Tables, profiles: Sequence[StoredProfile], *, run_id: str = "", as_of: datetime | None = None, transaction: Transaction | None = None
+    tables: Tables,
+    profiles: Sequence[StoredProfile],
+    *,
+    beside: Sequence[Mapping[str, Any]] = (),
+    run_id: str = "",
+    as_of: datetime | None = None,
+    transaction: Transaction | None = None,
 ) -> Commit:
-    """Store profiles of one table, each in place of the one with the same key, in one commit."""
+    """Store profiles of one table, each in place of the one with the same key, in one commit.
+
+    Args:
+        beside: Rows of other states of the same windows, as the sketches of distinct values.
+    """
     known = as_of or datetime.now(UTC)
     rows = [
         {**asdict(stored.key), "source": stored.source, "run_id": run_id, "as_of": known, **row}
         for stored in profiles
         for row in _rows(stored.profile)
     ]
+    rows += [{"table": profiles[0].key.table, "run_id": run_id, "as_of": known, **row} for row in beside]
     where = {"table": profiles[0].key.table, "window": [stored.key.window for stored in profiles]}
     return tables.put(STATE_TABLE, from_arrow_schema(_SCHEMA), rows, where, transaction=transaction, details={"edges": profiles[0].profile.edges.id})
 
@@ -128,7 +159,7 @@ def read_stored(tables: Tables, key: StateKey) -> StoredProfile | None:
     """A stored profile with what it was made of; None where there is none. Needs no Spark where the warehouse is a folder."""
     if not tables.exists(STATE_TABLE):
         return None
-    rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window})
+    rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window, "role": [_WINDOW, _REFERENCE]})
     whole = [row for row in rows if (row["segment"], row["block"]) == ("", "")]
     if not whole:
         return None

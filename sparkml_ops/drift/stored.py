@@ -17,7 +17,7 @@ from sparkml_ops.drift.report import STATISTICS, DriftReport, Measure
 from sparkml_ops.drift.states import STATE_TABLE, StateKey, read_profile
 from sparkml_ops.errors import TableNotFound
 
-__all__ = ["stored_report"]
+__all__ = ["stored_profiles", "stored_report"]
 
 _MEASURE = tuple(field.name for field in fields(Measure))
 
@@ -36,18 +36,32 @@ def stored_report(
         TableNotFound: Its metrics or profiles are not there.
     """
     rows = tables.rows(METRICS_TABLE, {"project": project, "window": window, "slot": slot}) if tables.exists(METRICS_TABLE) else []
-    current = read_profile(tables, StateKey(project, state_label(window, slot))) if rows else None
-    reference = _reference(tables, project, rows[0]) if rows else None
-    if current is None or reference is None:
+    both = stored_profiles(tables, rows[0]) if rows else None
+    if both is None:
         raise TableNotFound(f"no stored drift of {project}, window {window}", mend="run `sparkml-ops drift` with `--generation next`")
     found: dict[tuple[str, str | None], dict[str, Measure]] = defaultdict(dict)
     for row in rows:
         found[row["column"], row["segment"]][row["statistic"]] = Measure(**{name: row[name] for name in _MEASURE})
-    report = compare_profiles(reference, current, settings)
+    report = compare_profiles(*both, settings)
     # Statistics that came later are not in what an earlier version stored.
     unknown = dict.fromkeys(STATISTICS, Measure(None, None, None, 0, 0))
     columns = tuple(replace(column, measures=unknown | found[column.column, column.segment]) for column in report.columns)
     return replace(report, columns=columns, reference=rows[0]["reference"], current=rows[0]["current"], snapshot=snapshot)
+
+
+def stored_profiles(tables: Tables, row: Mapping[str, Any]) -> tuple[Profile, Profile] | None:
+    """The profiles of reference and window that a row of `drift_metrics` compares; None where one is not there any more, or has other edges.
+
+    Raises:
+        ContractError: They were stored in a form that is not read any more.
+    """
+    if not tables.exists(STATE_TABLE):
+        return None
+    current = read_profile(tables, StateKey(row["project"], state_label(row["window"], row["slot"])))
+    if current is None or current.edges.id != row["edges"]:
+        return None
+    reference = _reference(tables, row["project"], row)
+    return None if reference is None else (reference, current)
 
 
 def _reference(tables: Tables, project: str, row: Mapping[str, Any]) -> Profile | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from importlib import metadata
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from pyspark.sql.types import DoubleType, LongType, StringType, StructField, Str
 
 from feature_store.names import quote
 from sparkml_ops.errors import ConfigurationError, ContractError
+from sparkml_ops.monitoring.detector_state import filled, held
 
-__all__ = ["BINARY", "Detector", "changes", "changes_by_group", "settings_for_windows"]
+__all__ = ["BINARY", "Detector", "Watch", "changes", "changes_by_group", "settings_for_windows"]
 
 Detector = Literal["adwin", "kswin", "page-hinkley", "ddm", "eddm", "hddm-a", "hddm-w"]
 BINARY: frozenset[Detector] = frozenset({"ddm", "eddm", "hddm-a", "hddm-w"})  # of errors: 1 for a wrong prediction, 0 for a right one
@@ -39,22 +42,76 @@ def changes(values: Sequence[float] | np.ndarray[Any, Any], detector: Detector, 
     Source: Bifet and Gavalda (2007) ADWIN; Gama et al. (2004) DDM; Baena-Garcia et al. (2006) EDDM; Frias-Blanco et al. (2015) HDDM;
     Raab et al. (2020) KSWIN; Page (1954).
     """
-    found = np.asarray(values, dtype=np.float64)
-    if detector in BINARY and not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
-        bad = found[~np.isnan(found) & ~np.isin(found, (0.0, 1.0))][0]
-        raise ContractError(
-            f"the value {bad:g} for {detector}",
-            expected="errors: 1 for a wrong prediction, 0 for a right one",
-            mend="take adwin, kswin or page-hinkley for figures",
-        )
-    machine, positions = _make(detector, settings), []
-    for position, value in enumerate(found):
-        if np.isnan(value):
-            continue
-        machine.update(bool(value) if detector in BINARY else float(value))
-        if machine.drift_detected:
-            positions.append(position)
-    return tuple(positions)
+    return Watch(detector, **settings).take(values)
+
+
+class Watch:
+    """A detector that has seen some values of a series, and can be stored between two of them.
+
+    Args:
+        detector: As `changes`.
+        settings: As `changes`.
+
+    Attributes:
+        seen: Values so far, NaN among them.
+
+    Raises:
+        ContractError: As `changes`.
+        ConfigurationError: `river` is not installed.
+
+    >>> errors = [0.0] * 200 + [1.0] * 100
+    >>> unbroken, first = changes(errors, "ddm"), Watch("ddm")
+    >>> early = first.take(errors[:230])
+    >>> early + Watch.loads(first.dumps()).take(errors[230:]) == unbroken
+    True
+    """
+
+    def __init__(self, detector: Detector, **settings: Any) -> None:
+        self.detector, self.settings, self.seen = detector, settings, 0
+        self._machine = _make(detector, settings)
+
+    def take(self, values: Sequence[float] | np.ndarray[Any, Any]) -> tuple[int, ...]:
+        """The next values; positions in the whole series at which it has changed, from 0."""
+        found, positions = np.asarray(values, dtype=np.float64), []
+        if self.detector in BINARY and not np.isin(found[~np.isnan(found)], (0.0, 1.0)).all():
+            bad = found[~np.isnan(found) & ~np.isin(found, (0.0, 1.0))][0]
+            raise ContractError(
+                f"the value {bad:g} for {self.detector}",
+                expected="errors: 1 for a wrong prediction, 0 for a right one",
+                mend="take adwin, kswin or page-hinkley for figures",
+            )
+        for position, value in enumerate(found, self.seen):
+            if np.isnan(value):
+                continue
+            self._machine.update(bool(value) if self.detector in BINARY else float(value))
+            if self._machine.drift_detected:
+                positions.append(position)
+        self.seen += len(found)
+        return tuple(positions)
+
+    def dumps(self) -> str:
+        """All that it knows, as JSON; no pickle."""
+        document = {"detector": self.detector, "settings": self.settings, "river": _river(), "seen": self.seen, "state": held(self._machine)}
+        return json.dumps(document, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """One that goes on where the stored one stopped.
+
+        Raises:
+            ContractError: It is of another version of river, whose numbers may mean something else.
+        """
+        found = json.loads(text)
+        if found["river"] != _river():
+            raise ContractError(
+                f"a detector of river {found['river']}",
+                expected=f"one of the installed river {_river()}",
+                mend=f"install river {found['river']}, or begin the series anew under another name",
+            )
+        watch = cls(found["detector"], **found["settings"])
+        watch.seen = int(found["seen"])
+        filled(watch._machine, found["state"])
+        return watch
 
 
 def settings_for_windows(detector: Detector) -> Mapping[str, Any]:
@@ -90,6 +147,10 @@ def changes_by_group(frame: DataFrame, value: str, *, order: Sequence[str], by: 
 
     columns = [quote(name) for name in dict.fromkeys((*by, *order, value))]
     return frame.select(*columns).groupBy(*(quote(name) for name in by)).applyInPandas(detect, StructType([*keys, *told]))
+
+
+def _river() -> str:
+    return metadata.version("river")
 
 
 def _make(detector: Detector, settings: Mapping[str, Any]) -> Any:

@@ -38,6 +38,8 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sparkml_run_seconds": ("How long it took then.", ("verb",)),
     "sparkml_run_cpu_seconds": ("CPU time that it took on the driver's machine.", ("verb",)),
     "sparkml_run_peak_bytes": ("Most memory that it took there at one moment.", ("verb",)),
+    "sparkml_run_queue_seconds": ("How long it waited then for a session, and for the ranks of a training.", ("verb",)),
+    "sparkml_run_write_seconds": ("How long it was inside commits of tables then.", ("verb",)),
     "sparkml_alerts_open": ("Open alerts of a policy that are not muted.", ("policy", "severity")),
     "sparkml_alerts_undelivered": ("Events that channels have still to be told.", ()),
 }

@@ -20,13 +20,13 @@ from sparkml_ops.performance.measured import log_losses
 from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import Performance
 
-__all__ = ["ESTIMATED", "REALISED", "Figure", "estimated", "figures", "realised"]
+__all__ = ["ESTIMATED", "REALISED", "STANDARD_ERRORS", "Figure", "Worth", "auc_figure", "estimated", "figures", "interval", "mean_of", "realised"]
 
 Floats = npt.NDArray[np.float64]
 
 ESTIMATED = ("auc", "log_loss", "brier", "rate")
 REALISED = (*ESTIMATED, "calibration_error")
-_STANDARD_ERRORS = 3.0
+STANDARD_ERRORS = 3.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,28 @@ class Figure:
     upper: float | None = None
 
 
-def realised(labelled: ScoreCounts, segment: str | None, *, bins: int, confidence: float) -> list[Performance]:
+@dataclass(frozen=True)
+class Worth:
+    """What a decision is worth.
+
+    Args:
+        outcomes: [label][decision] worth of a row.
+        threshold: Score from which a row is decided for 1.
+
+    >>> Worth(((0.0, -3.0), (-8.0, 10.0))).of(np.array([0.2, 0.5]))
+    (array([ 0., -3.]), array([-8., 10.]))
+    """
+
+    outcomes: tuple[tuple[float, float], tuple[float, float]]
+    threshold: float = 0.5
+
+    def of(self, scores: Floats) -> tuple[Floats, Floats]:
+        """[cells] worth of a row of label 0, and of one of label 1, at each score."""
+        decided = scores >= self.threshold
+        return np.where(decided, self.outcomes[0][1], self.outcomes[0][0]), np.where(decided, self.outcomes[1][1], self.outcomes[1][0])
+
+
+def realised(labelled: ScoreCounts, segment: str | None, *, bins: int, confidence: float, worth: Worth | None = None) -> list[Performance]:
     """Figures of the rows whose truth is known.
 
     Args:
@@ -46,15 +67,19 @@ def realised(labelled: ScoreCounts, segment: str | None, *, bins: int, confidenc
         segment: `name=value`, or None.
         bins: Of the calibration error.
         confidence: Level of the intervals.
+        worth: What decisions are worth; None: not measured.
     """
-    scores = labelled.centers
-    found = figures(scores, labelled.negatives.astype(np.float64), labelled.positives.astype(np.float64), float(ndtri((1 + confidence) / 2)))
+    scores, deviations = labelled.centers, float(ndtri((1 + confidence) / 2))
+    counts = labelled.negatives.astype(np.float64), labelled.positives.astype(np.float64)
+    found = figures(scores, *counts, deviations)
     error = calibration_error(labelled, bins)  # it has no interval
     found["calibration_error"] = Figure() if math.isnan(error) else Figure(error)
-    return _records(found, REALISED, segment, "realised", _rows(labelled))
+    if worth is not None and found:
+        found["value"] = _mean(*counts, *worth.of(labelled.scores), deviations, math.inf, -math.inf)
+    return _records(found, (*REALISED, *(["value"] if worth else [])), segment, "realised", _rows(labelled))
 
 
-def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str | None) -> list[Performance]:
+def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str | None, worth: Worth | None = None) -> list[Performance]:
     """Figures that calibrated scores let expect, whatever the truth will be: CBPE.
 
     A row of calibrated probability c counts as c rows of label 1 and 1 - c of label 0. Source: J. Białek et al.,
@@ -66,6 +91,7 @@ def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str
         scored: All rows by score; their labels do not matter.
         calibration: Of the model; None: nothing can be said.
         segment: `name=value`, or None.
+        worth: What decisions are worth; None: not measured.
     """
     scores, rows = scored.centers, (scored.negatives + scored.positives).astype(np.float64)
     found: dict[str, Figure] = {}
@@ -73,8 +99,24 @@ def estimated(scored: ScoreCounts, calibration: Calibration | None, segment: str
         chance = calibration.probability(scores)
         # A row's variance v gives v / n in the window and v / m in the calibration: together v / n times 1 + n / m.
         both = math.sqrt(1 + float(rows.sum()) / calibration.rows)
-        found = figures(scores, rows * (1 - chance), rows * chance, _STANDARD_ERRORS * both)
-    return _records(found, ESTIMATED, segment, "estimated", _rows(scored))
+        found = figures(scores, rows * (1 - chance), rows * chance, STANDARD_ERRORS * both)
+        if worth is not None and found:
+            expected = worth.of(scored.scores)
+            found["value"] = _mean(rows * (1 - chance), rows * chance, *expected, STANDARD_ERRORS * both, math.inf, -math.inf)
+    return _records(found, (*ESTIMATED, *(["value"] if worth else [])), segment, "estimated", _rows(scored))
+
+
+def mean_of(rows: int, total: float, squares: float, deviations: float) -> Figure:
+    """A mean with its normal interval, from sums.
+
+    >>> mean_of(4, 8.0, 20.0, 1.96).value
+    2.0
+    """
+    if not rows:
+        return Figure()
+    mean = total / rows
+    variance = max(squares - rows * mean * mean, 0.0) / (rows - 1) / rows if rows > 1 else 0.0
+    return interval(mean, variance, deviations, math.inf, -math.inf)
 
 
 def figures(scores: Floats, negatives: Floats, positives: Floats, deviations: float) -> dict[str, Figure]:
@@ -100,11 +142,12 @@ def figures(scores: Floats, negatives: Floats, positives: Floats, deviations: fl
         "brier": (scores**2, (scores - 1) ** 2, 1.0),
         "rate": (np.zeros(len(scores)), np.ones(len(scores)), 1.0),
     }
-    means = {name: _mean(negatives, positives, *values, deviations) for name, values in losses.items()}
-    return {"auc": _auc(negatives, positives, deviations), **means}
+    means = {name: _mean(negatives, positives, *values[:2], deviations, values[2]) for name, values in losses.items()}
+    return {"auc": auc_figure(negatives, positives, deviations), **means}
 
 
-def _auc(negatives: Floats, positives: Floats, deviations: float) -> Figure:
+def auc_figure(negatives: Floats, positives: Floats, deviations: float) -> Figure:
+    """The area under the ROC curve from counts along rising scores, with its interval after DeLong et al. (1988)."""
     below, above = np.cumsum(negatives) - negatives, positives.sum() - np.cumsum(positives)
     n, m = float(negatives.sum()), float(positives.sum())
     if not n or not m:
@@ -115,23 +158,26 @@ def _auc(negatives: Floats, positives: Floats, deviations: float) -> Figure:
     if n <= 1 or m <= 1:
         return Figure(area)
     variance = (positives * (right_positive - area) ** 2).sum() / (m - 1) / m + (negatives * (right_negative - area) ** 2).sum() / (n - 1) / n
-    return _interval(area, float(variance), deviations, 1.0)
+    return interval(area, float(variance), deviations, 1.0)
 
 
-def _mean(negatives: Floats, positives: Floats, if_negative: Floats, if_positive: Floats, highest: float, deviations: float) -> Figure:
+def _mean(
+    negatives: Floats, positives: Floats, if_negative: Floats, if_positive: Floats, deviations: float, highest: float, lowest: float = 0.0
+) -> Figure:
     rows = float(negatives.sum() + positives.sum())
     mean = float((negatives * if_negative).sum() + (positives * if_positive).sum()) / rows
     if rows <= 1:
         return Figure(mean)
     spread = float((negatives * (if_negative - mean) ** 2).sum() + (positives * (if_positive - mean) ** 2).sum()) / (rows - 1)
-    return _interval(mean, spread / rows, deviations, highest)
+    return interval(mean, spread / rows, deviations, highest, lowest)
 
 
-def _interval(value: float, variance: float, deviations: float, highest: float) -> Figure:
+def interval(value: float, variance: float, deviations: float, highest: float, lowest: float = 0.0) -> Figure:
+    """A value with so many standard errors on either side, within its limits."""
     if not variance:
         return Figure(value)  # rows that are all alike say nothing of those to come
     half = deviations * math.sqrt(variance)
-    return Figure(value, max(value - half, 0.0), min(value + half, highest))
+    return Figure(value, max(value - half, lowest), min(value + half, highest))
 
 
 def _records(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from pyspark.sql import DataFrame
 
@@ -16,18 +16,21 @@ from feature_store.records import Snapshot
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.calibration import Calibration
-from sparkml_ops.monitoring.figures import estimated, realised
+from sparkml_ops.monitoring.classes import ClassCalibration, Classes
+from sparkml_ops.monitoring.figuring import BinaryFiguring, ClassFiguring, Figuring
 from sparkml_ops.monitoring.stored import PERFORMANCE_TABLE, MonitorRun, store
 from sparkml_ops.monitoring.tally import Counting, Oddity, Part, Tally, tallies
-from sparkml_ops.monitoring.truth import CONTRADICTION, NO_LABEL, UNSCORED
+from sparkml_ops.monitoring.truth import CONTRADICTION, NO_LABEL, UNKNOWN_CLASS, UNSCORED
+from sparkml_ops.performance.classes import ClassErrors
 from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import ModelVersion, MonitorReport, Performance
 from sparkml_ops.window import Window
 
-__all__ = ["Subject", "label_counts", "measure"]
+__all__ = ["Subject", "class_counts", "label_counts", "measure"]
 
 _FINDINGS = {
     CONTRADICTION: "contradicting truth: {count} keys with different labels known at the same time, which count as not labelled ({keys})",
+    UNKNOWN_CLASS: "truth of a class that the model does not know: {count} keys, which count as not labelled ({keys})",
     UNSCORED: "truth without a prediction: {count} keys that were neither scored nor in quarantine ({keys})",
 }
 
@@ -39,17 +42,20 @@ class Subject:
     Args:
         window: The window.
         model: The version that scored it.
-        calibration: Of that version; None: there was no row to fit it on, and nothing is estimated.
+        calibration: Of that version; None: there was no row to fit it on, and nothing is estimated. Of a model of several classes
+            its own kind.
         generation: Of the window's measurements.
     """
 
     window: Window
     model: ModelVersion
-    calibration: Calibration | None
+    calibration: Calibration | ClassCalibration | None
     generation: int
 
 
-def measure(tables: Tables, rows: DataFrame, subjects: Sequence[Subject], run: MonitorRun, settings: MonitoringSection) -> MonitorReport:
+def measure(
+    tables: Tables, rows: DataFrame, subjects: Sequence[Subject], run: MonitorRun, settings: MonitoringSection, *, classes: Sequence[str] = ()
+) -> MonitorReport:
     """Measure some windows and store their figures in one commit.
 
     Args:
@@ -58,6 +64,7 @@ def measure(tables: Tables, rows: DataFrame, subjects: Sequence[Subject], run: M
         subjects: The windows; the first is the one asked for.
         run: Who measures, and as of when.
         settings: Options.
+        classes: Of a model of several, in the order of its scores.
 
     Returns:
         The report of the first.
@@ -65,8 +72,9 @@ def measure(tables: Tables, rows: DataFrame, subjects: Sequence[Subject], run: M
     Raises:
         ContractError: A label other than 0 and 1, or too many segments; nothing was written.
     """
-    found = _documents(rows, subjects, settings)
-    reports = [(subject.generation, _report(subject, found, run, settings)) for subject in subjects]
+    figuring = _figuring(subjects, settings, classes)
+    found = _documents(rows, figuring)
+    reports = [(subject.generation, _report(subject, found, run, figuring)) for subject in subjects]
     return replace(reports[0][1], snapshot=store(tables, run, reports).snapshot)
 
 
@@ -77,17 +85,34 @@ def label_counts(rows: DataFrame) -> ScoreCounts:
         rows: Columns as of `COLUMNS`, of one window.
     """
     found = tallies(rows, Counting())
-    return ScoreCounts.empty() if not found else next(iter(found.values())).labelled
+    return ScoreCounts.empty() if not found else cast("ScoreCounts", next(iter(found.values())).labelled)
 
 
-def _documents(rows: DataFrame, subjects: Sequence[Subject], settings: MonitoringSection) -> dict[Part, dict[str, Any]]:
+def class_counts(rows: DataFrame, classes: int) -> ClassErrors:
+    """Labelled rows by class and by score of each, counted in one job.
+
+    Args:
+        rows: Columns as of `COLUMNS`, of one window.
+        classes: Number of classes.
+    """
+    found = tallies(rows, Counting(kind=Classes(classes, {})))
+    return ClassErrors.empty(classes) if not found else cast("ClassErrors", next(iter(found.values())).labelled)
+
+
+def _figuring(subjects: Sequence[Subject], settings: MonitoringSection, classes: Sequence[str]) -> Figuring:
+    if not classes:
+        return BinaryFiguring(settings, {item.window.label: cast("Calibration | None", item.calibration) for item in subjects})
+    return ClassFiguring(settings, {item.window.label: cast("ClassCalibration | None", item.calibration) for item in subjects}, tuple(classes))
+
+
+def _documents(rows: DataFrame, figuring: Figuring) -> dict[Part, dict[str, Any]]:
     """The figures of each window and segment, computed where the counts are."""
-    calibrations = {subject.window.label: subject.calibration for subject in subjects}
 
     def finish(part: Part, tally: Tally) -> str:
-        return json.dumps(_document(part, tally, calibrations.get(part[0]), settings))
+        return json.dumps(_document(part, tally, figuring))
 
-    counting = Counting(settings.segments, settings.lag_hours, settings.max_segments)
+    settings = figuring.settings
+    counting = Counting(settings.cut_by, settings.lag_hours, settings.max_segments, figuring.kind)
     made = tallies(rows, counting, finish)
     documents: dict[Part, dict[str, Any]] = {}
     for text, document in made.items():
@@ -97,16 +122,12 @@ def _documents(rows: DataFrame, subjects: Sequence[Subject], settings: Monitorin
     return documents
 
 
-def _document(part: Part, tally: Tally, calibration: Calibration | None, settings: MonitoringSection) -> dict[str, Any]:
-    segment = part[1]
-    figures = [
-        *realised(tally.labelled, segment, bins=settings.calibration_bins, confidence=settings.confidence),
-        *estimated(tally.scored, calibration, segment),
-    ]
+def _document(part: Part, tally: Tally, figuring: Figuring) -> dict[str, Any]:
     return {
-        "figures": [asdict(figure) for figure in figures],
+        "figures": [asdict(figure) for figure in figuring.figures(part[0], part[1], tally)],
         "lag": tally.lag.tolist(),
         "odd": {kind: asdict(oddity) for kind, oddity in tally.odd.items()},
+        **figuring.beside(tally),
     }
 
 
@@ -114,7 +135,7 @@ def _check(documents: Mapping[Part, Mapping[str, Any]], settings: MonitoringSect
     segments: dict[tuple[str, str], int] = {}
     for window, segment in documents:
         if segment is not None:
-            name = segment if not window else next(name for name in settings.segments if segment.startswith(f"{name}="))
+            name = segment if not window else next(name for name in settings.cut_by if segment.startswith(f"{name}="))
             segments[window, name] = segments.get((window, name), 0) + 1
     if many := sorted({name for (window, name), count in segments.items() if not window or count > settings.max_segments}):
         raise ContractError(
@@ -131,14 +152,23 @@ def _check(documents: Mapping[Part, Mapping[str, Any]], settings: MonitoringSect
             )
 
 
-def _report(subject: Subject, documents: Mapping[Part, Mapping[str, Any]], run: MonitorRun, settings: MonitoringSection) -> MonitorReport:
-    label = subject.window.label
-    whole = documents.get((label, None)) or _document((label, None), Tally.empty(settings.lag_hours), subject.calibration, settings)
-    own = [whole, *(documents[part] for part in sorted(part for part in documents if part[0] == label and part[1] is not None))]
-    figures = tuple(Performance(**figure) for document in own for figure in document["figures"])
+def _report(subject: Subject, documents: Mapping[Part, Mapping[str, Any]], run: MonitorRun, figuring: Figuring) -> MonitorReport:
+    label, settings = subject.window.label, figuring.settings
+    nothing = Tally.empty(settings.lag_hours, figuring.kind)
+    whole = documents.get((label, None)) or _document((label, None), nothing, figuring)
+    parts = {part[1]: documents[part] for part in sorted(part for part in documents if part[0] == label and part[1] is not None)}
+    # A value that is only sensitive is no segment: what is said of it is how it differs from the others.
+    shown = [document for name, document in parts.items() if (name or "").startswith(tuple(f"{segment}=" for segment in settings.segments))]
+    figures = tuple(Performance(**figure) for document in (whole, *shown) for figure in document["figures"])
+    figures += tuple(figuring.between({str(name): document for name, document in parts.items()}))
     rows, labelled = (next(item.rows for item in figures if (item.segment, item.kind) == (None, kind)) for kind in ("estimated", "realised"))
     completeness = labelled / rows if rows else 0.0
     odd = {kind: Oddity(**{**oddity, "keys": tuple(oddity["keys"])}) for kind, oddity in whole["odd"].items()}
+    over = _over(subject.window, run.as_of, settings)
+    findings = _findings(odd, subject)
+    if over and rows and completeness < settings.complete_at:
+        late = f"{settings.final_after} after the window's end, {completeness:.1%}: realised figures are about these alone"
+        findings = (*findings, f"labels missing: {labelled} of {rows} rows have a truth {late}")
     return MonitorReport(
         model=subject.model,
         window=label,
@@ -147,10 +177,10 @@ def _report(subject: Subject, documents: Mapping[Part, Mapping[str, Any]], run: 
         rows=rows,
         labelled=labelled,
         completeness=completeness,
-        final=completeness >= settings.complete_at or _over(subject.window, run.as_of, settings),
+        final=completeness >= settings.complete_at or over,
         performance=figures,
         lag=_lag(whole["lag"], settings.lag_hours),
-        findings=_findings(odd, subject),
+        findings=findings,
         snapshot=Snapshot(PERFORMANCE_TABLE, -1),
     )
 

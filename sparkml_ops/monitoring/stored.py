@@ -91,7 +91,7 @@ def performance(
     target: str,
     slot: str = "champion",
     as_of: datetime | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, str | Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of each window's newest measurement, read without a Spark job.
 
@@ -119,7 +119,7 @@ def performance(
 
 def standings(tables: Tables, project: str, *, target: str, slot: str) -> list[Standing]:
     """Where each window stands that was measured before."""
-    rows = performance(tables, project, target=target, slot=slot, where={"metric": "rate", "kind": "realised"})
+    rows = performance(tables, project, target=target, slot=slot, where={"metric": ("rate", "accuracy", "mae"), "kind": "realised"})
     whole = [row for row in rows if row["segment"] is None]
     return [Standing(row["window"], row["generation"], row["as_of"], row["final"]) for row in whole]
 

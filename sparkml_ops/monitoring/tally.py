@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -15,17 +15,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
-from sparkml_ops.performance.scores import ScoreCounts
+from sparkml_ops.monitoring.kind import Binary, Kind, floats
+from sparkml_ops.monitoring.money import Money
 from sparkml_ops.summaries.values import group_labels
 
 __all__ = ["COLUMNS", "EXAMPLES", "Counting", "Oddity", "Part", "Tally", "counted", "merged", "packed", "part_text", "tallies"]
 
 # Columns of the rows that are counted; `segment_0`, ... follow.
-COLUMNS = ("window", "score", "label", "lag", "odd", "key")
+COLUMNS = ("window", "score", "label", "lag", "odd", "key", "amount", "reward")
 EXAMPLES = 3
 _ROWS = 1 << 18
-_STATE = "part string, scored binary, labelled binary, lag array<bigint>, odd string"
-_ARROW = pa.schema([("part", pa.string()), ("scored", pa.binary()), ("labelled", pa.binary()), ("lag", pa.list_(pa.int64())), ("odd", pa.string())])
+_STATE = "part string, scored binary, labelled binary, lag array<bigint>, odd string, money string"
+_ARROW = pa.schema(
+    [
+        ("part", pa.string()),
+        ("scored", pa.binary()),
+        ("labelled", pa.binary()),
+        ("lag", pa.list_(pa.int64())),
+        ("odd", pa.string()),
+        ("money", pa.string()),
+    ]
+)
 # A window, and a segment as `name=value` or None.
 Part = tuple[str, str | None]
 
@@ -47,25 +57,27 @@ class Tally:
     """Rows of one window and segment.
 
     Args:
-        scored: All scored rows by score, whatever their label.
-        labelled: Those whose truth is known, by score and label.
+        scored: All scored rows, whatever their label; of a binary model by score.
+        labelled: Those whose truth is known, likewise by label.
         lag: Labelled rows by the first of the curve's hours within which their truth was known; the last cell is beyond all.
         odd: What is wrong with rows, by kind.
+        money: What labelled rows are about, and what they brought.
     """
 
-    scored: ScoreCounts
-    labelled: ScoreCounts
+    scored: Any
+    labelled: Any
     lag: npt.NDArray[np.int64]
     odd: Mapping[str, Oddity] = field(default_factory=dict)
+    money: Money = field(default_factory=Money)
 
     @classmethod
-    def empty(cls, hours: Sequence[float]) -> Tally:
+    def empty(cls, hours: Sequence[float], kind: Kind | None = None) -> Tally:
         """No rows."""
-        return cls(ScoreCounts.empty(), ScoreCounts.empty(), np.zeros(len(hours) + 1, np.int64))
+        return cls(*(kind or Binary()).empty(), np.zeros(len(hours) + 1, np.int64))
 
     @classmethod
     def of(cls, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.float64], lags: npt.NDArray[np.float64], hours: Sequence[float]) -> Tally:
-        """Count scored rows.
+        """Count scored rows of a binary model.
 
         Args:
             scores: [rows] in [0, 1].
@@ -73,18 +85,30 @@ class Tally:
             lags: [rows] hours from the spine time until the label was known; NaN where it is not.
             hours: Of the lag curve, rising.
         """
-        known = ~np.isnan(labels)
-        cells = np.searchsorted(np.asarray(hours, np.float64), lags[known & ~np.isnan(lags)])
-        return cls(
-            ScoreCounts.of(scores, np.zeros(len(scores), np.int64)),
-            ScoreCounts.of(scores[known], labels[known].astype(np.int64)),
-            np.bincount(cells, minlength=len(hours) + 1),
-        )
+        table = pa.table({"score": scores, "label": pa.array(labels, from_pandas=True), "lag": pa.array(lags, from_pandas=True)})
+        return cls.of_table("", table, hours, Binary())
+
+    @classmethod
+    def of_table(cls, window: str, scored: pa.Table, hours: Sequence[float], kind: Kind) -> Tally:
+        """Count scored rows.
+
+        Args:
+            window: Their window.
+            scored: Columns `score`, `label` and `lag`, and what else the kind reads.
+            hours: Of the lag curve, rising.
+            kind: Of the predictions.
+        """
+        known = scored.filter(pc.is_valid(scored.column("label")))
+        lags = floats(known.column("lag"))
+        cells = np.searchsorted(np.asarray(hours, np.float64), lags[~np.isnan(lags)])
+        lag = np.bincount(cells, minlength=len(hours) + 1)
+        return cls(kind.scored(window, scored), kind.labelled(known), lag, money=kind.money(known))
 
     def merge(self, other: Tally) -> Tally:
         """Both parts of the rows together, in any order the same."""
         odd = {kind: self.odd.get(kind, Oddity()).merge(other.odd.get(kind, Oddity())) for kind in sorted({*self.odd, *other.odd})}
-        return Tally(self.scored.merge(other.scored), self.labelled.merge(other.labelled), self.lag + other.lag, odd)
+        counts = self.scored.merge(other.scored), self.labelled.merge(other.labelled), self.lag + other.lag
+        return Tally(*counts, odd, self.money.merge(other.money))
 
 
 @dataclass(frozen=True)
@@ -95,11 +119,13 @@ class Counting:
         segments: Names of the segment columns `segment_0`, ...
         hours: Of the lag curve, rising.
         most_segments: Most values of a segment column.
+        kind: Of the predictions.
     """
 
     segments: tuple[str, ...] = ()
     hours: tuple[float, ...] = (24.0,)
     most_segments: int = 200
+    kind: Kind = field(default_factory=Binary)
 
 
 def tallies(rows: DataFrame, counting: Counting, finish: Callable[[Part, Tally], str] | None = None) -> dict[str, Any]:
@@ -118,7 +144,7 @@ def tallies(rows: DataFrame, counting: Counting, finish: Callable[[Part, Tally],
         return packed(counted(batches, counting))
 
     def merge(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        states = merged(batches)
+        states = merged(batches, counting.kind)
         if finish is None:
             return packed(states)
         return (pa.RecordBatch.from_pydict({"part": [part_text(part)], "made": [finish(part, tally)]}) for part, tally in states.items())
@@ -127,7 +153,7 @@ def tallies(rows: DataFrame, counting: Counting, finish: Callable[[Part, Tally],
     made = rows.mapInArrow(count, _STATE).repartition("part").mapInArrow(merge, _STATE if finish is None else "part string, made string")
     found = made.collect()
     if finish is None:
-        return {row["part"]: _tally(row.asDict()) for row in found}
+        return {row["part"]: _tally(row.asDict(), counting.kind) for row in found}
     return {row["part"]: row["made"] for row in found}
 
 
@@ -157,16 +183,17 @@ def packed(states: Mapping[Part, Tally]) -> Iterator[pa.RecordBatch]:
             "labelled": tally.labelled.to_bytes(),
             "lag": tally.lag.tolist(),
             "odd": json.dumps({kind: [oddity.count, list(oddity.keys)] for kind, oddity in tally.odd.items()}),
+            "money": tally.money.to_text(),
         }
         yield pa.RecordBatch.from_pylist([row], _ARROW)
 
 
-def merged(batches: Iterable[pa.RecordBatch]) -> dict[Part, Tally]:
+def merged(batches: Iterable[pa.RecordBatch], kind: Kind | None = None) -> dict[Part, Tally]:
     """The states of all that `packed` sent, those of one part together."""
     states: dict[Part, Tally] = {}
     for row in chain.from_iterable(batch.to_pylist() for batch in batches):
         window, segment = json.loads(row["part"])
-        known, tally = states.get((window, segment)), _tally(row)
+        known, tally = states.get((window, segment)), _tally(row, kind or Binary())
         states[window, segment] = tally if known is None else known.merge(tally)
     return states
 
@@ -183,7 +210,7 @@ class _Running:
         windows = _codes(table.column("window"))
         for window, rows in _groups(*windows):
             part = table.take(pa.array(rows))
-            self._add((window, None), _tally_of(part, self.counting.hours))
+            self._add((window, None), _tally_of(window, part, self.counting))
             scored = part.filter(pc.is_valid(part.column("score")))
             for index, name in enumerate(self.counting.segments):
                 self._add_segments(window, name, scored, f"segment_{index}")
@@ -197,26 +224,24 @@ class _Running:
         if name in self.overflow:
             return
         for label, rows in _groups(codes, labels):
-            self._add((window, f"{name}={label}"), _tally_of(scored.take(pa.array(rows)), self.counting.hours))
+            self._add((window, f"{name}={label}"), _tally_of(window, scored.take(pa.array(rows)), self.counting))
 
     def _add(self, part: Part, tally: Tally) -> None:
         known = self.states.get(part)
         self.states[part] = tally if known is None else known.merge(tally)
 
     def result(self) -> dict[Part, Tally]:
-        return {**self.states, **{("", name): Tally.empty(self.counting.hours) for name in sorted(self.overflow)}}
+        return {**self.states, **{("", name): Tally.empty(self.counting.hours, self.counting.kind) for name in sorted(self.overflow)}}
 
 
-def _tally_of(table: pa.Table, hours: Sequence[float]) -> Tally:
-    scored = table.filter(pc.is_valid(table.column("score")))
-    scores, labels, lags = (_floats(scored.column(name)) for name in ("score", "label", "lag"))
-    counted = Tally.of(scores, labels, lags, hours)
+def _tally_of(window: str, table: pa.Table, counting: Counting) -> Tally:
+    counted = Tally.of_table(window, table.filter(pc.is_valid(table.column("score"))), counting.hours, counting.kind)
     keys: dict[str, list[str]] = defaultdict(list)
     strange = table.filter(pc.is_valid(table.column("odd")))
     for kind, key in zip(strange.column("odd").to_pylist(), strange.column("key").to_pylist(), strict=True):
         keys[kind].append(key)
     odd = {kind: Oddity(len(found), tuple(sorted(found)[:EXAMPLES])) for kind, found in sorted(keys.items())}
-    return Tally(counted.scored, counted.labelled, counted.lag, odd)
+    return replace(counted, odd=odd)
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -246,11 +271,7 @@ def _groups(codes: npt.NDArray[np.int64], labels: Sequence[str]) -> Iterator[tup
         yield labels[code], rows
 
 
-def _floats(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    return np.asarray(pc.fill_null(column, np.nan).to_numpy(), np.float64)
-
-
-def _tally(row: Mapping[str, Any]) -> Tally:
+def _tally(row: Mapping[str, Any], kind: Kind) -> Tally:
     odd = {kind: Oddity(count, tuple(keys)) for kind, (count, keys) in json.loads(row["odd"]).items()}
-    scored, labelled = (ScoreCounts.from_bytes(bytes(row[name])) for name in ("scored", "labelled"))
-    return Tally(scored, labelled, np.asarray(row["lag"], np.int64), odd)
+    both = kind.read(bytes(row["scored"]), bytes(row["labelled"]))
+    return Tally(*both, np.asarray(row["lag"], np.int64), odd, Money.from_text(row["money"]))

@@ -12,7 +12,7 @@ from sparkml_ops.page import Drawn
 from sparkml_ops.records import MonitorReport, Performance, RetrainDecision
 from sparkml_ops.window import Window
 
-__all__ = ["ColumnState", "Limit", "Month", "Takeover", "Year", "missing"]
+__all__ = ["ColumnState", "Limit", "Month", "Overlay", "Rung", "Takeover", "Year", "missing"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,54 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """How the values of a column lay, over the same bins in each window.
+
+    Args:
+        column: Its name.
+        ticks: Places on the axis, 0 to 1, and what stands there.
+        reference: Share of each bin in the reference of the newest window.
+        windows: The same of each compared window, oldest first.
+    """
+
+    column: str
+    ticks: tuple[tuple[float, str], ...]
+    reference: tuple[float, ...]
+    windows: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """An alert, as it stands.
+
+    Args:
+        policy: That opened it.
+        subject: What it is about; empty: the model as a whole.
+        severity: `log`, `ticket` or `page`.
+        state: `open`, `acknowledged`, `muted` or `resolved`.
+        window: In which it was opened last.
+        resolved: Window in which it was resolved; empty: it was not.
+        said: What was found.
+        owner: Who is asked.
+        runbook: Address of what to do.
+        verdict: `real` or `noise`, as a person said; empty: nobody did.
+        episodes: How often it was opened.
+    """
+
+    policy: str
+    subject: str
+    severity: str
+    state: str
+    window: str
+    resolved: str
+    said: str
+    owner: str
+    runbook: str
+    verdict: str
+    episodes: int
+
+
+@dataclass(frozen=True)
 class Year(Drawn):
     """The windows of a project, oldest first.
 
@@ -120,6 +168,8 @@ class Year(Drawn):
         takeovers: Moves of the champion, oldest first.
         limit: Of the policy, where it has one.
         earlier: Older windows that are left out.
+        alerts: Open ones first, then the newest.
+        overlays: Values of the columns that drift most; empty where nobody asked for them.
     """
 
     project: str
@@ -132,6 +182,8 @@ class Year(Drawn):
     takeovers: tuple[Takeover, ...] = ()
     limit: Limit | None = None
     earlier: int = 0
+    alerts: tuple[Rung, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
 
     @property
     def calendar(self) -> tuple[Month, ...]:

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Template
 from markupsafe import Markup
 
-from sparkml_ops.monitoring.year import ColumnState, Month, Takeover, Year
-from sparkml_ops.monitoring.year_picture import BarPicture, Box, bars, labels_of, lines
+from sparkml_ops.monitoring.year import ColumnState, Month, Overlay, Takeover, Year
+from sparkml_ops.monitoring.year_picture import BarPicture, Box, bars, labels_of, lines, overlaid
 from sparkml_ops.monitoring.year_template import PAGE
 from sparkml_ops.page import template
 from sparkml_ops.window import Window
@@ -19,7 +19,7 @@ from sparkml_ops.window import Window
 __all__ = ["render"]
 
 # Wide for a desk, narrow for a phone and for the small pictures: both are drawn at the size of their text.
-_WIDE, _NARROW = Box(900, 330), Box(400, 260)
+_WIDE, _NARROW, _LOW = Box(900, 330), Box(400, 260), Box(400, 200)
 _METRICS = {
     "auc": ("AUC", "How well rows of label 1 are told from the others: 1 is perfect, 0.5 is chance."),
     "log_loss": ("Log loss", "In nats a row; lower is better."),
@@ -50,6 +50,8 @@ def render(year: Year) -> str:
         heads=[(month.window, *label) for month, label in zip(calendar, labels_of([month.window for month in calendar]), strict=True)],
         heat=[{"name": name, "cells": [_cell(name, month) for month in calendar]} for name in year.columns],
         steps=[(f"h{place}", words) for place, (_, words) in enumerate(_STEPS)],
+        overlays=[_overlay(overlay) for overlay in year.overlays],
+        alerts=year.alerts,
         decisions=[_decision(month) for month in calendar if month.decision],
         versions=_versions(year),
         **rows,
@@ -151,6 +153,14 @@ def _cell(name: str, month: Month) -> dict[str, str]:
         "verdict": column.verdict,
         "text": f"{name}, {month.window}: {column.verdict}{said}",
     }
+
+
+def _overlay(overlay: Overlay) -> dict[str, Any]:
+    """The picture of a column, and the same in words: which bin moved most."""
+    newest = max(overlay.windows)
+    moved = max(abs(now - before) for now, before in zip(overlay.windows[newest], overlay.reference, strict=True))
+    label = f"{overlay.column}: its values in {newest} over those of the reference; no bin's share moved by more than {_share(moved)}"
+    return {"title": overlay.column, "newest": newest, "label": label, "picture": overlaid(overlay, _LOW)}
 
 
 def _heat(column: ColumnState) -> str:

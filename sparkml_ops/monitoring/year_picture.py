@@ -9,15 +9,30 @@ from itertools import groupby
 from math import ceil, floor, log10
 from typing import Literal
 
-from sparkml_ops.monitoring.year import Limit, Month, Year
+from sparkml_ops.monitoring.year import Limit, Month, Overlay, Year
 from sparkml_ops.window import Window
 
-__all__ = ["BarPicture", "Box", "LinePicture", "Mark", "Series", "Tick", "bars", "labels_of", "lines", "short_label", "ticks_between"]
+__all__ = [
+    "BarPicture",
+    "Box",
+    "LinePicture",
+    "Mark",
+    "OverlayPicture",
+    "Series",
+    "Tick",
+    "bars",
+    "labels_of",
+    "lines",
+    "overlaid",
+    "short_label",
+    "ticks_between",
+]
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 12.0, 34.0, 38.0
 # A label needs this much of the axis; fewer are shown where windows are many.
 _LABEL = 30.0
+_FEW, _LONGEST = 3, 7  # letters of a category under its bar; where there are few, twice as many: a date in full
 _KINDS: tuple[Literal["estimated", "realised"], ...] = ("estimated", "realised")
 
 
@@ -112,6 +127,48 @@ class BarPicture:
     months: tuple[Tick, ...]
     bars: tuple[Mark, ...]
     thickness: float
+
+
+@dataclass(frozen=True)
+class OverlayPicture:
+    """Distributions over each other.
+
+    Args:
+        values: Ticks of the axis of shares.
+        months: Ticks of the axis of values.
+        reference: SVG path of its area.
+        earlier: (path, window) of each window but the newest.
+        newest: Path of the newest window.
+    """
+
+    box: Box
+    values: tuple[Tick, ...]
+    months: tuple[Tick, ...]
+    reference: str
+    earlier: tuple[tuple[str, str], ...]
+    newest: str
+
+
+def overlaid(overlay: Overlay, box: Box) -> OverlayPicture:
+    """Steps over the same bins: the reference's as an area, each window's as a line."""
+    greatest = max(max(shares) for shares in (overlay.reference, *overlay.windows.values()))
+    ticks = ticks_between(0.0, greatest * 100 or 1.0, 4)
+    scale, width = (box.bottom - box.top) / ticks[-1] * 100, box.right - box.left
+
+    def steps(shares: Sequence[float]) -> str:
+        step = width / len(shares)
+        heights = [f"{box.bottom - share * scale:.1f}" for share in shares]
+        return "".join(
+            f"{'L' if place else 'M'}{box.left + place * step:.1f} {height}H{box.left + (place + 1) * step:.1f}"
+            for place, height in enumerate(heights)
+        )
+
+    *before, newest = overlay.windows.items()
+    longest = _LONGEST if len(overlay.ticks) > _FEW else 2 * _LONGEST
+    places = tuple(Tick(box.left + place * width, text if len(text) <= longest else f"{text[: longest - 1]}…") for place, text in overlay.ticks)
+    shares = tuple(Tick(box.bottom - value / 100 * scale, f"{_number(value, ticks[1] - ticks[0])} %") for value in ticks)
+    area = f"{steps(overlay.reference)}V{box.bottom:.1f}H{box.left:.1f}Z"
+    return OverlayPicture(box, shares, places, area, tuple((steps(found), label) for label, found in before), steps(newest[1]))
 
 
 def lines(year: Year, metric: str, box: Box) -> LinePicture | None:

@@ -16,9 +16,10 @@ body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,
 main{max-width:60rem;margin:0 auto;padding:1.25rem 1rem 3rem}
 h1{font-size:1.45rem;margin:.2rem 0 .3rem;display:flex;gap:.3rem .7rem;align-items:center;flex-wrap:wrap;overflow-wrap:anywhere}
 h2{font-size:1.15rem;margin:2.2rem 0 .5rem}h3{font-size:.95rem;margin:0;font-weight:600}
-p{margin:.3rem 0}.soft{color:var(--soft)}.small{font-size:.85rem}
+a{color:var(--now)}p{margin:.3rem 0}.soft{color:var(--soft)}.small{font-size:.85rem}
 .pill{display:inline-block;padding:.05rem .55rem;border-radius:1rem;font-size:.8rem;font-weight:600;white-space:nowrap}
 .drift,.held{color:var(--drift);background:var(--drift-soft)}.fault,.refused{color:var(--fault);background:var(--fault-soft)}
+.page{color:var(--fault);background:var(--fault-soft)}.ticket{color:var(--drift);background:var(--drift-soft)}.log{color:var(--undecided);background:var(--undecided-soft)}
 .undecided,.no{color:var(--undecided);background:var(--undecided-soft)}.no-drift,.yes,.calm{color:var(--calm);background:var(--calm-soft)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.7rem;margin:.9rem 0}
 .tile,figure{background:var(--card);border:1px solid var(--line);border-radius:.6rem}
@@ -33,6 +34,8 @@ svg{display:block;width:100%;height:auto;margin:.3rem 0 0}svg text{fill:var(--so
 .realised .band{fill:var(--now-soft)}.realised .line{stroke:var(--now)}.realised .mark{fill:var(--now)}
 .estimated .band{fill:var(--est-soft);stroke:var(--est);stroke-width:.8;stroke-dasharray:2 3}.estimated .line{stroke:var(--est);stroke-dasharray:6 4}
 .estimated .mark{fill:var(--card);stroke:var(--est);stroke-width:2}.line{fill:none;stroke-width:2.5;stroke-linejoin:round}.bar{fill:var(--bar)}
+.overlay .reference{fill:var(--bar);opacity:.4}.overlay .earlier{fill:none;stroke:var(--soft);opacity:.45}.overlay .newest{fill:none;stroke:var(--now);stroke-width:2.5}
+.legend .n{background:linear-gradient(var(--now),var(--now)) 0 50%/100% 2.5px no-repeat}.legend .f{background:var(--bar);opacity:.4}.legend .a{background:linear-gradient(var(--soft),var(--soft)) 0 50%/100% 1px no-repeat}
 .legend{display:flex;gap:.2rem 1rem;flex-wrap:wrap;align-items:center}.legend i{display:inline-block;width:1.1rem;height:.9rem;border-radius:.2rem;margin-right:.35rem;vertical-align:-.12rem;box-shadow:inset 0 0 0 1px var(--line)}
 .legend .r{background:linear-gradient(var(--now),var(--now)) 0 50%/100% 2.5px no-repeat,var(--now-soft)}
 .legend .e{background:linear-gradient(90deg,var(--est) 60%,transparent 0) 0 50%/.45rem 2.5px repeat-x,var(--est-soft)}
@@ -100,6 +103,14 @@ _MACROS = """
 {% endfor %}
 </svg>
 {% endmacro %}
+{% macro overlaid(picture, label) %}
+<svg class="overlay" viewBox="0 0 {{ picture.box.width|px }} {{ picture.box.height|px }}" role="img" aria-label="{{ label }}">
+{{ axes(picture, 'share', 'value') }}
+<path class="reference" d="{{ picture.reference }}"/>
+{% for path, window in picture.earlier %}<path class="earlier" d="{{ path }}"><title>{{ window }}</title></path>{% endfor %}
+<path class="newest" d="{{ picture.newest }}"/>
+</svg>
+{% endmacro %}
 {% macro range(figure) %}
 {% if figure is none %}–{% else %}{{ figure.value|four }}{% if figure.lower is not none %} <span class="soft small">{{ figure.lower|four }}–{{ figure.upper|four }}</span>{% endif %}{% endif %}
 {% endmacro %}
@@ -149,6 +160,25 @@ _DRIFT = """
 <p class="legend small soft"><span>● drift</span><span>▲ fault: type or missing share breaks the contract</span><span>? undecided</span><span><i class="gap"></i>not measured</span>
 <span>effect / threshold:</span>{% for style, words in steps %}<span><i class="{{ style }}"></i>{{ words }}</span>{% endfor %}</p>
 {% else %}<p class="soft">No drift is measured yet.</p>{% endif %}
+{% if overlays %}
+<h3 style="margin-top:1.2rem">Values of the columns that drift most</h3>
+<p class="legend small soft"><span><i class="f"></i>the reference</span><span><i class="a"></i>earlier {{ kind }}s</span><span><i class="n"></i>{{ overlays[0].newest }}</span></p>
+<div class="pair">{% for item in overlays %}<figure><h3>{{ item.title|breakable }}</h3>{{ overlaid(item.picture, item.label) }}</figure>{% endfor %}</div>
+{% endif %}
+"""
+
+_ALERTS = """
+{% if alerts %}
+<h2 id="alerts">Alerts</h2>
+<div class="scroll"><table class="words" id="rung"><thead><tr><th scope="col">policy</th><th scope="col" class="left">state</th><th scope="col" class="left">opened</th>
+<th scope="col" class="left">found, and whom to ask</th></tr></thead><tbody>
+{% for row in alerts %}
+<tr><th scope="row">{{ row.policy }}{% if row.subject %}<br><span class="soft small">{{ row.subject }}</span>{% endif %}</th><td class="left"><span class="pill {{ row.severity }}">{{ row.severity }}</span>
+<span class="pill {{ 'calm' if row.state == 'resolved' else 'fault' if row.state == 'open' else 'undecided' }}">{{ row.state }}</span>{% if row.verdict %} <span class="soft small">{{ row.verdict }}</span>{% endif %}</td>
+<td class="left">{{ row.window }}{% if row.resolved %} to {{ row.resolved }}{% endif %}{% if row.episodes > 1 %} <span class="soft small">{{ row.episodes }} times</span>{% endif %}</td>
+<td class="reason">{{ row.said }} <span class="soft small">{{ row.owner }}{% if row.runbook.startswith(('https://', 'http://')) %}, <a href="{{ row.runbook }}">runbook</a>{% endif %}</span></td></tr>
+{% endfor %}</tbody></table></div>
+{% endif %}
 """
 
 _DECISIONS = """
@@ -189,6 +219,7 @@ PAGE = (
     + _TOP
     + _PERFORMANCE
     + _DRIFT
+    + _ALERTS
     + _DECISIONS
     + _ROWS
     + """</main></body></html>

@@ -14,10 +14,12 @@ from sparkml_ops.performance.decisions import confusion
 from sparkml_ops.performance.measured import log_losses
 from sparkml_ops.performance.scores import LIMIT, ScoreCounts
 
-__all__ = ["ClassErrors", "LabelErrors"]
+__all__ = ["PARTS", "ClassErrors", "LabelErrors"]
 
 Scores = npt.NDArray[np.float64]
 _FEWEST = 1 << 12
+# Of a row that is of several classes, each in part.
+PARTS = 1 << 20
 
 
 def _limit(classes: int) -> int:
@@ -53,6 +55,33 @@ class ClassErrors:
         loss = -float(np.log(np.clip(predicted[np.arange(len(true)), true], tiny, 1 - tiny)).sum())
         scores = (ScoreCounts.of(predicted[:, index], (true == index).astype(np.int64), limit=_limit(classes)) for index in range(classes))
         return cls(matrix, loss, tuple(scores))
+
+    @classmethod
+    def expected(cls, predicted: Scores, chance: Scores) -> ClassErrors:
+        """What to expect of rows whose truth nobody knows: each counts as a share of every class, in parts of 2^-20 of a row.
+
+        Shares do not change what `figures` are, and whole parts merge to the last bit.
+
+        Args:
+            predicted: [rows, classes] probabilities as the model gave them.
+            chance: [rows, classes] calibrated ones, whose rows sum to 1.
+        """
+        classes, chosen = predicted.shape[1], predicted.argmax(axis=1)
+        parts = np.rint(chance * PARTS).astype(np.int64)
+        parts[np.arange(len(parts)), chance.argmax(axis=1)] += PARTS - parts.sum(axis=1)  # what rounding left: rows stay whole
+        matrix = np.zeros((classes, classes), np.int64)
+        np.add.at(matrix.T, chosen, parts)
+        tiny = np.finfo(np.float64).eps
+        loss = -float((parts * np.log(np.clip(predicted, tiny, 1 - tiny))).sum())
+        scores = (
+            ScoreCounts.weighted(predicted[:, index], PARTS - parts[:, index], parts[:, index], limit=_limit(classes)) for index in range(classes)
+        )
+        return cls(matrix, loss, tuple(scores))
+
+    @classmethod
+    def empty(cls, classes: int) -> ClassErrors:
+        """No rows: what a merge starts from."""
+        return cls(np.zeros((classes, classes), np.int64), 0.0, (ScoreCounts.empty(_limit(classes)),) * classes)
 
     def merge(self, other: ClassErrors) -> ClassErrors:
         """Both parts of the rows together."""

@@ -77,6 +77,18 @@ class ScoreCounts:
         """
         return _count(scores, (labels == 0).astype(np.int64), (labels == 1).astype(np.int64), exact=True, limit=limit)
 
+    @classmethod
+    def weighted(cls, scores: npt.NDArray[np.float64], negatives: Counts, positives: Counts, *, limit: int = LIMIT) -> ScoreCounts:
+        """Count rows that are of either label in part.
+
+        Args:
+            scores: [rows] in [0, 1].
+            negatives: [rows] whole parts of a row that count as label 0.
+            positives: [rows] likewise as label 1.
+            limit: Most distinct scores.
+        """
+        return _count(scores, negatives, positives, exact=True, limit=limit)
+
     def merge(self, other: ScoreCounts) -> ScoreCounts:
         """The counts of both parts together, in any order the same."""
         pairs = ((self.scores, other.scores), (self.negatives, other.negatives), (self.positives, other.positives))

@@ -11,11 +11,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructField, StructType
 
 from feature_store.delta import Commit, Tables
+from feature_store.quality import Expectation
 from sparkml_ops.config.scoring import ScoringSection
 from sparkml_ops.errors import ContractError
 from sparkml_ops.records import ScoredWindow, Snapshot, to_document
 from sparkml_ops.scoring.arms import ARM_FIELDS, ARMS, Arms
 from sparkml_ops.scoring.checks import value_checks
+from sparkml_ops.scoring.contract import Judged
 from sparkml_ops.scoring.matching import Match, match
 from sparkml_ops.scoring.model import ScoringModel
 from sparkml_ops.scoring.reason import Reason
@@ -43,6 +45,7 @@ class Call:
     spine_time: str
     arms: Arms | None = None
     before: Commit | None = None
+    judged: Judged | None = None
 
     @property
     def where(self) -> str:
@@ -57,6 +60,11 @@ class Call:
     def finished(self, later: int = 0) -> ScoredWindow | None:
         """What has landed under this key, or a later generation of it."""
         return finished(self.tables, self.settings.target, window=self.window, slot=self.slot, generation=self.generation + later)
+
+    @property
+    def apart(self) -> tuple[Expectation, ...]:
+        """Rules of the contract that some rows break which are to be set aside."""
+        return self.judged.apart if self.judged else ()
 
     def check_rows(self, rows: int) -> None:
         """Refuse a window without rows, unless that is allowed.
@@ -120,6 +128,7 @@ class Call:
             "reasons": dict(reasons),
             "engine": engine,
             **({"kept": kept} if self.before else {}),
+            **({"contract": {"hash": self.judged.contract, "broken": [item.name for item in self.judged.worst]}} if self.judged else {}),
             **({ARMS: asdict(self.arms)} if self.arms else {}),
         }
 

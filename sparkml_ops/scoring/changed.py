@@ -35,7 +35,7 @@ class Part:
 
 
 def part_of(call: Call, fit: Fit, rows: DataFrame, before: Commit) -> Part | None:
-    """What must be scored of a window that was scored before; None: all of it, since another model did, or its scoring set is of no use.
+    """What must be scored of a window that was scored before; None: all of it, since another model did, its scoring set is of no use, or rows break its contract.
 
     A row keeps its prediction where exactly one row of either scoring set has its key, all that the model and the checks read is the
     same by a 64-bit hash, and it was scored and not set aside. Whatever changed upstream, and by whichever way it came, shows there.
@@ -45,7 +45,7 @@ def part_of(call: Call, fit: Fit, rows: DataFrame, before: Commit) -> Part | Non
         before: The commit of the scoring that stands.
     """
     details = before.details
-    if call.arms is not None or details.get("model", {}).get("digest") != call.model.record.digest or "arms" in details:
+    if call.arms is not None or call.apart or details.get("model", {}).get("digest") != call.model.record.digest or "arms" in details:
         return None
     read = dict.fromkeys((*call.row_key, call.spine_time, *(match.field.name for match in fit.matches), *call.settings.checks))
     earlier = call.tables.read(details["scoring_set"]["table"], int(details["scoring_set"]["version"]))

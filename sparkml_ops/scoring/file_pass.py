@@ -27,12 +27,13 @@ from feature_store.delta import PlacedFile, folder_of, refusal_of, remove_left
 from feature_store.pieces import Piece, deal, piece_rows
 from feature_store.pii import marked_personal, stated_columns, without_statistics
 from feature_store.scan import Scan, plan_scan
-from sparkml_ops.errors import OpsError
+from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.logs import logger
 from sparkml_ops.records import ScoredWindow
 from sparkml_ops.scoring.batch import Budget, score_rows
 from sparkml_ops.scoring.call import Call, Fit
 from sparkml_ops.scoring.checks import IdentityCounts, count_identity, doubled_keys
+from sparkml_ops.scoring.chunks import Chunks
 from sparkml_ops.scoring.engines import REASON, RowPass
 from sparkml_ops.scoring.features import from_arrow
 from sparkml_ops.scoring.loading import loaded
@@ -57,6 +58,7 @@ _MOST_DOUBLED = 10_000
 _EXAMPLES = 5
 _REPORT = "report string"
 _Rows: TypeAlias = "tuple[Sequence[pa.Array], pa.Table, RowReasons]"
+_Job: TypeAlias = "Callable[[tuple[tuple[Piece, ...], ...], _Writer], DataFrame]"
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def score_files(call: Call, fit: Fit) -> ScoredWindow | None:
     """
     scan = plan_scan(call.tables, call.scoring_set, where={WINDOW: call.window}, row_groups=True, most_footers=_FEW_FILES)
     assert scan is not None  # the choice of this engine has looked
-    tasks = deal(scan, most_bytes=_TASK_BYTES, most_rows=_TASK_ROWS)
+    tasks = deal(scan, most_bytes=_TASK_BYTES, most_rows=min(_TASK_ROWS, call.settings.chunk_rows))
     counts = _identity(call, scan, tasks)
     call.check_rows(counts.rows)
     call.check_share(counts.reasons, counts.rows, list)
@@ -182,13 +184,11 @@ def score_files(call: Call, fit: Fit) -> ScoredWindow | None:
         return None
     doubled = DoubledKeys.of(doubled_keys(_rows(call), call.row_key, _MOST_DOUBLED)) if counts.duplicate_keys else None
     checks = RowChecks(call.row_key, call.spine_time, fit.matches, dict(call.settings.checks))
-    count = len(tasks)
 
-    def reports(writer: _Writer) -> DataFrame | None:
-        job = _FromFiles(tasks, scan.schema, checks, doubled, writer)
-        return call.spark.range(0, count, 1, count).mapInArrow(job, _REPORT) if count else None
+    def job(part: tuple[tuple[Piece, ...], ...], writer: _Writer) -> DataFrame:
+        return call.spark.range(0, len(part), 1, len(part)).mapInArrow(_FromFiles(part, scan.schema, checks, doubled, writer), _REPORT)
 
-    return _committed(call, fit, reports, counts.rows, "files")
+    return _committed(call, fit, job, tasks, counts.rows, "files")
 
 
 def score_frame(call: Call, fit: Fit, row_pass: RowPass, frame: DataFrame, refusal: Column, rows: int) -> ScoredWindow:
@@ -204,10 +204,11 @@ def score_frame(call: Call, fit: Fit, row_pass: RowPass, frame: DataFrame, refus
         ContractError: Too many to quarantine; the target has the rows that it had.
     """
 
-    def reports(writer: _Writer) -> DataFrame:
+    def job(_: object, writer: _Writer) -> DataFrame:
         return row_pass.shipped(frame, refusal).mapInArrow(_FromFrame(tuple(match.field for match in fit.matches), writer), _REPORT)
 
-    return _committed(call, fit, reports, rows, "arrow")
+    # What Spark reads is one chunk.
+    return _committed(call, fit, job, ((),), rows, "arrow")
 
 
 def remove_attempts(call: Call, done: ScoredWindow) -> None:
@@ -220,34 +221,49 @@ def remove_attempts(call: Call, done: ScoredWindow) -> None:
         remove_left(call.tables, call.settings.target, _folder(call), _mark(call), version=done.snapshot.version)
 
 
-def _committed(call: Call, fit: Fit, reports: Callable[[_Writer], DataFrame | None], rows: int, engine: str) -> ScoredWindow:
-    """Run the tasks, look at what they report, and commit it; nothing of it is left where that fails."""
+def _committed(call: Call, fit: Fit, job: _Job, tasks: Sequence[tuple[Piece, ...]], rows: int, engine: str) -> ScoredWindow:
+    """Run the tasks, chunk by chunk, look at what they report, and commit it; of what may never be committed nothing is left."""
     target = call.settings.target
     schema = target_schema(fit.identity, call.model.published.outputs)
     without_statistics(call.tables, target, schema, marked_personal(call.tables, call.scoring_set.table), PARTITIONS)
     call.tables.ensure(target, schema, partition_by=PARTITIONS)
     versions = input_versions(call.tables, target, call.scoring_set, call.window, call.generation)
-    to = _destination(call, fit, versions)
+    chunks = Chunks.of(call, tasks, versions)
+    call, to = chunks.call, _destination(chunks.call, fit, versions)
     try:
-        found = _run(reports(_Writer(call.model.published, ceil(call.settings.max_quarantine_share * rows), to)))
-        if found.rows != rows:
-            raise OpsError(f"{found.rows} rows after the pass", expected=f"{rows}, as before it", mend="report this; nothing was written")
-        call.check_share(found.reasons, rows, found.examples)
+        found = _run(chunks, job, _Writer(call.model.published, ceil(call.settings.max_quarantine_share * rows), to), rows)
         here = {WINDOW: call.window, SLOT: call.slot}
         placed = [PlacedFile(file.path, file.size, {**here, OUTCOME: file.outcome}, file.statistics) for file in found.files]
         once, details = transaction(target, call.window, call.slot, call.generation), call.details(versions, rows, found.reasons, engine)
         return record_of(call.tables.place(target, placed, here, transaction=once, details=details))
-    except BaseException:
+    except BaseException as error:
         # Of this attempt alone: another driver may be about to commit its own.
         if call.finished() is None:
-            remove_left(call.tables, target, _folder(call), to.mark, version=None)
+            if isinstance(error, ContractError):
+                chunks.forget()
+            remove_left(call.tables, target, _folder(call), to.mark, version=None, kept=chunks.paths())
         raise
 
 
-def _run(reports: DataFrame | None) -> _Pass:
-    with hooks.passing("scoring.write"):
-        found = _Pass.of([row["report"] for row in reports.collect()] if reports is not None else [])
-    logger.info("score: %d processes, %d loads of the model", found.processes, found.loads)
+def _run(chunks: Chunks, job: _Job, writer: _Writer, rows: int) -> _Pass:
+    """Score the chunks that are not kept, and refuse as soon as too many rows are bad.
+
+    Raises:
+        ContractError: Too many rows to quarantine.
+    """
+    found = _Pass(tuple(file for files in chunks.kept.values() for file in files), 0, 0)
+    for number, part in enumerate(chunks.tasks):
+        if number in chunks.kept:
+            continue
+        with hooks.passing("scoring.write"):
+            done = _Pass.of([row["report"] for row in job(part, writer).collect()] if part else [])
+        logger.info("score: %d processes, %d loads of the model", done.processes, done.loads)
+        found = _Pass((*found.files, *done.files), found.loads + done.loads, found.processes)
+        chunks.call.check_share(found.reasons, rows, found.examples)
+        chunks.keep(number, done.files)
+    if found.rows != rows:
+        chunks.forget()
+        raise OpsError(f"{found.rows} rows after the pass", expected=f"{rows}, as before it", mend="report this; nothing was written")
     return found
 
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     MISSING = "missing value"
     UNSEEN_NULL = "unseen null"
     OUT_OF_RANGE = "value out of range"
+    BROKEN = "broken contract"
     INFINITE_FEATURE = "infinite feature"
     MODEL_ERROR = "model error"
     WRONG_LENGTH = "wrong output length"

@@ -29,6 +29,7 @@ from sparkml_ops.scoring.call import Call, Fit
 from sparkml_ops.scoring.changed import Part, part_of
 from sparkml_ops.scoring.checks import IdentityCounts, count_identity, mark_duplicates, refusal, value_checks
 from sparkml_ops.scoring.choice import Choice, choose, target_refused, unlike_keys
+from sparkml_ops.scoring.contract import APART, Judged, mark_broken
 from sparkml_ops.scoring.engines import RowPass, bounded_batches
 from sparkml_ops.scoring.file_pass import remove_attempts, score_files, score_frame
 from sparkml_ops.scoring.model import ScoringModel
@@ -57,6 +58,7 @@ def score(
     spine_time: str,
     arms: Arms | None = None,
     before: Commit | None = None,
+    judged: Judged | None = None,
 ) -> ScoredWindow:
     """Score a window: each row of its scoring set once, as a prediction or in quarantine with a reason.
 
@@ -74,12 +76,15 @@ def score(
         row_key: Columns that identify a row. Rows that share a key are all quarantined.
         spine_time: Column (timestamp) of each row's time.
         before: The commit of the scoring that stands, where only what changed since is to be scored.
+        judged: The scoring set against its contract; rows that break it are quarantined.
         arms: Of a canary or an A/B test: each row carries its own; the slot of the smaller arm scores that arm's rows alone.
 
     Raises:
         ContractError: Columns that do not fit the model, no rows, or too many rows to quarantine; the target is as it was.
     """
-    call = Call(spark, tables, model, scoring_set, window, slot, generation, settings, scored_at, run_id, tuple(row_key), spine_time, arms, before)
+    call = Call(
+        spark, tables, model, scoring_set, window, slot, generation, settings, scored_at, run_id, tuple(row_key), spine_time, arms, before, judged
+    )
     done = call.finished() or _first(call)
     model.published.storage.remove(call.staging)
     remove_attempts(call, done)
@@ -122,7 +127,11 @@ def _first(call: Call) -> ScoredWindow:
 
 def _chosen(call: Call) -> str:
     """Why Spark chooses among the rows; empty: all are scored as they stand in their files."""
-    return "Spark deals the rows to the arms of rollout.canary" if call.arms else "Spark looks for the rows that changed" if call.before else ""
+    if call.arms:
+        return "Spark deals the rows to the arms of rollout.canary"
+    if call.apart:
+        return "Spark sets rows aside that break the contract"
+    return "Spark looks for the rows that changed" if call.before else ""
 
 
 def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredWindow:
@@ -131,6 +140,8 @@ def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredW
     rows = table.where(F.col(WINDOW) == F.lit(call.window))
     if call.arms is not None:
         rows = call.arms.of_slot(call.arms.mark(rows), call.slot)
+    if call.apart:
+        rows = mark_broken(rows, call.apart, call.row_key)
     part = None if call.before is None else part_of(call, fit, rows, call.before)
     rows, kept = (rows, 0) if part is None else (part.rest, part.count)
     counts = _identity(call, fit, rows)
@@ -138,7 +149,7 @@ def _staged(call: Call, fit: Fit, engine: Literal["arrow", "pandas"]) -> ScoredW
     call.check_share(counts.reasons, counts.rows + kept, list)
     marked, duplicate = mark_duplicates(rows, call.row_key, counts)
     row_pass = RowPass(call.model.published, fit.matches, fit.identity, ceil(call.settings.max_quarantine_share * (counts.rows + kept)))
-    checks = value_checks(fit.schema, call.settings.checks)
+    checks = [*value_checks(fit.schema, call.settings.checks), *([F.col(APART)] if call.apart else [])]
     refused = refusal(call.row_key, call.spine_time, duplicate, fit.matches, checks)
     if engine == "arrow" and part is None and _placed(call, fit):
         return score_frame(call, fit, row_pass, marked, refused, counts.rows)

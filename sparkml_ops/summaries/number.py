@@ -19,7 +19,7 @@ from sparkml_ops.summaries.values import Tally, numbers
 __all__ = ["CellMaker", "NumberSummary"]
 
 # Values that are sorted together: three arrays of them are a part of a core's second-level cache, and a cell still gets a few dozen.
-_PART = 1 << 15
+_PART = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,9 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
     """
     if data[:4] != _MAGIC:
         raise ContractError(
-            f"a state that begins with {data[:4]!r}", expected=f"one that begins with {_MAGIC!r}", mend="profile the rows again with this version"
+            f"a state that begins with {data[:4]!r}",
+            expected=f"one that begins with {_MAGIC!r}",
+            mend="it was stored by another version: run `sparkml-ops edges renew`, which profiles the rows again",
         )
     start = 8 + int.from_bytes(data[4:8], "little")
     document = json.loads(data[8:start].decode())  # text: json would look for the encoding of bytes

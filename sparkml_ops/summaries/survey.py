@@ -82,7 +82,7 @@ class _Running:
             for (segment, block), rows in _groups(segments, _codes(blocks, "")):
                 part = table if rows is None else table.take(pa.array(rows))
                 for column, maker in survey.makers.items():
-                    state = maker(part.column(column).combine_chunks()) if callable(maker) else maker.of_table(part)
+                    state = maker(_whole(part.column(column))) if callable(maker) else maker.of_table(part)
                     if name is not None:
                         self._merge((segment, block, column), state)
                     if number == 0:
@@ -125,6 +125,11 @@ def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             waiting, rows, size = [], 0, 0
     if rows:
         yield pa.Table.from_batches(waiting)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array; it is copied only where it lies in pieces."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _codes(array: pa.Array | None, prefix: str) -> _Codes:

@@ -97,8 +97,8 @@ def numbers(array: pa.Array) -> tuple[Tally, Floats]:
     nulls = array.null_count
     # The nulls of floats become NaN, which is sorted to the end: cheaper than to leave them out.
     hidden = nulls if pa.types.is_floating(array.type) else 0
-    present = floats(array.drop_null() if nulls and not hidden else array)
-    np.add(present, 0.0, out=present)  # -0.0 becomes 0.0
+    present = _floats(array.drop_null() if nulls and not hidden else array)
+    present = np.add(present, 0.0, dtype=np.float64)  # ours to sort; -0.0 becomes 0.0
     present.sort()
     # Sorted: -inf first, then the finite values, +inf, and NaN last.
     negative = int(np.searchsorted(present, -np.inf, side="right"))
@@ -124,6 +124,13 @@ def group_labels(array: pa.Array) -> pa.Array:
 
 def floats(array: pa.Array) -> Floats:
     """All values as float64 in their order; null is NaN, dates and timestamps are microseconds since 1970 in UTC."""
+    values = _floats(array)
+    # What is not Arrow's own memory is ours already.
+    return np.asarray(values.astype(np.float64, copy=not values.flags.writeable))
+
+
+def _floats(array: pa.Array) -> np.ndarray[Any, Any]:
+    """The numbers of `floats`, of any type and perhaps in Arrow's own memory."""
     kind = array.type
     if pa.types.is_timestamp(kind):
         array = _microseconds(array)
@@ -131,9 +138,7 @@ def floats(array: pa.Array) -> Floats:
         array = pc.multiply(pc.cast(pc.cast(array, pa.int32()), pa.int64()), _DAY)
     elif pa.types.is_decimal(kind):
         array = pc.cast(array, pa.float64())
-    values = array.to_numpy(zero_copy_only=False)
-    # What is not Arrow's own memory is ours already.
-    return np.asarray(values.astype(np.float64, copy=not values.flags.writeable))
+    return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
 def _microseconds(array: pa.Array) -> pa.Array:

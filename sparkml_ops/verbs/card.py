@@ -19,6 +19,7 @@ from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.records import ModelVersion, TrainingSet
 from sparkml_ops.release.card import Card
 from sparkml_ops.release.explanation import Explanation, OneRow, explain, explain_row
+from sparkml_ops.release.importance import Importance, keep_importance
 from sparkml_ops.release.reports import newest_report
 from sparkml_ops.tracking import OWN_LOADER, RegisteredModel
 from sparkml_ops.verbs.witnesses import declared
@@ -33,7 +34,8 @@ def card_of(work: Work, which: int | str, *, explained: bool = False) -> Card:
     Args:
         work: The project's resources.
         which: Its number, or an alias.
-        explained: Whether to explain it on some evaluation rows, which takes Spark, torch and the extra `explain`.
+        explained: Whether to explain it on some evaluation rows, which takes Spark, torch and the extra `explain`; the importance of its inputs
+            is kept beside the version then, for `causes`.
 
     Raises:
         ContractError: No such version; or it cannot be explained.
@@ -46,6 +48,8 @@ def card_of(work: Work, which: int | str, *, explained: bool = False) -> Card:
     sensitive = tuple(sorted({*settings.card.sensitive, *told.personal}))
     metrics = {name: value for name, value in work.tracking.logged(registered.run_id).metrics.items() if math.isfinite(value)}
     spec, found = _looked_into(work, registered, sensitive, explained=explained)
+    if found is not None:
+        keep_importance(work.storage, record, Importance(record.digest, found.measured, found.importance, found.withheld))
     return Card(record, settings.card, spec, metrics, None if stored is None else stored.report, sensitive, told.units, found)
 
 

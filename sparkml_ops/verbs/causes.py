@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from feature_store.lineage.columns import columns_read
 from sparkml_ops import clock, release, scoring
+from sparkml_ops.drift.carried import carried
 from sparkml_ops.drift.measure import METRICS_TABLE
+from sparkml_ops.drift.stored import stored_profiles
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring.causes import Cause, rank
+from sparkml_ops.release.importance import Importance, importance_of
 from sparkml_ops.scoring.scoring_set import input_versions
 from sparkml_ops.verbs.finished import Finished
 from sparkml_ops.verbs.inputs import spine_table
@@ -68,6 +72,7 @@ class CauseReport:
         window: Label.
         version: Of the model that scored it; None where nobody recorded it.
         ranked_by: `effect x importance`, or `effect` where no importance is known.
+        importance: Where it comes from, and what it is: `given`, or of the version's card in its own words; empty where none is known.
         causes: The likeliest first.
         upstream: Columns of sources from which most of it comes, the most first.
     """
@@ -75,6 +80,7 @@ class CauseReport:
     window: str
     version: int | None
     ranked_by: str
+    importance: str
     causes: tuple[Traced, ...]
     upstream: tuple[Upstream, ...]
 
@@ -86,7 +92,7 @@ def causes(
 
     Args:
         window: A compared window of the champion; None: the newest.
-        importance: By column, in any unit, as a model card has it.
+        importance: By column, in any unit. None: what the card of the version that scored the window measured (`models card`), where one did.
         as_of: Runs with a later clock do not count.
 
     Raises:
@@ -103,11 +109,36 @@ def causes(
             expected=f"one of {', '.join(list(compared)[-5:])}" if compared else "a compared window",
             mend="run `sparkml-ops drift` for it first",
         )
-    ranked = rank(_rows(work, compared[label]), importance)
+    rows, kept = _rows(work, compared[label]), None if importance is not None else _kept(scored.get(label), work)
+    weights, unknown = (importance, ()) if kept is None else (kept.inputs, kept.withheld)
+    ranked = rank(rows, weights, unknown=unknown, parts=_parts(work, rows))
     origins = _origins(work)
     traced = tuple(_traced(work, cause, label, compared, scored, origins.get(cause.column, ("", {}))) for cause in ranked)
     version = int(scored[label].record["model"]["version"]) if label in scored else None
-    return CauseReport(label, version, "effect" if importance is None else "effect x importance", traced, _upstream(traced))
+    said = "" if weights is None else "given" if kept is None else f"of version {version}: {kept.measured}"
+    return CauseReport(label, version, "effect" if weights is None else "effect x importance", said, traced, _upstream(traced))
+
+
+def _kept(run: FinishedRun | None, work: Work) -> Importance | None:
+    """What the card of the version that scored a window measured."""
+    if run is None:
+        return None
+    model = run.record["model"]
+    return importance_of(work.storage, model["name"], int(model["version"]), model["digest"])
+
+
+def _parts(work: Work, rows: Sequence[Mapping[str, object]]) -> Callable[[str, str], Mapping[str, float]]:
+    """What the stored profiles say of segments; read where a window has some."""
+    both = None
+    if any(row["segment"] is not None for row in rows):
+        with suppress(ContractError):  # stored in a form that is not read any more: segments are estimated then
+            both = stored_profiles(work.tables, rows[0])
+    known = set(both[0].columns) if both is not None else set()
+
+    def parts(column: str, statistic: str) -> Mapping[str, float]:
+        return carried(*both, column, missing=statistic == "missing") if both is not None and column in known else {}
+
+    return parts
 
 
 def _rows(work: Work, run: FinishedRun) -> list[dict[str, object]]:

@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sparkml_ops import clock, monitoring
+from pyspark.sql import functions as F
+
+from feature_store.delta.changes import row_stream
+from sparkml_ops import clock, monitoring, release
+from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.change import Change, noise, which_change
+from sparkml_ops.monitoring.concept_stream import Followed, followed
+from sparkml_ops.monitoring.concept_stream import follow as follow_rows
 from sparkml_ops.monitoring.detectors import Detector, changes, settings_for_windows
 from sparkml_ops.verbs.finished import Finished
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
-__all__ = ["ConceptReport", "Series", "concept"]
+__all__ = ["FOLLOWED", "ConceptReport", "Series", "concept", "follow"]
 
 _DETECTORS: tuple[Detector, ...] = ("adwin", "page-hinkley")
+_CONCENTRATION = "predicted herfindahl"
+_PREDICTED = ("herfindahl", "predicted")
 _FIGURES = ("auc", "log_loss", "brier", "calibration_error", "rate")
-Shift = Literal["none", "covariate", "label", "concept"]
+# In the unit of the figures: what they usually do from window to window is known only when all are there.
+FOLLOWED: dict[str, Any] = {"min_instances": 6, "delta": 0.005, "threshold": 0.05, "alpha": 1.0}
+Shift = Literal["none", "covariate", "label", "concept", "feedback"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,8 @@ class ConceptReport:
     Args:
         as_of: The clock, ISO 8601.
         shifts: `concept` where the realised figure left the estimated one, which supposes that labels follow from scores as before; `label` where the share of
-            label 1 moved; `covariate` where the number of drifting columns did; `none`.
+            label 1 moved; `covariate` where the number of drifting columns did; `feedback` where predictions fall on fewer values than before while neither
+            labels nor inputs moved: a model may be learning from what it chose itself; `none`.
         series: That were looked at, those that moved first.
     """
 
@@ -90,9 +101,47 @@ def concept(work: Work, *, as_of: datetime | str | None = None) -> ConceptReport
             found.append(_series(f"realised {metric}", version, segment, kinds["realised"]))
             both = {window: value - kinds["estimated"][window] for window, value in kinds["realised"].items() if window in kinds["estimated"]}
             found.append(_series(f"gap of {metric}", version, segment, both))
+        found.append(_series(_CONCENTRATION, version, segment, {key[3]: value for key, value in mine.items() if key[:3] == (*_PREDICTED, segment)}))
     found.append(_series("drifting columns", None, None, _drifting(Finished(work, now))))
     looked = sorted((series for series in found if series is not None), key=lambda series: not _moved(series))
     return ConceptReport(now.isoformat(), _shifts(looked), tuple(looked))
+
+
+def follow(work: Work) -> tuple[Followed, ...]:
+    """Hand the realised figures of windows that became final since the last call to Page-Hinkley, for each model version, segment and figure.
+
+    It speaks where a figure has left its mean by more than 0.005, summed up to 0.05: by 0.03 for two windows, or by 0.015 for five. The detectors are kept in `concept_states` between calls, however one of them ended. A final window that is measured again on purpose counts again.
+
+    Returns:
+        All groups so far; a group's columns are `model`, `version`, `segment` and `metric`.
+
+    Raises:
+        ContractError: Nothing was measured yet.
+    """
+    work.check()
+    target = work.sections.scoring.target
+    if not work.tables.exists(monitoring.PERFORMANCE_TABLE):
+        raise ContractError("no measured window", expected="figures of windows", mend="run `sparkml-ops monitor` first")
+    name = f"{work.config.project}.{target}"
+    wanted = {"project": work.config.project, "target": target, "slot": release.CHAMPION, "kind": "realised"}
+    stream = row_stream(work.tables, monitoring.PERFORMANCE_TABLE).where(
+        F.col("final") & F.col("value").isNotNull() & F.col("metric").isin(*_FIGURES)
+    )
+    for column, value in wanted.items():
+        stream = stream.where(F.col(column) == value)
+    query = follow_rows(
+        work.tables,
+        stream,
+        "value",
+        name=name,
+        order=("window",),
+        by=("model", "version", "segment", "metric"),
+        checkpoint=work.storage.path(f"concept/{name}"),
+        detector="page-hinkley",
+        **FOLLOWED,
+    )
+    query.awaitTermination()
+    return followed(work.tables, name)
 
 
 def _series(name: str, version: int | None, segment: str | None, figures: dict[str, float]) -> Series | None:
@@ -122,10 +171,13 @@ def _moved(series: Series) -> bool:
 
 
 def _shifts(found: Sequence[Series]) -> tuple[Shift, ...]:
-    moved = [series.name for series in found if series.segment is None and _moved(series)]
+    whole = [series for series in found if series.segment is None and _moved(series)]
+    moved = [series.name for series in whole]
+    closer = any(series.name == _CONCENTRATION and series.after > series.before for series in whole)
     rules: tuple[tuple[Shift, bool], ...] = (
         ("concept", any(name.startswith("gap of ") and name != "gap of rate" for name in moved)),
         ("label", "realised rate" in moved),
         ("covariate", "drifting columns" in moved),
+        ("feedback", closer and "drifting columns" not in moved and "realised rate" not in moved),
     )
     return tuple(shift for shift, holds in rules if holds) or ("none",)

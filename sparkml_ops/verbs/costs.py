@@ -10,10 +10,12 @@ from statistics import median
 from typing import Any
 
 from sparkml_ops import clock
+from sparkml_ops.config.costs import CostsSection
 from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs.work import Work
 
-__all__ = ["VerbCost", "costs", "rows_of"]
+__all__ = ["VerbCost", "costs", "expected", "rows_of"]
 
 _HISTORY, _FEWEST = 12, 3
 _TIMES, _DEVIATIONS = 1.5, 4.0
@@ -39,6 +41,13 @@ class VerbCost:
         usual: Median of the earlier runs: CPU seconds for a million rows, or CPU seconds where there are no rows; None for fewer than three.
         slower: How many times that of the usual it took; None likewise.
         regressed: More than 1.5 times the usual, and further from it than four median absolute deviations.
+        jvm_seconds: The JVM's part of `cpu_seconds`; the rest is Python's. None of runs of earlier versions, as the next three.
+        write_seconds: By the wall clock, inside commits of tables, with what Spark computes as it writes.
+        object_seconds: The same, inside writes of objects and calls of the tracking store.
+        queue_seconds: The same, until a session was there and the ranks of a training had met.
+        money: By the prices of `costs`; None without one.
+        money_per_million: For a million rows.
+        currency: Of both.
     """
 
     verb: str
@@ -56,6 +65,13 @@ class VerbCost:
     usual: float | None
     slower: float | None
     regressed: bool
+    jvm_seconds: float | None = None
+    write_seconds: float | None = None
+    object_seconds: float | None = None
+    queue_seconds: float | None = None
+    money: float | None = None
+    money_per_million: float | None = None
+    currency: str = ""
 
 
 def costs(work: Work, *, as_of: datetime | str | None = None) -> tuple[VerbCost, ...]:
@@ -70,7 +86,28 @@ def costs(work: Work, *, as_of: datetime | str | None = None) -> tuple[VerbCost,
         if run.as_of <= now and run.cost is not None:
             # A day is not compared with a month, nor a first training with a warm one.
             found[run.key.verb, run.key.target, run.key.slot, len(run.key.window)].append(run)
-    return tuple(_cost(runs) for _, runs in sorted(found.items()))
+    return tuple(_cost(runs, work.sections.costs) for _, runs in sorted(found.items()))
+
+
+def expected(work: Work, key: RunKey) -> str | None:
+    """What work like this took so far, in words: medians of the newest twelve runs; None where none was measured.
+
+    Args:
+        key: Of the work: runs of its verb, target and slot about windows of its size are compared.
+    """
+    where = {"verb": key.verb, "project": key.project, "target": key.target, "slot": key.slot}
+    runs = [run for run in work.ledger.runs(where) if run.cost is not None and len(run.key.window) == len(key.window)][-_HISTORY:]
+    if not runs:
+        return None
+    prices, known = work.sections.costs, [(run.seconds, run.cost) for run in runs if run.cost is not None]
+    seconds, cpu, peak = (
+        median(item[0] for item in known),
+        median(item[1].cpu_seconds for item in known),
+        median(item[1].peak_bytes for item in known),
+    )
+    money = prices.of(cpu, int(peak), seconds)
+    priced = "" if money is None else f", {money:.2g} {prices.currency}"
+    return f"expect {seconds:.0f} s, {cpu:.0f} CPU s and {peak / 2**30:.1f} GiB{priced}: the median of {len(runs)} runs"
 
 
 def rows_of(record: Any) -> int | None:
@@ -87,7 +124,7 @@ def rows_of(record: Any) -> int | None:
     return rows_of(record["training_set"]) if "metrics" in record and "training_set" in record else None
 
 
-def _cost(runs: Sequence[FinishedRun]) -> VerbCost:
+def _cost(runs: Sequence[FinishedRun], prices: CostsSection) -> VerbCost:
     newest, earlier = runs[-1], runs[-1 - _HISTORY : -1]
     assert newest.cost is not None
     rows, taken = rows_of(newest.record), [_normal(run) for run in earlier]
@@ -95,6 +132,7 @@ def _cost(runs: Sequence[FinishedRun]) -> VerbCost:
     value = _normal(newest)
     spread = 0.0 if usual is None else median([abs(other - usual) for other in taken])
     cost = newest.cost
+    money = prices.of(cost.cpu_seconds, cost.peak_bytes, newest.seconds)
     return VerbCost(
         newest.key.verb,
         newest.key.target,
@@ -111,6 +149,13 @@ def _cost(runs: Sequence[FinishedRun]) -> VerbCost:
         usual,
         value / usual if usual else None,
         usual is not None and value > _TIMES * usual and value - usual > _DEVIATIONS * spread,
+        cost.jvm_seconds,
+        cost.write_seconds,
+        cost.object_seconds,
+        cost.queue_seconds,
+        money,
+        money * 1e6 / rows if money is not None and rows else None,
+        "" if money is None else prices.currency,
     )
 
 

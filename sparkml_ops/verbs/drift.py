@@ -15,11 +15,13 @@ from sparkml_ops.drift.measure import measure
 from sparkml_ops.drift.stored import stored_report
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
+from sparkml_ops.logs import logger
 from sparkml_ops.records import ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import score, training_set
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
+from sparkml_ops.verbs.skew import replay
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
@@ -74,6 +76,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, *, renew: b
 
     def body(run_id: str, now: datetime) -> DriftReport:
         scored, declared, other = _scored(work, window, slot), training_set.declaration(work), _other(work, window)
+        current = score.scoring_set(work, window, scored.key.generation, as_of=scored.as_of)
         if other is None:
             reference, where = _record(scored).model.training_set.snapshot, {"split": "train"} if declared.split is not None else None
         else:
@@ -85,7 +88,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, *, renew: b
             reference=reference,
             reference_where=where,
             reference_window=None if other is None else other.label,
-            current=score.scoring_set(work, window, scored.key.generation, as_of=scored.as_of),
+            current=current,
             current_where={"window": window.label},
             exclude=(*declared.row_key, declared.time, *score.keys_alone(declared)),
             project=project,
@@ -96,6 +99,7 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, *, renew: b
             settings=settings,
             generation=key.generation,
             renew=renew,
+            skew=_skew(work, current, window, now),
         )
 
     def restore(document: Mapping[str, Any]) -> DriftReport:
@@ -103,6 +107,17 @@ def _task(work: Work, window: Window, slot: str, wanted: Generation, *, renew: b
         return stored_report(work.tables, project, window.label, snapshot=snapshot, slot=slot, settings=settings)
 
     return Task(key, DriftReport, ("drift",), body, restore=restore)
+
+
+def _skew(work: Work, current: Snapshot, window: Window, now: datetime) -> dict[str, float] | None:
+    """Share of the rows by column that a replay gives other values; None where none is asked for."""
+    if work.sections.drift.replay is None:
+        return None
+    found = replay(work, current, window, as_of=now)
+    logger.info(
+        "drift: %d of %d rows of %s differ in a replay, %d came late, %d are gone", found.differing, found.rows, window.label, found.late, found.gone
+    )
+    return {name: found.of(name) for name in found.compared}
 
 
 def _other(work: Work, window: Window) -> Window | None:

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from sparkml_ops import clock, monitoring, release
+from sparkml_ops import alerts, clock, monitoring, release
 from sparkml_ops.config.drift import Thresholds
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
-from sparkml_ops.monitoring.year import ColumnState, Limit, Month, Takeover, Year
+from sparkml_ops.monitoring.year import ColumnState, Limit, Month, Rung, Takeover, Year
 from sparkml_ops.records import MonitorReport, Performance, RetrainDecision, ScoredWindow
 from sparkml_ops.verbs.alarms import find_alarms
 from sparkml_ops.verbs.finished import Finished
+from sparkml_ops.verbs.overlays import overlays
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
@@ -26,9 +27,10 @@ __all__ = ["months"]
 _VERBS = ("score", "drift", "monitor", "retrain")
 # A page for people: two years of months, or as many days or hours.
 _MOST = 24
+_PICTURED = 6
 
 
-def months(work: Work, *, as_of: datetime | str | None = None, slot: str = "champion") -> Year:
+def months(work: Work, *, as_of: datetime | str | None = None, slot: str = "champion", pictures: bool = False) -> Year:
     """The windows of a project with their rows, drift, performance and decisions.
 
     Figures of a window are those of its newest measurement, which a later window's `monitor` may have made. Alarms are
@@ -36,7 +38,8 @@ def months(work: Work, *, as_of: datetime | str | None = None, slot: str = "cham
 
     Args:
         as_of: Runs with a later clock do not count.
-        slot: Role under which the predictions are stored; decisions are about the champion's alone.
+        slot: Role under which the predictions are stored; decisions and alerts are about the champion's alone.
+        pictures: Whether with the values of the columns that drift most, from the stored profiles.
 
     Raises:
         ContractError: Nothing is scored in this slot.
@@ -56,7 +59,7 @@ def months(work: Work, *, as_of: datetime | str | None = None, slot: str = "cham
     limit = None if policy is None else Limit(policy.metric, policy.at_least, policy.at_most)
     events = [event for event in release.history(work.tables, work.sections.release.model) if event.at <= now]
     champion = events[-1].to_version if events else None
-    return Year(
+    year = Year(
         project=work.config.project,
         model=work.sections.release.model,
         champion=champion,
@@ -67,6 +70,33 @@ def months(work: Work, *, as_of: datetime | str | None = None, slot: str = "cham
         takeovers=tuple(Takeover(event.at.isoformat(), event.to_version, event.reason) for event in events),
         limit=limit,
         earlier=max(0, len(labels) - _MOST),
+        alerts=_alerts(work, now) if slot == release.CHAMPION else (),
+    )
+    if not pictures:
+        return year
+    return replace(year, overlays=overlays(work, [month.window for month in found if month.drift], year.columns[:_PICTURED], slot=slot))
+
+
+def _alerts(work: Work, now: datetime) -> tuple[Rung, ...]:
+    """Alerts as they stood at the clock, open ones first, then the newest."""
+    book = alerts.read(work.tables, work.config.project)
+    found = alerts.fold(event for event in book.events if event.at <= now).values()
+    ordered = sorted(found, key=lambda alert: (alert.open, alert.opening.at), reverse=True)[:_MOST]
+    return tuple(
+        Rung(
+            alert.opening.policy,
+            alert.opening.subject,
+            alert.opening.severity,
+            alert.state,
+            alert.opening.window,
+            alert.resolved.window if alert.resolved is not None and not alert.open else "",
+            alert.opening.said,
+            alert.opening.owner,
+            alert.opening.runbook,
+            alert.verdict,
+            alert.episodes,
+        )
+        for alert in ordered
     )
 
 

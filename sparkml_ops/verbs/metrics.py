@@ -101,6 +101,10 @@ def _runs(work: Work, now: datetime) -> Iterator[Metric]:
         if run.cost is not None:
             yield Metric("sparkml_run_cpu_seconds", run.cost.cpu_seconds, {"verb": verb})
             yield Metric("sparkml_run_peak_bytes", run.cost.peak_bytes, {"verb": verb})
+            if run.cost.queue_seconds is not None:
+                yield Metric("sparkml_run_queue_seconds", run.cost.queue_seconds, {"verb": verb})
+            if run.cost.write_seconds is not None:
+                yield Metric("sparkml_run_write_seconds", run.cost.write_seconds, {"verb": verb})
 
 
 def _alerts(work: Work) -> Iterator[Metric]:

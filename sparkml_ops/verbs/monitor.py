@@ -17,14 +17,13 @@ from sparkml_ops.config.root import Config
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring import MonitorRun, Predicted, Standing, Subject
-from sparkml_ops.performance.scores import ScoreCounts
-from sparkml_ops.records import ModelVersion, MonitorReport, ScoredWindow
+from sparkml_ops.monitoring.truth import UNKNOWN_CLASS
+from sparkml_ops.records import MonitorReport, ScoredWindow
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.scoring.engines import RowPass
-from sparkml_ops.scoring.matching import match
 from sparkml_ops.scoring.scoring_set import WINDOW
 from sparkml_ops.summaries import kind_of
 from sparkml_ops.verbs import score, training_set
+from sparkml_ops.verbs.monitored import TASKS, calibration_of, classes_of, score_of
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
 from sparkml_ops.verbs.work import Work
@@ -75,7 +74,8 @@ def plan(work: Work, *, window: str, slot: str = "champion", generation: Generat
     target, declared = work.sections.scoring.target, training_set.declaration(work)
     scored, open_ = _scored(work, parsed, slot), _open(work, parsed, slot, now)
     windows = ", ".join([window, *(standing.window for standing in open_)])
-    names = {monitoring.calibration_name(scored[label].model): scored[label].model for label in (window, *(item.window for item in open_))}
+    name_of = monitoring.class_calibration_name if work.sections.training.task == "multiclass" else monitoring.calibration_name
+    names = {name_of(scored[label].model): scored[label].model for label in (window, *(item.window for item in open_))}
     reads = [f"predictions {target} ({windows}; {slot})", f"truth {declared.spine}, known as of {now.isoformat()}"]
     writes = [f"table {monitoring.PERFORMANCE_TABLE} ({windows})"]
     for name, model in names.items():
@@ -89,29 +89,51 @@ def plan(work: Work, *, window: str, slot: str = "champion", generation: Generat
 
 
 def _task(work: Work, window: Window, slot: str, wanted: Generation, now: datetime) -> Task[MonitorReport]:
-    if (task := work.sections.training.task) != "binary":
-        raise ContractError(
-            f"monitoring of a model of the task {task}", expected="training.task binary", mend="compare its predictions with `sparkml-ops drift`"
-        )
+    _check_task(work)
     key = _key(work, RunKey("monitor", work.config.project, work.sections.scoring.target, window.label, slot), wanted, now)
 
     def body(run_id: str, now: datetime) -> MonitorReport:
         scored, standings = _scored(work, window, slot), _open(work, window, slot, now)
+        classes = classes_of(work, scored[window.label].model)
         generations = {window.label: key.generation, **{standing.window: standing.generation for standing in standings}}
         subjects = [
-            Subject(Window.parse(label), scored[label].model, _calibration(work, scored[label].model), number)
+            Subject(Window.parse(label), scored[label].model, calibration_of(work, scored[label].model, classes), number)
             for label, number in generations.items()
+            if label == window.label or not classes or classes_of(work, scored[label].model) == classes
         ]
         windows = [subject.window for subject in subjects]
-        declared = training_set.declaration(work)
+        declared, settings = training_set.declaration(work), work.sections.monitoring
         # With a known time of its own each label that was known counts, so that the lag is that of the first.
         spine = score.spine(work, as_of=now if declared.label_known_time is None else None)
-        truth = monitoring.known_truth(spine, declared, windows, now)
-        rows = monitoring.observations(_predicted(work, windows, slot), truth)
+        reward = settings.value.reward if settings.value else None
+        truth = monitoring.known_truth(spine, declared, windows, now, classes=classes, reward=reward)
+        unknown = (UNKNOWN_CLASS, F.col("label") < 0) if classes else None
+        rows = monitoring.observations(_predicted(work, windows, slot, classes), truth, unknown)
         measured_by = MonitorRun(key.project, key.target, slot, run_id, now)
-        return monitoring.measure(work.tables, rows, subjects, measured_by, work.sections.monitoring)
+        return monitoring.measure(work.tables, rows, subjects, measured_by, settings, classes=classes)
 
     return Task(key, MonitorReport, ("monitoring",), body)
+
+
+def _check_task(work: Work) -> None:
+    """Refuse, before Spark starts, what no task or not this one is measured by."""
+    task, settings = work.sections.training.task, work.sections.monitoring
+    if task not in TASKS:
+        raise ContractError(
+            f"monitoring of a model of the task {task}",
+            expected=f"training.task {' or '.join(TASKS)}",
+            mend="compare its predictions with `sparkml-ops drift`",
+        )
+    named = settings.value is not None and bool(settings.value.classes)
+    if (task == "multiclass" and settings.sensitive) or (
+        settings.value is not None and named != (task == "multiclass") and not settings.value.reward
+    ):
+        what = "sensitive" if settings.sensitive else "value"
+        raise ContractError(
+            f"monitoring.{what} of a model of the task {task}",
+            expected="worth by outcome and sensitive columns of a binary model, value.classes of one of several classes",
+            mend="correct the section monitoring",
+        )
 
 
 def _key(work: Work, key: RunKey, wanted: Generation, now: datetime) -> RunKey:
@@ -165,36 +187,29 @@ def _scored(work: Work, window: Window, slot: str) -> dict[str, ScoredWindow]:
     return {label: TypeAdapter(ScoredWindow).validate_python(run.record) for label, run in runs.items()}
 
 
-def _predicted(work: Work, windows: Sequence[Window], slot: str) -> Predicted:
-    """Scored rows with their score and segments, and the quarantined ones."""
+def _predicted(work: Work, windows: Sequence[Window], slot: str, classes: Sequence[str] = ()) -> Predicted:
+    """Scored rows with their score, segments and amount, and the quarantined ones."""
     target, declared, settings = work.sections.scoring.target, training_set.declaration(work), work.sections.monitoring
     some = F.col(WINDOW).isin([window.label for window in windows])
     found = scoring.predictions(work.tables, target, slot=slot).where(some)
     quarantined = scoring.quarantine(work.tables, target, slot=slot).where(some)
     outputs = found.schema["prediction"].dataType
     assert isinstance(outputs, StructType)
-    output = _output(outputs.fieldNames(), settings.probability)
-    known = [name for name in settings.segments if name in found.columns]
+    names = outputs.fieldNames()
+    result = score_of(names, settings.probability, classes, lambda place: F.col(f"prediction.{quote(names[place])}"))
+    amount = settings.value.amount if settings.value else None
+    wanted = dict.fromkeys((*settings.cut_by, *([amount] if amount else [])))
+    known = [name for name in wanted if name in found.columns]
     keys = dict.fromkeys((WINDOW, *declared.row_key))
     columns = dict.fromkeys((*keys, declared.time, *known))
-    rows = found.select(*(quote(name) for name in columns), F.col(f"prediction.{quote(output)}").cast("double").alias("score"))
-    if further := [name for name in settings.segments if name not in known]:
+    rows = found.select(*(quote(name) for name in columns), result.alias("score"))
+    if further := [name for name in wanted if name not in known]:
         scoring_set = work.tables.read(scoring.scoring_set_table(target)).where(some)
-        _check_segments(scoring_set, further)
+        _check_segments(scoring_set, [name for name in further if name in settings.cut_by])
+        if amount in further:
+            monitoring.number_of(scoring_set.schema, amount, "monitoring.value.amount")
         rows = rows.join(scoring_set.select(*(quote(name) for name in dict.fromkeys((*keys, *further)))), list(keys), "left")
-    return Predicted(rows, quarantined, row_key=declared.row_key, time=declared.time, segments=settings.segments)
-
-
-def _output(names: Sequence[str], wanted: str | None) -> str:
-    """The output that is the probability of label 1."""
-    chosen = wanted or (names[0] if len(names) == 1 else "probability")
-    if chosen not in names:
-        raise ContractError(
-            f"no output `{chosen}`{did_you_mean(chosen, names)} in the predictions",
-            expected=f"one of {sorted(names)}",
-            mend="set monitoring.probability",
-        )
-    return chosen
+    return Predicted(rows, quarantined, row_key=declared.row_key, time=declared.time, segments=settings.cut_by, amount=amount)
 
 
 def _check_segments(scoring_set: DataFrame, names: Sequence[str]) -> None:
@@ -204,24 +219,3 @@ def _check_segments(scoring_set: DataFrame, names: Sequence[str]) -> None:
         raise ContractError(
             f"no segment column {listed} in the scoring set", expected=f"simple columns out of {sorted(types)}", mend="correct monitoring.segments"
         )
-
-
-def _calibration(work: Work, model: ModelVersion) -> monitoring.Calibration | None:
-    return monitoring.calibration_of(work.storage, model, lambda: _evaluation_counts(work, model))
-
-
-def _evaluation_counts(work: Work, model: ModelVersion) -> ScoreCounts:
-    """The labelled evaluation rows of a version by its score, through the engine that scores windows."""
-    declared, snapshot = training_set.declaration(work), model.training_set.snapshot
-    table = work.tables.read(snapshot.table, snapshot.version)
-    label = F.col(quote(declared.label))
-    rows = table.where((F.col("split") == F.lit("evaluation")) & label.isNotNull())
-    published = scoring.load(work.tracking, work.storage, model.name, model.version, work.sections.scoring).published
-    types = {field.name: field.dataType.simpleString() for field in table.schema.fields}
-    matches = match(types, published.inputs, where=f"table `{snapshot.table}` at version {snapshot.version}")
-    row_pass = RowPass(published, matches, (table.schema[declared.label],), None)
-    names = [field.name for field in published.outputs]
-    output = f"output_{names.index(_output(names, work.sections.monitoring.probability))}"
-    values = {"window": F.lit(""), "score": F.col(output).cast("double"), "label": F.col("identity_0").cast("double")}
-    columns = [values.get(name, F.lit(None).cast("double" if name == "lag" else "string")).alias(name) for name in monitoring.COLUMNS]
-    return monitoring.label_counts(row_pass.run(rows, F.lit(None).cast("string"), "arrow").select(*columns))

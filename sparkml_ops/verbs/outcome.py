@@ -102,7 +102,7 @@ def outcome(work: Work, task: Task[R], *, as_of: datetime | str | None = None) -
     started, now = clock.wall(), clock.resolve(as_of)
     work.check()
     key = task.key
-    with logs.work(verb=key.verb, window=key.window):
+    with logs.work(project=key.project, verb=key.verb, window=key.window):
         if task.repeatable and (finished := work.ledger.find(key)):
             _check_configuration(work, task, finished)
             logger.info("%s: already done%s", key.verb, _version(finished.record))

@@ -24,6 +24,8 @@ from sparkml_ops.records import ModelVersion, ScoredWindow, Snapshot
 from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import training_set
 from sparkml_ops.verbs.consumers import record_predictions
+from sparkml_ops.verbs.contract import CONTRACT_TABLE, judge_window
+from sparkml_ops.verbs.costs import expected
 from sparkml_ops.verbs.inputs import check_spine, lookup_keys, spine_known_time, spine_table
 from sparkml_ops.verbs.outcome import Generation, Outcome, Plan, Task, generation, outcome
 from sparkml_ops.verbs.outcome import plan as make_plan
@@ -31,7 +33,7 @@ from sparkml_ops.verbs.rollout import arms_of, beside
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
 
-__all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine"]
+__all__ = ["keys_alone", "perform", "plan", "run", "scoring_set", "spine", "window_rows"]
 
 
 def run(
@@ -100,12 +102,15 @@ def plan(
     _check_units(work, model.record, model.units)
     reads = [f"model {model.name} version {model.version}", f"spine {declared.spine}", *(f"features {item.table}" for item in declared.lookups)]
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
+    writes += [f"table {CONTRACT_TABLE} ({window})"] if settings.contract.rules else []
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
     notes = [
         str(scoring.choose(work.tables, settings, stored)),
         *_speed(work, model.record),
         *(f"then shadow {name}, version {which}" for name, which in shadows.items()),
     ]
+    if said := expected(work, task.key):
+        notes.append(said)
     return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
@@ -121,18 +126,11 @@ def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datet
     declared, settings = training_set.declaration(work), work.sections.scoring
     if stored := scoring.stored_set(work.tables, settings.target, window, generation):
         return stored
-    check_spine(work, declared, label=False)
-    pinned = work.tables.newest(spine_table(work, declared))
-    rows = spine(work, pinned.version, as_of=as_of)  # first of all: a column needs a session, and reading the table starts it
-    rows = rows.where((F.col(declared.time) >= F.lit(window.start)) & (F.col(declared.time) < F.lit(window.end)))
-    if declared.where is not None:
-        rows = rows.where(F.expr(declared.where))  # checked against the allow-list when the configuration was read
+    rows, pinned = window_rows(work, window, as_of=as_of)
     return scoring.materialise(
         work.tables,
         work.store,
-        rows.select(
-            *dict.fromkeys((*declared.row_key, declared.time, *lookup_keys(declared), *declared.columns, *declared.spine_inputs(rows.columns)))
-        ),
+        rows,
         [lookup.lookup() for lookup in declared.lookups],
         target=settings.target,
         window=window,
@@ -143,6 +141,23 @@ def scoring_set(work: Work, window: Window, generation: int = 0, *, as_of: datet
         allow_empty=settings.allow_empty,
         functions=declared.row_functions(),
     )
+
+
+def window_rows(work: Work, window: Window, *, as_of: datetime) -> tuple[DataFrame, Snapshot]:
+    """The spine's rows of a window before anything is joined to them, and the version that they are read from.
+
+    Raises:
+        ContractError: The spine lacks a column.
+    """
+    declared = training_set.declaration(work)
+    check_spine(work, declared, label=False)
+    pinned = work.tables.newest(spine_table(work, declared))
+    rows = spine(work, pinned.version, as_of=as_of)  # first of all: a column needs a session, and reading the table starts it
+    rows = rows.where((F.col(declared.time) >= F.lit(window.start)) & (F.col(declared.time) < F.lit(window.end)))
+    if declared.where is not None:
+        rows = rows.where(F.expr(declared.where))  # checked against the allow-list when the configuration was read
+    names = (*declared.row_key, declared.time, *lookup_keys(declared), *declared.columns, *declared.spine_inputs(rows.columns))
+    return rows.select(*dict.fromkeys(names)), pinned
 
 
 def spine(work: Work, version: int | None = None, *, as_of: datetime | None = None) -> DataFrame:
@@ -224,6 +239,7 @@ def _task(
             _check_units(work, model.record, model.units)
             advance(1, "joining features")
             inputs = scoring_set(work, window, key.generation, as_of=now)
+            judged = judge_window(work, inputs, key, run_id, now)
             advance(2, "scoring rows")
             scored = scoring.score(
                 work.spark,
@@ -240,6 +256,7 @@ def _task(
                 spine_time=declared.time,
                 arms=arms or (arms_of(work, model.record.version) if slot == release.CHAMPION else None),
                 before=before,
+                judged=judged,
             )
             record_predictions(work, scored.model)  # of a version that was never promoted: a shadow's, a canary's
             advance(3, "")

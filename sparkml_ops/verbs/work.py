@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sparkml_ops.config.root import Config, Sections
 from sparkml_ops.config.secret import reveal
 from sparkml_ops.errors import ConfigurationError
 from sparkml_ops.ledger import Ledger
+from sparkml_ops.meter import waited
 from sparkml_ops.storage import Storage
 from sparkml_ops.tracking import Tracking
 
@@ -41,7 +43,9 @@ class Work:
     @cached_property
     def spark(self) -> SparkSession:
         """The session; `predict_udf` finds this project's models in it from now on."""
+        began = time.perf_counter()
         found = session.find(self.sections.spark, self._given)
+        waited(time.perf_counter() - began)
         settings = self.sections.release
         only = settings.model if settings.registered_names_only else None
         scoring.activate(found, tracking_uri=self.sections.mlflow.tracking_uri, storage_root=self.sections.storage.root, only=only)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from running_session import answered_here
 from running_session import keys as session_keys
 from warehouses import opened
 
@@ -427,6 +428,7 @@ def test_a_killed_stream_goes_on_without_doubles(tables: Tables, spark: SparkSes
         killed = subprocess.run(command, env={**session_keys(spark), hooks.VARIABLE: json.dumps(hooking)}, timeout=300)
         assert killed.returncode == -signal.SIGKILL
         versions.append(tables.newest("totals").version)
+    answered_here(spark)
 
     store.stream("totals", checkpoint=str(tmp_path / "checkpoint")).awaitTermination()
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkml_ops.interruption import Interruptible
+from sparkml_ops.meter import waited
 from sparkml_ops.training.launch.outcome import SCHEMA, Outcome
 from sparkml_ops.training.launch.reports import ReportReader
 from sparkml_ops.training.launch.slots import Slots, gist
@@ -38,12 +39,15 @@ def run_attempt(spark: SparkSession, plan: Plan, say: Callable[[dict[str, Any]],
     reader = ReportReader(plan.storage, plan.folder, say)
     job = _Job(spark, plan, slots)
     job.start()
-    limit = time.monotonic() + plan.settings.start_timeout
+    began = time.monotonic()
+    limit = began + plan.settings.start_timeout
     try:
         met = 0
         while not job.wait(_POLL):
             late = time.monotonic() > limit  # before the look at what is there: who listens to the reports may take long
-            met = max(met, reader.poll())
+            met, before = max(met, reader.poll()), met
+            if before < ranks <= met:
+                waited(time.monotonic() - began)
             if met < ranks and late:
                 raise slots.too_few(f"{met} of {ranks} ranks together after {plan.settings.start_timeout:g} s", plan.settings.tasks)
         reader.poll()

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from datasketches import hll_sketch, hll_union, tgt_hll_type
 from pyspark.sql import SparkSession
 
 from feature_store.delta import Tables
 from feature_store.names import Warehouse
 from feature_store.records import Snapshot
+from sparkml_ops.alerts.rules import drift_readings
+from sparkml_ops.config.alerts import DriftPolicy
 from sparkml_ops.config.drift import DriftSection
-from sparkml_ops.drift import DriftReport, compare, measure
+from sparkml_ops.drift import DriftReport, compare, compare_embeddings, distinct_over, measure, tell_apart
 from sparkml_ops.drift.stored import stored_report
 from sparkml_ops.errors import ContractError
 
@@ -132,3 +135,83 @@ def test_tables_without_a_common_column_are_refused(spark: SparkSession, warehou
     tables, reference, _ = warehouse
     with pytest.raises(ContractError, match="both sides have"):
         run(spark, tables, reference, spark.range(5).withColumnRenamed("id", "y"), window="2013-10", columns=None)
+
+
+def test_columns_together_are_rows_of_the_table(spark: SparkSession, tables: Tables) -> None:
+    """What the functions say of the same rows, with the columns that alerts read; a window's own verdict does not hang on them."""
+    random = np.random.default_rng(8)
+
+    def half(turn: float, shift: float) -> pd.DataFrame:
+        x = random.normal(0, 1, 1500)
+        y, vectors = turn * x + random.normal(0, 0.3, 1500), (random.normal(0, 1, (1500, 3)) + shift).tolist()
+        return pd.DataFrame({"x": x, "y": y / y.std(), "c": random.choice(["a", "b"], 1500), "v": vectors})
+
+    sides = [tables.overwrite(name, spark.createDataFrame(half(*given))).snapshot for name, given in (("base", (1, 0.0)), ("new", (-1, 1.0)))]
+    settings = DriftSection.model_validate({"together": {"correlations": 0.2, "classifier": 0.6, "embeddings": {"v": 3}}})
+    report = run(spark, tables, *sides, columns=("x", "y", "c"), reference_where=None, settings=settings)
+
+    rows = {(row["column"], row["statistic"]): row for row in tables.rows("drift_metrics", {"window": "2013-07"})}
+    pair, mmd = rows["x ~ y", "correlation"], rows["v", "mmd"]
+    frames = [tables.read(side.table) for side in sides]
+    expected = [frame.select("x", "y").toPandas().corr().iloc[0, 1] for frame in frames]
+    assert pair["value"] == pytest.approx(abs(expected[1] - expected[0]), abs=1e-3)
+    assert pair["lower"] < pair["value"] < pair["upper"]
+    assert (pair["n"], pair["m"], pair["threshold"], pair["verdict"]) == (1500, 1500, 0.2, "drift")
+    assert rows["(together)", "reconstruction_ratio"]["value"] > 3
+    found = tell_apart(*frames, ["x", "y", "c"], settings=settings)
+    auc = rows["(together)", "classifier_auc"]
+    assert (auc["value"], auc["lower"], auc["upper"], auc["p"], auc["verdict"]) == (found.auc, found.lower, found.upper, found.p, "drift")
+    same = compare_embeddings(*frames, "v", 3, settings=settings)
+    assert (mmd["value"], mmd["p"], mmd["verdict"], rows["v", "mean_shift"]["value"]) == (same.mmd, same.p, "drift", same.shift)
+    assert report.verdict == "no drift"
+    assert stored_report(tables, "flights", "2013-07", snapshot=report.snapshot).to_document() == report.to_document()
+    policy = DriftPolicy.model_validate(
+        {"signal": "drift", "severity": "log", "owner": "a", "runbook": "https://b.example", "columns": ["(together)"]}
+    )
+    (reading,) = drift_readings(policy, rows.values(), 1)
+    assert (reading.place, reading.causes[0]["statistic"]) == ("beyond", "classifier_auc")
+
+
+def test_states_of_another_form_name_the_mend(spark: SparkSession, tables: Tables) -> None:
+    """What an earlier version stored is not read for something else; renewed edges serve from then on."""
+    frame = spark.createDataFrame(rows(300, 1, 0.0)).select("x", "id")
+    reference = tables.overwrite("reference", frame).snapshot
+    given = {"columns": ("x",), "reference_where": None}
+    run(spark, tables, reference, frame, **given)
+    spark.sql(f"UPDATE {tables.warehouse.qualified('profile_state')} SET column_edges = CAST('ARROW1' AS BINARY), state = CAST('ARROW1' AS BINARY)")
+
+    with pytest.raises(ContractError, match=r"begins with b'ARRO'.*`sparkml-ops edges renew`"):
+        run(spark, tables, reference, frame, window="2013-08", **given)
+    renewed = run(spark, tables, reference, frame, window="2013-08", renew=True, **given)
+    assert run(spark, tables, reference, frame, window="2013-09", **given).edges == renewed.edges
+
+
+def test_distinct_values_merge_over_windows(spark: SparkSession, tables: Tables) -> None:
+    """Two windows that share customers: the sketches together know how many there are; their bytes are those that `datasketches` makes."""
+    frames = [spark.range(first, first + 6000).selectExpr("id % 5000 AS customer", "concat('c', id) AS code", "1.5 AS x") for first in (0, 3000)]
+    settings = DriftSection(distinct=("customer", "code", "x"))
+    for window, frame in zip(("2013-07", "2013-08"), frames, strict=True):
+        run(spark, tables, frames[0], frame, window=window, columns=("x",), reference_where=None, settings=settings)
+
+    rows = {(row["window"], row["column"]): row for row in tables.rows("drift_metrics", {"statistic": "distinct"})}
+    assert rows["2013-07", "customer"]["value"] == pytest.approx(5000, rel=0.05)
+    assert rows["2013-07", "customer"]["lower"] < 5000 < rows["2013-07", "customer"]["upper"]
+    assert rows["2013-08", "x"]["value"] == pytest.approx(1.0, abs=1e-6)
+    both = distinct_over(tables, "flights", "code", ["2013-07", "2013-08"])
+    assert both.estimate == pytest.approx(9000, rel=0.05)
+    assert both.lower < 9000 < both.upper
+    (state,) = tables.rows("profile_state", {"window": "2013-07", "column": "customer (distinct)"})
+    own = hll_sketch(12, tgt_hll_type.HLL_8)
+    for value in range(5000):
+        own.update(value)
+    stored, told = hll_sketch.deserialize(state["state"]), set()
+    for parts in ((own, own), (stored, stored), (own, stored)):
+        union = hll_union(12)  # of what was merged it estimates by the cells alone, not by the order in which they were fed
+        for part in parts:
+            union.update(part)
+        told.add(union.get_estimate())
+    assert len(told) == 1
+    assert spark.createDataFrame([(state["state"],)], "s binary").selectExpr("hll_sketch_estimate(s)").first()[0] == pytest.approx(5000, rel=0.05)
+    with pytest.raises(ContractError, match="no sketch of `code` of 2013-09"):
+        distinct_over(tables, "flights", "code", ["2013-08", "2013-09"])
+    assert stored_report(tables, "flights", "2013-08", snapshot=tables.newest("drift_metrics"), settings=settings)["x"].verdict == "no drift"

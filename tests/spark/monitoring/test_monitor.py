@@ -3,172 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-import yaml
+from monitored_project import CLASSES, DAYS, HOURS, Place, evaluation, events, in_words, instant, known, scored
 from pyspark.sql import SparkSession
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
-from sparkml_ops.model import artifact
-from sparkml_ops.model.network import build
-from sparkml_ops.model.spec import CategoricalInput, ModelSpec, NumericInput
-from sparkml_ops.monitoring import performance
 from sparkml_ops.project import Project
-from sparkml_ops.records import Snapshot, TrainingSet
-from sparkml_ops.tracking import Tracking
-from sparkml_ops.verbs import monitor, score
-from sparkml_ops.verbs.outcome import Outcome
+from sparkml_ops.verbs import monitor
 from sparkml_ops.verbs.work import Work
-
-START = datetime(2020, 1, 1, tzinfo=UTC)
-DAYS = ("2020-01-01", "2020-01-02", "2020-01-03")
-HOURS = (1, 3, 24, 48)
-INSTANT = pa.timestamp("us", "UTC")
-SCHEMA = pa.schema(
-    {"id": pa.int64(), "at": INSTANT, "shop": pa.string(), "x": pa.float64(), "label": pa.float64(), "known": INSTANT},
-)
-SPEC = ModelSpec("mlp", (NumericInput("x", "double", 0.0, 0.0, 1.0),), (CategoricalInput("shop", "string", ("a", "b"), 1),), hidden=(4,))
-FILES: dict[str, dict[str, Any]] = {
-    "training.yaml": {
-        "training_set": {
-            "spine": "events",
-            "time": "at",
-            "row_key": ["id"],
-            "label": "label",
-            "label_known_time": "known",
-            "columns": ["shop", "x"],
-        }
-    },
-    "release.yaml": {"release": {"model": "tiny"}},
-    "scoring.yaml": {"scoring": {"target": "tiny_scores", "max_quarantine_share": 0.1}},
-    "monitoring.yaml": {"monitoring": {"segments": ["shop"], "complete_at": 0.8, "final_after": "10d", "lag_hours": list(HOURS)}},
-}
-
-
-def instant(day: float) -> datetime:
-    """So many days after the start."""
-    return START + timedelta(days=day)
-
-
-def events() -> pd.DataFrame:
-    """Three days of 300 rows: 70 of 100 labels are known within hours, most of the others on the next day, 4 of 100 never."""
-    random = np.random.default_rng(3)
-    rows = 900
-    x, shop = random.normal(size=rows), random.choice(["a", "b", None], rows, p=[0.6, 0.35, 0.05])
-    label = (random.random(rows) < 1 / (1 + np.exp(1.5 * x))).astype(float)
-    at = [instant(index / 300) for index in range(rows)]
-    lag = np.where(random.random(rows) < 0.7, random.uniform(0, 4, rows), random.uniform(20, 40, rows))
-    known = [time + timedelta(hours=float(hours)) for time, hours in zip(at, lag, strict=True)]
-    frame = pd.DataFrame({"id": np.arange(rows), "at": at, "shop": shop, "x": x, "label": label, "known": known})
-    never = random.random(rows) < 0.04
-    frame.loc[never, "label"], frame.loc[never, "known"] = None, pd.NaT
-    frame.loc[[5, 700], "x"] = np.inf  # for the quarantine
-    return frame
-
-
-class Place:
-    """A project in a folder: its tables, a model as champion, and what the tests ask of them."""
-
-    def __init__(self, folder: Path, spark: SparkSession) -> None:
-        self.folder, self.spark = folder, spark
-        self.config = load(folder / "conf", "tiny")
-        self.work = Work(self.config, spark)
-
-    @classmethod
-    def make(cls, folder: Path, spark: SparkSession, mlflow: Path) -> Place:
-        base = {
-            "warehouse": {"root": "data/warehouse"},
-            "storage": {"root": "data/storage"},
-            "mlflow": {"tracking_uri": f"sqlite:///{folder}/mlflow.db"},
-        }
-        files = {folder / "conf" / "base.yaml": base, folder / "conf" / "env" / "local.yaml": {"spark": {"master": "local[2]"}}}
-        for path, values in (files | {folder / "conf" / "projects" / "tiny" / name: values for name, values in FILES.items()}).items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(yaml.safe_dump(values))
-        shutil.copyfile(mlflow, folder / "mlflow.db")
-        place = cls(folder, spark)
-        place.write("events", events())
-        snapshot = place.write("training_set_tiny_1", evaluation().assign(split="evaluation"))
-        artifact.save(folder / "artifact", SPEC, build(SPEC, seed=7).state_dict())
-        tracking = Tracking(f"sqlite:///{folder}/mlflow.db", "tiny", str(folder / "mlflow"))
-        made = tracking.run("train/1", "train")
-        trained_on = TrainingSet("tiny_1", snapshot, {}, "0" * 16, 600)
-        version = tracking.register(
-            made.run_id, folder / "artifact", name="tiny", training_set=trained_on, inputs=SPEC.inputs, outputs=[(SPEC.output, "double")]
-        )
-        tracking.set_alias("tiny", "champion", version)
-        for day in DAYS:
-            score.perform(place.work, window=day, as_of=instant(3))
-        return place
-
-    def copy(self, folder: Path) -> Place:
-        shutil.copytree(self.folder, folder)
-        return Place(folder, self.spark)
-
-    def write(self, name: str, frame: pd.DataFrame, *, append: bool = False) -> Snapshot:
-        schema = SCHEMA.append(pa.field("split", pa.string())) if "split" in frame.columns else SCHEMA
-        table = pa.Table.from_pandas(frame, schema, preserve_index=False)
-        tables, made = self.work.tables, self.spark.createDataFrame(table).coalesce(1)
-        return (tables.append(name, made) if append else tables.overwrite(name, made)).snapshot
-
-    def monitor(self, day: str, as_of: datetime, **options: Any) -> Outcome[Any]:
-        return monitor.perform(self.work, window=day, as_of=as_of, **options)
-
-    def commits(self) -> dict[str, int]:
-        logs = (self.folder / "data" / "warehouse").glob("*/_delta_log/*.json")
-        counts: dict[str, int] = {}
-        for path in logs:
-            counts[path.parts[-3]] = counts.get(path.parts[-3], 0) + 1
-        return counts
-
-    def rows(self, **options: Any) -> list[dict[str, Any]]:
-        return performance(self.work.tables, "tiny", target="tiny_scores", **options)
-
-    def scores(self, frame: pd.DataFrame) -> np.ndarray:
-        return artifact.load(self.folder / "artifact").predict(frame)
-
-
-def evaluation() -> pd.DataFrame:
-    random = np.random.default_rng(5)
-    x, shop = random.normal(size=600), random.choice(["a", "b"], 600)
-    label = (random.random(600) < 1 / (1 + np.exp(1.5 * x))).astype(float)
-    label[random.random(600) < 0.02] = np.nan
-    return pd.DataFrame({"id": np.arange(600) + 10_000, "at": instant(-20), "shop": shop, "x": x, "label": label, "known": instant(-19)})
-
-
-def known(frame: pd.DataFrame, day: str, as_of: datetime) -> pd.DataFrame:
-    """The scored rows of a day whose label is known."""
-    mine = frame[(frame["at"].dt.strftime("%Y-%m-%d") == day) & np.isfinite(frame["x"])]
-    return mine[mine["label"].notna() & (mine["known"] <= as_of)]
-
-
-def scored(frame: pd.DataFrame, day: str) -> pd.DataFrame:
-    return frame[(frame["at"].dt.strftime("%Y-%m-%d") == day) & np.isfinite(frame["x"])]
-
-
-@pytest.fixture(scope="module")
-def fresh(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Place:
-    """Three scored days and nothing monitored."""
-    return Place.make(tmp_path_factory.mktemp("monitor") / "fresh", spark, mlflow_template)
-
-
-@pytest.fixture(scope="module")
-def lived(fresh: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Two days monitored at their ends."""
-    place = fresh.copy(tmp_path_factory.mktemp("monitor") / "lived")
-    place.monitor(DAYS[0], instant(1))
-    place.monitor(DAYS[1], instant(2))
-    return place
 
 
 class TestFigures:
@@ -269,7 +120,7 @@ class TestRepeats:
         place.monitor(DAYS[1], instant(2))
 
         assert without_runs(place) == without_runs(lived)
-        assert len(without_runs(place)) == 3 * 9 * 4
+        assert len(without_runs(place)) == 3 * 13 * 4
 
     def test_a_run_that_ended_between_its_commits_is_finished_by_the_next(self, lived: Place, tmp_path: Path) -> None:
         """The figures are there, the ledger's row is not: the same call adds it and nothing else."""
@@ -338,6 +189,67 @@ class TestTruth:
             place.monitor(DAYS[2], instant(3))
 
         assert place.commits() == before
+
+
+class TestWorth:
+    def test_worth_reward_and_disparities_stand_beside_the_other_figures(self, fresh: Place, tmp_path: Path) -> None:
+        """By window and segment, in the table; a column that is only sensitive is no segment, and a window whose labels stay away says so."""
+        value = "monitoring.value={true_positive: 3, false_positive: -1, false_negative: -2, amount: x, reward: x}"
+        place = fresh.copy(tmp_path / "worth", value, "monitoring.sensitive=[shop]", "monitoring.segments=[]", "monitoring.sensitive_rows=5")
+        report = place.monitor(DAYS[0], instant(1), generation="next").record
+        rows = known(events(), DAYS[0], instant(1))
+        scores, label, x = place.scores(rows), rows["label"].to_numpy(), rows["x"].to_numpy()
+
+        decided = scores >= 0.5
+        worth = np.where(label == 1, np.where(decided, 3, -2), np.where(decided, -1, 0)) * x
+        assert report.value("value") == pytest.approx(worth.mean(), abs=1e-5)
+        assert report.value("value", "estimated") is None
+        assert report.value("reward") == pytest.approx(x.mean(), abs=1e-5)
+        whole = scored(events(), DAYS[0])
+        shares = [np.mean(place.scores(part) >= 0.5) for _, part in whole.groupby("shop", dropna=False)]
+        assert report.value("demographic_parity") == pytest.approx(max(shares) - min(shares))
+        assert report.value("demographic_parity", segment="shop") == report.value("demographic_parity")
+        assert {item.segment for item in report.performance} == {None, "shop"}
+        stored = place.rows(where={"metric": ("value", "equal_opportunity"), "kind": "realised"})
+        assert [row["measured"] for row in stored if row["metric"] == "value"] == [len(rows)]
+
+    def test_a_window_whose_labels_stay_away_says_so(self, fresh: Place, tmp_path: Path) -> None:
+        """It is final when its time is over; what was measured is measured of the others."""
+        place = fresh.copy(tmp_path / "half")
+        frame = events()
+        gone = frame["id"].between(0, 299) & (frame["id"] % 2 == 0)
+        place.write("events", frame[~gone])
+        report = place.monitor(DAYS[0], instant(12)).record
+
+        assert report.final
+        missing = f"labels missing: {report.labelled} of {report.rows} rows have a truth 10d after the window's end, {report.completeness:.1%}"
+        assert report.findings == (f"{missing}: realised figures are about these alone",)
+
+
+class TestClasses:
+    def test_a_model_of_classes_is_measured_with_and_without_the_truth(self, spark: SparkSession, tmp_path: Path, mlflow_template: Path) -> None:
+        """Realised figures are scikit-learn's, estimates come from its evaluation rows; a class that it does not know is a finding."""
+        place = Place.make(tmp_path / "classes", spark, mlflow_template, CLASSES, DAYS[:1])
+        first = known(events(), DAYS[0], instant(2)).head(1)
+        place.write("events", first.assign(label="maybe", known=instant(1.9)), append=True)
+        report = place.monitor(DAYS[0], instant(2)).record
+        rows = in_words(known(events(), DAYS[0], instant(2)).iloc[1:])
+        scores = place.scores(rows)
+
+        assert report.labelled == len(rows)
+        assert report.value("accuracy") == pytest.approx(np.mean(rows["label"] == np.array(["no", "yes"])[scores.argmax(axis=1)]))
+        assert report.value("log_loss") == pytest.approx(log_loss(rows["label"], scores))
+        assert report.value("macro_auc") == pytest.approx(roc_auc_score(rows["label"] == "yes", scores[:, 1]))
+        told, whole = in_words(evaluation()).dropna(subset=["label"]), place.scores(scored(events(), DAYS[0]))
+        learnt = place.scores(told)
+        maps = [IsotonicRegression(out_of_bounds="clip").fit(learnt[:, k], told["label"] == name) for k, name in enumerate(("no", "yes"))]
+        chance = np.column_stack([found.predict(whole[:, k]) for k, found in enumerate(maps)])
+        chance /= chance.sum(axis=1, keepdims=True)
+        assert report.value("accuracy", "estimated") == pytest.approx(chance[np.arange(len(whole)), whole.argmax(axis=1)].mean(), abs=1e-5)
+        assert report.findings == (f"truth of a class that the model does not know: 1 keys, which count as not labelled ({first['id'].iloc[0]})",)
+        assert place.work.storage.list("monitoring") == ["monitoring/tiny/1/class_calibration.json"]
+        assert not place.monitor(DAYS[0], instant(2)).fresh
+        assert {item.segment for item in report.performance} == {None, "shop=a", "shop=b", "shop=null"}
 
 
 class TestRefusals:

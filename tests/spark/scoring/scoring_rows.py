@@ -94,4 +94,4 @@ def run(tables: Tables, model: ScoringModel, scoring_set: Snapshot, *, window: s
 def contents(tables: Tables, target: str = SETTINGS.target, *without: str) -> list[dict[str, Any]]:
     """All rows of a target in a fixed order."""
     frame = tables.read(target).drop(*without)
-    return [row.asDict(recursive=True) for row in frame.orderBy(F.to_json(F.struct("*"))).collect()]
+    return [row.asDict(recursive=True) for row in frame.orderBy(F.to_json(F.struct(*frame.columns))).collect()]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_work import TRAINING_SET
+from pydantic import TypeAdapter
 from pyspark.sql.types import LongType, StructField, StructType
 from typer.testing import CliRunner
 from watched_project import Watched
@@ -15,6 +18,8 @@ from feature_store.delta import Transaction
 from sparkml_ops.cli.app import app
 from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.causes import rank
+from sparkml_ops.records import ModelVersion, TrainingSet
+from sparkml_ops.release.importance import Importance, keep_importance
 from sparkml_ops.verbs.causes import causes
 
 
@@ -79,6 +84,22 @@ def test_a_cause_is_traced_to_versions_and_sources(traced: Watched) -> None:
     assert list(amount.upstream) == ["events.amount"]
     assert (distance.table, distance.version_before, distance.version) == ("events", 104, 107)
     assert [(item.column, item.share) for item in found.upstream] == [("events.amount", 0.75), ("events.distance", 0.25)]
+
+
+def test_the_versions_card_says_what_it_hangs_on(traced: Watched) -> None:
+    """What a card measured is found by its version and digest; a personal column, of which it knows nothing, counts like the average one."""
+    model = ModelVersion("tiny", 1, "d", TypeAdapter(TrainingSet).validate_python(TRAINING_SET))
+    keep_importance(traced.work.storage, replace(model, digest="another"), Importance("another", "drop of the AUC", {"amount": 1.0}, ()))
+    assert causes(traced.work).importance == ""
+
+    keep_importance(traced.work.storage, model, Importance("d", "drop of the AUC", {"amount": 1.0, "other": 3.0}, ("distance",)))
+    found = causes(traced.work)
+
+    assert (found.ranked_by, found.importance) == ("effect x importance", "of version 1: drop of the AUC")
+    assert [(item.cause.column, item.cause.importance, item.cause.score) for item in found.causes] == [
+        ("distance", None, pytest.approx(2 / 3)),
+        ("amount", 0.25, pytest.approx(0.5)),
+    ]
 
 
 def test_what_was_known_then_and_what_is_not_there(traced: Watched) -> None:

@@ -16,7 +16,7 @@ from watched_project import Watched
 from sparkml_ops.cli.app import app
 from sparkml_ops.errors import ContractError
 from sparkml_ops.monitoring.change import noise, which_change
-from sparkml_ops.monitoring.detectors import BINARY, Detector, changes, settings_for_windows
+from sparkml_ops.monitoring.detectors import BINARY, Detector, Watch, changes, settings_for_windows
 from sparkml_ops.verbs.concept import concept
 
 CLASSES: dict[Detector, Any] = {
@@ -53,6 +53,21 @@ def test_detectors_are_rivers(detector: Detector, seed: int) -> None:
 
     assert list(found) == expected
     assert any(1000 <= position < 1300 for position in found)
+    if seed == 2:
+        return  # once is enough
+    watch, resumed = Watch(detector, **settings), ()
+    for part in np.split(values, sorted({1, 700, 1400, *found[:1]})):
+        resumed += watch.take(part)
+        watch = Watch.loads(watch.dumps())
+    assert resumed == found
+
+
+def test_a_state_of_another_river_is_refused() -> None:
+    """Its numbers may mean something else."""
+    stored = Watch("adwin").dumps().replace('"river": "', '"river": "0.')
+
+    with pytest.raises(ContractError, match=r"a detector of river 0\..* begin the series anew"):
+        Watch.loads(stored)
 
 
 def test_gaps_are_left_out_and_keep_their_position() -> None:
@@ -112,7 +127,7 @@ def test_short_and_constant_series() -> None:
     assert (which_change([0.7] * 6 + [0.6] * 6).kind, which_change([0.7] * 6 + [0.6] * 6).at) == ("sudden", 6)
 
 
-def year(watched: Watched, *, auc_falls: bool, rate_rises: bool, inputs_move: bool) -> None:
+def year(watched: Watched, *, auc_falls: bool, rate_rises: bool, inputs_move: bool, narrows: bool = False) -> None:
     """Twelve months: the realised figure may leave the estimated one in the seventh."""
     random, rows = np.random.default_rng(3), []
     for month in range(1, 13):
@@ -121,6 +136,7 @@ def year(watched: Watched, *, auc_falls: bool, rate_rises: bool, inputs_move: bo
         rows.append(watched.figure(window, 0.75 + small - 0.1 * (auc_falls and late), as_of=as_of))
         rows.append(watched.figure(window, 0.75 - small, as_of=as_of, kind="estimated"))
         rows.append(watched.figure(window, 0.2 + small + 0.1 * (rate_rises and late), as_of=as_of, metric="rate"))
+        rows.append(watched.figure(window, 0.3 + small + 0.2 * (narrows and late), as_of=as_of, metric="herfindahl", kind="predicted"))
         if inputs_move:
             watched.drift(window, {"distance": "drift" if late else "no drift", "amount": "no drift"}, as_of=as_of)
     watched.store(rows)
@@ -132,10 +148,12 @@ def year(watched: Watched, *, auc_falls: bool, rate_rises: bool, inputs_move: bo
         ({"auc_falls": True, "rate_rises": False, "inputs_move": False}, ("concept",)),
         ({"auc_falls": False, "rate_rises": True, "inputs_move": True}, ("label", "covariate")),
         ({"auc_falls": False, "rate_rises": False, "inputs_move": False}, ("none",)),
+        ({"auc_falls": False, "rate_rises": False, "inputs_move": False, "narrows": True}, ("feedback",)),
+        ({"auc_falls": False, "rate_rises": False, "inputs_move": True, "narrows": True}, ("covariate",)),
     ],
 )
 def test_what_moved_is_told_apart(tmp_path: Path, moves: dict[str, bool], shifts: tuple[str, ...]) -> None:
-    """A figure that leaves its estimate is the concept, a rate the labels, drifting columns the inputs."""
+    """A figure that leaves its estimate is the concept, a rate the labels, drifting columns the inputs; scores that come together alone, feedback."""
     watched = Watched(tmp_path / "p")
     year(watched, **moves)
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import re
 import shutil
+import socket
 import subprocess
 import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner, Result
 from watched_project import Watched
@@ -24,6 +32,8 @@ from sparkml_ops.window import instant
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "monitoring"
 PROMTOOL = shutil.which("promtool")
+PROMETHEUS = shutil.which("prometheus")
+needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus in PATH: the Debian package prometheus has it")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool in PATH: the Debian package prometheus has it")
 
 
@@ -109,6 +119,95 @@ def test_rules_and_dashboard_name_metrics_that_are_there() -> None:
     assert named <= METRICS.keys()
     assert {name for text in texts for name in re.findall(r"\bsparkml:[\w:]+", text)} <= set(recorded)
     assert {panel["id"] for panel in json.loads(texts[1])["panels"]} == set(range(1, 11))
+
+
+@needs_prometheus
+@pytest.mark.timeout(120)
+def test_a_real_server_reads_what_is_written_and_fires(measured: Watched, tmp_path: Path) -> None:
+    """Prometheus scrapes the textfile over HTTP, records and alerts by our rules, and answers every query of the dashboard without an error."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    assert metrics(measured, "--textfile", str(folder / "tiny.prom")).exit_code == 0
+    rules = yaml.safe_load((CONF / "rules.yml").read_text())
+    rules["groups"][0]["interval"] = "250ms"
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    serve = functools.partial(_Files, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server, free_port() as port:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        job = {"job_name": "files", "metrics_path": "/tiny.prom", "static_configs": [{"targets": [f"127.0.0.1:{server.server_port}"]}]}
+        settings = {"global": {"scrape_interval": "250ms"}, "rule_files": ["rules.yml"], "scrape_configs": [job]}
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings))
+        with prometheus(tmp_path, port) as ask:
+            alerts = until(lambda: [item for item in ask("alerts")["alerts"] if item["labels"]["alertname"] == "SparkmlPageOpen"])
+            (rows,) = ask("query", query="sparkml_window_rows")["result"]
+            (share,) = ask("query", query="sparkml:drift_columns:ratio")["result"]
+            answers = [ask("query", query=query) for query in dashboard_queries()]
+        server.shutdown()
+
+    assert {(item["labels"]["policy"], item["state"]) for item in alerts} == {("broken-data", "firing"), ("poor-scores", "firing")}
+    assert (rows["metric"]["project"], rows["value"][1]) == ("tiny", "990")
+    assert float(share["value"][1]) == pytest.approx(1 / 3)
+    assert len(answers) >= 10
+    assert sum(bool(answer["result"]) for answer in answers) >= len(answers) / 2
+
+
+def dashboard_queries() -> list[str]:
+    """Of all panels, with its variables filled in."""
+    panels = json.loads((CONF / "grafana_dashboard.json").read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    return [query.replace("$project", "tiny").replace("$metric", "auc").replace("$__rate_interval", "1m") for query in queries]
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    extensions_map: ClassVar[dict[str, str]] = {".prom": "text/plain; version=0.0.4"}  # type: ignore[misc]
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port that nobody listens at; another process may take it in the next moment."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    yield port
+
+
+@contextmanager
+def prometheus(folder: Path, port: int) -> Iterator[Callable[..., Any]]:
+    """A server with the configuration of a folder, and what asks its interface; ended with the block."""
+    options = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    with (folder / "log").open("w") as log, subprocess.Popen([str(PROMETHEUS), *options], stdout=log, stderr=log) as server:
+
+        def ask(what: str, **words: str) -> Any:
+            address = f"http://127.0.0.1:{port}/api/v1/{what}?{urllib.parse.urlencode(words)}"
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return json.load(answer)["data"]
+
+        try:
+            until(lambda: answers(f"http://127.0.0.1:{port}/-/ready"))
+            yield ask
+        finally:
+            server.terminate()
+
+
+def answers(address: str) -> bool:
+    """Whether somebody answers there with success."""
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def until(found: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """What is found, as soon as there is something."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.1)
+    return value
 
 
 class _Gateway(http.server.BaseHTTPRequestHandler):

@@ -30,7 +30,7 @@ def verdict(
 ) -> str:
     """What becomes of one expectation."""
     columns = {"at": ColumnProfile(0, 0, 0.0, MICROS if rows else None), "delay": ColumnProfile(nulls, 0, 0.0, 9.0, mean)}
-    (found,) = judge([item], Tally(rows, bad, "", (7,), columns), event_time="at", as_of=AT, last=last)
+    (found,) = judge([item], Tally(rows, bad, "", (7,), columns, {"delay": "double"}), event_time="at", as_of=AT, last=last)
     return found.outcome
 
 
@@ -47,6 +47,8 @@ class TestDeclared:
             ({"rule": "rows", "low": 1, "pattern": "x"}, "with pattern"),
             ({"rule": "pattern", "column": "origin", "pattern": "["}, "regular expression"),
             ({"rule": "fresh", "within": "0d"}, "more than zero"),
+            ({"rule": "nulls", "column": "delay", "high": 1.5}, "expected a share"),
+            ({"rule": "type", "column": "delay"}, "without type"),
             ({"rule": "change", "of": "mean", "by": 0.1}, "of 'mean' with column=None"),
             ({"rule": "change", "of": "rows", "by": 0}, "by=0"),
             ({"rule": "sql", "sql": "java_method('a', 'b')"}, "the function `java_method`"),
@@ -106,6 +108,11 @@ class TestJudged:
             (expect("fresh", within=timedelta(hours=3) - timedelta(microseconds=1000)), {}, "fail"),
             (expect("fresh", within="3h"), {"rows": 0}, "fail"),
             (expect("change", of="rows", by=0.2), {}, "not judged"),
+            (expect("nulls", "delay", high=0.1), {}, "pass"),
+            (expect("nulls", "delay", high=0.1), {"bad": 1}, "fail"),
+            (expect("nulls", "delay", high=0.1), {"rows": 0}, "not judged"),
+            (expect("type", "delay", type="double"), {}, "pass"),
+            (expect("type", "delay", type="bigint", otherwise="warn"), {}, "warn"),
         ],
     )
     def test_rules_about_the_rows_of_a_write(self, item: fs.Expectation, found: dict[str, Any], outcome: str) -> None:
@@ -149,6 +156,8 @@ def test_every_rule_has_words_of_its_own() -> None:
         expect("pattern", "x", pattern="a+"),
         expect("unique", columns="x"),
         expect("sql", sql="x > 1"),
+        expect("type", "x", type="bigint"),
+        expect("nulls", "x", high=0.1),
         expect("rows", high=3),
         expect("fresh", within="90m"),
         expect("change", "x", of="mean", by=0.2),
@@ -162,6 +171,8 @@ def test_every_rule_has_words_of_its_own() -> None:
         "x like a+",
         "x unique",
         "x > 1",
+        "x of type bigint",
+        "at most 0.1 of x missing",
         "rows at most 3",
         "fresh within 90m",
         "mean of x within 0.2 of the last",

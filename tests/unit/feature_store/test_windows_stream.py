@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,6 +71,10 @@ def plan(left: bool, rows: int, slide: int | None = None) -> WindowPlan:
     return WindowPlan(("customer", "shop"), (12 * HOUR, 36 * HOUR), int(left), measures(), slide, "happened", rows)
 
 
+def grid(left: bool, rows: int, between: tuple[int, int] | None = None) -> WindowPlan:
+    return replace(plan(left, rows, 4 * HOUR), between=between)
+
+
 def answered(table: pa.Table, asked: WindowPlan, batch: int) -> pa.Table:
     return pa.Table.from_batches(window_batches(iter(table.to_batches(max_chunksize=batch)), asked))
 
@@ -88,6 +93,22 @@ def test_grid_equals_oracle(left: bool, rows: int, batch: int) -> None:
     found = answered(stream(events, None, left), plan(left, rows, 4 * HOUR), batch)
 
     assert_pit_equal(frame(found), window_oracle(events, AGGREGATES, slide="4h", closed=closed, **TIMES))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(-60, 160), st.integers(0, 90), st.booleans(), st.sampled_from([(1, 1), (7, 3), (10_000, 10_000)]))
+def test_a_stretch_of_a_grid_is_that_of_the_whole(hour: int, hours: int, left: bool, cut: tuple[int, int]) -> None:
+    """Rows of the stretch's instants alone, the events before it included, wherever the stretch and the chunks begin and end."""
+    events, (rows, batch) = stream(generators.event_rows(14, 80, hours=120), None, left), cut
+    start = hour * HOUR + hour % 3 * HOUR // 2
+    between = (start, start + hours * HOUR)
+
+    whole, part = (
+        list(window_batches(iter(events.to_batches(max_chunksize=batch)), asked)) for asked in (grid(left, rows), grid(left, rows, between))
+    )
+
+    inside = [row for table in whole for row in table.to_pylist() if between[0] <= (micros(row["happened"]) or 0) < between[1]]
+    assert [repr(row) for table in part for row in table.to_pylist()] == [repr(row) for row in inside]
 
 
 @pytest.mark.parametrize("left", [False, True])

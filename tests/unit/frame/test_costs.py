@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ import pytest
 from finished_work import WALL, Night
 from typer.testing import CliRunner
 
+from feature_store import hooks
 from sparkml_ops import meter
 from sparkml_ops.cli.app import app
 from sparkml_ops.ledger import FinishedRun
-from sparkml_ops.meter import Cost, Meter
+from sparkml_ops.meter import Cost, Meter, waited
 from sparkml_ops.runkey import RunKey
-from sparkml_ops.verbs.costs import costs
+from sparkml_ops.verbs.costs import costs, expected
 from sparkml_ops.verbs.metrics import collect
 from sparkml_ops.window import instant
 
@@ -48,6 +51,22 @@ def test_a_meter_sees_what_a_child_takes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert busy.cost.cpu_seconds >= used - 0.05
     assert busy.cost.cpu_seconds - idle.cost.cpu_seconds < used + 2.0
     assert busy.cost.peak_bytes - idle.cost.peak_bytes > 60 << 20
+
+
+def test_a_meter_tells_writing_and_waiting_apart() -> None:
+    """Inside commits, inside objects, and before there was a session; work that is done for other work counts in both."""
+    with Meter() as outer:
+        with Meter() as inner, hooks.passing("delta.commit.scores"), hooks.passing("storage.publish.model"):
+            time.sleep(0.05)
+            waited(2.5)
+        waited(1.0)
+
+    assert inner.cost.write_seconds is not None
+    assert inner.cost.write_seconds >= 0.05
+    assert inner.cost.object_seconds == inner.cost.write_seconds
+    assert (inner.cost.queue_seconds, outer.cost.queue_seconds) == (2.5, 3.5)
+    assert (outer.cost.write_seconds, inner.cost.jvm_seconds) == (inner.cost.write_seconds, 0.0)
+    waited(9.0)  # nobody measures
 
 
 def run(night: Night, number: int, cpu: float, *, rows: int = 1_000_000, verb: str = "score", record: Any = None, cost: bool = True) -> None:
@@ -87,6 +106,25 @@ def test_a_regression_is_against_the_rows(tmp_path: Path, newest: float, rows: i
     assert (found.runs, found.usual, found.rows_per_second) == (4, 4.05, rows / 10)
     assert found.cpu_per_million == pytest.approx(newest * 1e6 / rows)
     assert (found.slower, found.regressed) == (pytest.approx(newest * 1e6 / rows / 4.05), regressed)
+
+
+def test_prices_and_what_a_plan_expects(tmp_path: Path) -> None:
+    """CPU time and memory at their prices, for the run and for a million rows; the median of runs about windows of the size."""
+    prices = 'costs={"cpu_hour": 0.36, "gib_hour": 0.036, "currency": "CHF"}'
+    night = Night(tmp_path / "p", prices)
+    for number, cpu in enumerate((4.0, 6.0, 20.0), 1):
+        run(night, number, cpu, rows=2_000_000)
+    key = RunKey("score", "tiny", "tiny_scores", "2020-09", "champion")
+
+    (found,) = costs(night.work)
+
+    assert (found.money, found.currency) == (pytest.approx(20 * 0.36 / 3600 + 10 * 0.036 / 3600), "CHF")
+    assert found.money_per_million == pytest.approx(found.money / 2)
+    assert expected(night.work, key) == "expect 10 s, 6 CPU s and 1.0 GiB, 0.0007 CHF: the median of 3 runs"
+    assert expected(night.work, replace(key, window="2020-09-01")) is None
+    assert costs(Night(tmp_path / "q").work) == ()
+    place = ["--project", "tiny", "--conf", str(night.place.folder / "conf")]
+    assert "0.0021 CHF" in CliRunner().invoke(app, ["runs", "costs", *place, "--set", prices]).stdout
 
 
 def test_two_runs_are_no_history_and_the_command_shows_them(tmp_path: Path) -> None:

@@ -14,5 +14,5 @@ from sparkml_ops.project import Project
 def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
     """Before Spark starts."""
     Place(tmp_path)
-    with pytest.raises(ContractError, match=r"monitoring of a model of the task regression; expected training.task binary"):
+    with pytest.raises(ContractError, match=r"monitoring of a model of the task regression; expected training.task binary or multiclass"):
         Project.open(tmp_path / "conf", "tiny", overrides=("training.task=regression",)).monitor("2020-02", as_of="2020-04-01")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from browser import WIDTHS, in_browser, laid_out
 from months_maker import COLUMNS, Maker
 
-from sparkml_ops.monitoring.year import Year
+from sparkml_ops.monitoring.year import Overlay, Rung, Year
 
 pytestmark = in_browser
 
@@ -104,6 +106,34 @@ class TestLayout:
         assert "not scored" in text
         assert "v2 promoted" in text
         assert "no scores of 2013-10" in text
+
+
+def test_values_and_alerts_fit_too(a_year: Year, tmp_path: Path) -> None:
+    """Distributions over each other with long names, and alerts with what to do: nothing is cut off, covered or outside."""
+    shares = [np.random.default_rng(seed).dirichlet(np.full(32, 3.0)) for seed in range(7)]
+    dates = tuple(zip((1 / 6, 1 / 2, 5 / 6), ("2013-07-01", "2013-08-15", "2013-10-01"), strict=True))
+    letters = tuple(((place + 0.5) / 6, name) for place, name in enumerate(("Honolulu Hawaii", "ATL", "a", "i" * 40, "MMMMMMMMM", "other")))
+    windows = [month.window for month in a_year.months]
+    overlays = tuple(
+        Overlay(name, ticks, tuple(shares[0][:size]), {label: tuple(part[:size]) for label, part in zip(windows, shares[1:], strict=True)})
+        for name, ticks, size in (("scheduled_departure_date_of_the_flight", dates, 32), ("destination", letters, 6))
+    )
+    said = "realised auc 0.6812 of 26,500 rows in 2013-12, between 0.6761 and 0.6863; certainly below 0.69"
+    runbook = "https://wiki.example.org/" + "poor-scores/" * 6
+    alerts = (
+        Rung("poor-scores", "segment=origin=JFK", "page", "open", "2013-12", "", said, "model-team", runbook, "real", 2),
+        Rung("inputs-drift", "", "ticket", "resolved", "2013-08", "2013-11", "<b>9 of 36</b> columns drift", "ada", "javascript:alert(1)", "", 1),
+    )
+    year = replace(a_year, overlays=overlays, alerts=alerts)
+    found = of_year(year, tmp_path)
+
+    for width in WIDTHS:
+        assert found[width]["width"] == width
+        assert (found[width]["overlaps"], found[width]["outside"], found[width]["small"], found[width]["cut"]) == ([], [], [], [])
+        assert [name for name in found[width]["pictures"] if "by month" not in name] == ["scheduled_departure_date_of_the_flight", "destination"]
+        assert said in found[width]["text"]
+        assert "<b>9 of 36</b> columns drift" in found[width]["text"]
+    assert year.html().count("<a href=") == 1
 
 
 def test_dark_is_dark(a_year: Year, light: dict[int, dict[str, Any]], tmp_path: Path) -> None:

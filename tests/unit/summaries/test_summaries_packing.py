@@ -38,5 +38,5 @@ def test_small_numbers_take_few_bytes() -> None:
 
 def test_other_bytes_are_refused() -> None:
     """A state of another form names what to do."""
-    with pytest.raises(ContractError, match="profile the rows again"):
+    with pytest.raises(ContractError, match="edges renew"):
         unpack(b"\xff\xff\xff\xff0000")
