@@ -33,9 +33,11 @@ __all__ = ["Config", "Sections"]
 # How work is run and watched, not what it computes: its result does not depend on these.
 _OPERATIONAL: dict[str, Any] = {
     "training": OPERATIONAL,
-    "scoring": {"engine", "chunk_rows", "window", "freshness"},
+    "scoring": {"engine", "chunk_rows", "window", "freshness", "longest_call", "trusted_pickles"},
     "features": {"__all__": {"freshness", "deprecated"}},
 }
+# Options that came later, with the value that means what was done without them: finished runs keep their hash.
+_AS_BEFORE: dict[str, dict[str, Any]] = {"scoring": {"unseen_nulls": "score"}}
 
 
 class Sections(Section):
@@ -128,6 +130,10 @@ class Config:
     def hash(self, *names: str) -> str:
         """Digest of what some sections declare, 16 hexadecimal digits; how a verb is run does not count."""
         declared = {name: self.sections.model_dump(mode="json", include={name}, exclude={name: _OPERATIONAL.get(name, set())}) for name in names}
+        for name, values in _AS_BEFORE.items():
+            section = declared.get(name, {}).get(name, {})
+            for key in [key for key, value in values.items() if section.get(key) == value]:
+                del section[key]
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
     def rows(self) -> list[tuple[str, Any, str]]:

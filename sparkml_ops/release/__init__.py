@@ -11,7 +11,7 @@ from sparkml_ops.release.evidence import Witnesses
 from sparkml_ops.release.gates import evaluate_gates
 from sparkml_ops.release.promotion import promote, reconcile, rollback
 from sparkml_ops.release.registration import register
-from sparkml_ops.release.reports import StoredReport, newest_report, store_report
+from sparkml_ops.release.reports import StoredReport, export_speed, newest_report, reports_on, store_report
 
 __all__ = [
     "CHAMPION",
@@ -26,11 +26,13 @@ __all__ = [
     "approve",
     "champion_at",
     "evaluate_gates",
+    "export_speed",
     "history",
     "newest_report",
     "promote",
     "reconcile",
     "register",
+    "reports_on",
     "rollback",
     "store_report",
 ]

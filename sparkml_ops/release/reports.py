@@ -15,7 +15,7 @@ from feature_store.delta import Tables, Transaction
 from sparkml_ops.records import GateReport, GateResult, to_json
 from sparkml_ops.window import instant
 
-__all__ = ["TABLE", "StoredReport", "newest_report", "report_id", "reports", "reports_on", "store_report"]
+__all__ = ["TABLE", "StoredReport", "export_speed", "newest_report", "report_id", "reports", "reports_on", "store_report"]
 
 TABLE = "gate_reports"
 _SCHEMA = StructType(
@@ -81,6 +81,21 @@ def reports(tables: Tables, *, model: str, digest: str, evaluation_hash: str, co
 def reports_on(tables: Tables, model: str) -> tuple[StoredReport, ...]:
     """All reports on a model's versions in the same order, whatever they are bound to."""
     return _stored(tables, {"model": model})
+
+
+def export_speed(report: GateReport) -> tuple[float, float] | None:
+    """Rows a second of a model and of its export to ONNX, each on one core, as its parity gate measured them where both predict the same; None: it did not.
+
+    >>> from sparkml_ops.records import GateResult
+    >>> speeds = {"rows_per_second": 9000.0, "onnx_rows_per_second": 4000.0}
+    >>> result = GateResult("parity", "pass", speeds, {"onnx_difference": 1e-6}, "")
+    >>> export_speed(GateReport("trips", 1, "", "", "", True, (result,)))
+    (9000.0, 4000.0)
+    """
+    for result in report.results:
+        if result.verdict == "pass" and "onnx_rows_per_second" in result.found:
+            return result.found["rows_per_second"], result.found["onnx_rows_per_second"]
+    return None
 
 
 def newest_report(tables: Tables, *, model: str, digest: str, evaluation_hash: str, config_hash: str) -> StoredReport | None:

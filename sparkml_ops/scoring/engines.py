@@ -96,7 +96,7 @@ class RowPass:
 
 @contextmanager
 def bounded_batches(spark: SparkSession, engine: str) -> Iterator[None]:
-    """Let Spark send batches of fewer bytes than its default, meanwhile: a worker makes copies of them, and pandas objects of arrays' elements.
+    """Let Spark send batches of fewer bytes than its default, meanwhile: a worker makes copies of them, for pandas several.
 
     Where a session takes no such setting its own stays.
     """

@@ -37,6 +37,7 @@ from sparkml_ops.scoring.row_keys import count_frame_keys
 from sparkml_ops.scoring.scoring_set import WINDOW, input_versions
 from sparkml_ops.scoring.staging import Staged, staging
 from sparkml_ops.scoring.target import PARTITIONS, SLOT, lineage, record_of, target_rows, transaction
+from sparkml_ops.scoring.worker_fault import told
 
 __all__ = ["score"]
 
@@ -116,9 +117,11 @@ def _first(call: Call) -> ScoredWindow:
         logger.info("score: %s", Choice("arrow", "so many rows share keys that Spark marks them"))
         with bounded_batches(call.spark, "arrow"):
             return _staged(call, fit, "arrow")
-    except Exception:
+    except Exception as error:
         if other := call.finished():
             return other
+        if (known := told(error, call.where)) is not error:
+            raise known from error
         raise
 
 

@@ -104,7 +104,11 @@ def plan(
     writes = [f"table {settings.target}_scoring_set ({window})", f"table {settings.target} ({window}, {slot})"]
     writes += [f"table {CONTRACT_TABLE} ({window})"] if settings.contract.rules else []
     shadows = work.sections.rollout.shadows if slot == release.CHAMPION else {}
-    notes = [str(scoring.choose(work.tables, settings, stored)), *(f"then shadow {name}, version {which}" for name, which in shadows.items())]
+    notes = [
+        str(scoring.choose(work.tables, settings, stored)),
+        *_speed(work, model.record),
+        *(f"then shadow {name}, version {which}" for name, which in shadows.items()),
+    ]
     if said := expected(work, task.key):
         notes.append(said)
     return make_plan(work, task, reads=reads, writes=writes, notes=notes, as_of=as_of)
@@ -286,6 +290,18 @@ def _key(work: Work, key: RunKey, wanted: Generation) -> RunKey:
         standing = [number for number in scored if number > wanted and number not in taken.values()]
         return replace(key, generation=min(standing, default=fresh))
     return replace(key, generation=wanted)
+
+
+def _speed(work: Work, model: ModelVersion) -> list[str]:
+    """How fast the model's export was beside it at registration, where that was measured."""
+    stored = [item.report for item in release.reports_on(work.tables, model.name) if item.report.version == model.version]
+    speeds = release.export_speed(stored[-1]) if stored else None
+    if speeds is None:
+        return []
+    own, export = speeds
+    return [
+        f"the model itself; its ONNX export scored {export / own:.2f} times as many rows a second at registration ({export:,.0f} beside {own:,.0f})"
+    ]
 
 
 def _check_units(work: Work, model: ModelVersion, trained: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from scoring_rows import WINDOW, good_rows, ready, run, store_rows
 
 from feature_store.delta import Tables
 from feature_store.records import Snapshot
+from sparkml_ops.errors import ContractError, OpsError
 from sparkml_ops.model import artifact
 from sparkml_ops.scoring import predictions, quarantine
 from sparkml_ops.scoring.loading import loaded
@@ -118,6 +120,38 @@ def test_a_model_that_sleeps_for_ever_costs_one_row(warehouse: Tables, folder: P
     assert {row["id"] for row in predictions(warehouse, "sleeper_scores").collect()} == {0, 2, 3}
     [apart] = quarantine(warehouse, "sleeper_scores").collect()
     assert (apart["id"], apart["reason"]) == (1, "model error: no answer for 1 rows in 2 seconds")
+
+
+@pytest.mark.parametrize("engine", ["files", "arrow", "pandas"])
+def test_a_worker_that_ends_refuses_the_window(warehouse: Tables, folder: Path, storage: Storage, engine: str) -> None:
+    """As one does that took all memory; so does a file that changed on disk since it was verified. The target has the rows that it had."""
+
+    class Ending(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            if (model_input["x"] == 1).any():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return model_input["x"].to_numpy()
+
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double", "y")]))
+    mlflow.pyfunc.save_model(str(folder / f"ending_{engine}"), python_model=Ending(), signature=signature, pip_requirements=[])
+    ending = ready(folder / f"ending_{engine}", storage, "mlflow.pyfunc.model", Signature.of_mlmodel(folder / f"ending_{engine}"), name="ending")
+    frame = warehouse.spark.range(3).selectExpr("id", "timestamp_micros(0) AS at", "double(id) AS x", f"'{WINDOW}' AS window").repartition(1)
+    stored = warehouse.replace("ending_scores_scoring_set", frame, {"window": WINDOW}).snapshot
+    few = warehouse.replace("few_scores_scoring_set", frame.where("id = 0"), {"window": WINDOW}).snapshot
+    call = {"target": f"ending_{engine}", "engine": engine, "row_key": ("id",), "spine_time": "at"}
+    run(warehouse, ending, few, **call)
+    before = warehouse.newest(call["target"])
+
+    with pytest.raises(OpsError, match=r"a Python worker that ended while it scored window 2013-07 .*Nothing was written"):
+        run(warehouse, ending, stored, generation=1, **call)
+    changed = Path(storage.path(f"models/{ending.published.digest}/python_model.pkl"))
+    changed.write_bytes(changed.read_bytes() + b"x")
+    fresh = ScoringModel(ending.record, replace(ending.published, seconds=7.0))  # no worker has loaded it so
+    with pytest.raises(ContractError, match=r"python_model.pkl with SHA-256"):
+        run(warehouse, fresh, few, generation=1, **call)
+
+    assert warehouse.newest(call["target"]) == before
+    assert [row["id"] for row in predictions(warehouse, call["target"]).collect()] == [0]
 
 
 def test_the_model_loads_once_a_worker(spark: SparkSession, tables: Tables, folder: Path, storage: Storage) -> None:

@@ -21,12 +21,13 @@ from pyspark.sql import functions as F
 from tiny_project import Place, content
 from typer.testing import CliRunner
 
-from sparkml_ops import scoring
+from sparkml_ops import release, scoring
 from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.project import Project
+from sparkml_ops.records import GateResult
 from sparkml_ops.scoring.side_by_side import compare_sides
 from sparkml_ops.verbs import due, predictions, publish, score, withdraw
 from sparkml_ops.verbs.rollout import ended_after
@@ -81,6 +82,13 @@ def test_another_unit_than_the_model_s_is_refused_before_any_work(work: Work) ->
     model = work.tracking.resolve("tiny", "champion")
     assert model.units == {"amount": "EUR"}
     before = work.tables.newest("tiny_scores")
+
+    assert "times as many rows" not in " ".join(score.plan(work, window=FEBRUARY, generation="next", as_of=NOW).notes)
+    stored = release.reports_on(work.tables, "tiny")[-1].report
+    speeds = GateResult("parity", "pass", {"rows_per_second": 8000.0, "onnx_rows_per_second": 4000.0}, {}, "")
+    release.store_report(work.tables, replace(stored, results=(speeds,)), run_id=model.run_id, at=datetime(2020, 4, 1, tzinfo=UTC))
+    said = "its ONNX export scored 0.50 times as many rows a second at registration (4,000 beside 8,000)"
+    assert said in " ".join(score.plan(work, window=FEBRUARY, generation="next", as_of=NOW).notes)
 
     client = work.tracking.open()
     client.set_model_version_tag("tiny", str(model.version), "sparkml_ops.units", json.dumps({"amount": "cent", "distance": "km"}))
