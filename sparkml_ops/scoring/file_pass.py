@@ -52,7 +52,7 @@ __all__ = ["remove_attempts", "score_files", "score_frame"]
 _TASK_BYTES, _TASK_ROWS = 1 << 27, 1 << 20
 _FEW_FILES = 64
 # Of a batch: more rows cost memory and save nothing, as they leave a core's cache.
-_BATCH_ROWS, _BATCH_BYTES = 1 << 15, 1 << 25
+_BATCH_ROWS, _BATCH_BYTES = 1 << 15, 1 << 23
 # Doubled keys that go to every task; of more, Spark marks the rows.
 _MOST_DOUBLED = 10_000
 _EXAMPLES = 5
