@@ -11,10 +11,19 @@ from typing import Any
 from feature_store.duration import parse_duration
 from sparkml_ops.alerts.reading import Place, Reading
 from sparkml_ops.clock import spoken
-from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FaultPolicy, FreshnessPolicy, PerformancePolicy, QuarantinePolicy
+from sparkml_ops.config.alerts import BurnPolicy, ContractPolicy, DriftPolicy, FaultPolicy, FreshnessPolicy, PerformancePolicy, QuarantinePolicy
 from sparkml_ops.window import Window
 
-__all__ = ["burning", "drift_readings", "fault_readings", "figure_readings", "freshness_reading", "quarantine_reading", "unusual"]
+__all__ = [
+    "burning",
+    "contract_readings",
+    "drift_readings",
+    "fault_readings",
+    "figure_readings",
+    "freshness_reading",
+    "quarantine_reading",
+    "unusual",
+]
 
 _CAUSES = 5
 _HYSTERESIS = 0.6  # share of the limit below which a window is good again, where nothing else is said
@@ -75,6 +84,23 @@ def fault_readings(policy: FaultPolicy, rows: Iterable[_Row], version: int | Non
         yield Reading(
             subject, first["window"], first["as_of"], value, float(policy.at_least), place, said, version=version, causes=tuple(causes[:_CAUSES])
         )
+
+
+def contract_readings(policy: ContractPolicy, rows: Iterable[_Row], versions: Mapping[str, int]) -> Iterator[Reading]:
+    """Rows of `contract_results` as a policy reads them.
+
+    Args:
+        rows: The newest judgement of each window, a row for each rule.
+        versions: Of the models that scored the windows; a refused window has none.
+    """
+    for (window, subject), judged in _by_window(policy, rows).items():
+        first = judged[0]
+        broken = [row for row in judged if row["outcome"] in policy.outcomes]
+        causes = tuple({name: row[name] for name in ("name", "rule", "column", "outcome", "failed", "found")} for row in broken[:_CAUSES])
+        names = ", ".join(f"{row['name']} ({row['found'] or str(row['failed']) + ' rows'})" for row in broken[:_CAUSES])
+        said = f"{len(broken)} of {len(judged)} rules of the contract are broken in {window}" + (f": {names}" if names else "")
+        value, limit = float(len(broken)), float(policy.at_least)
+        yield Reading(subject, window, first["as_of"], value, limit, _above(value, limit, 0.5), said, version=versions.get(window), causes=causes)
 
 
 def figure_readings(policy: PerformancePolicy | BurnPolicy, rows: Iterable[_Row]) -> Iterator[Reading]:
@@ -195,6 +221,15 @@ def _by_subject(by: str, rows: Sequence[_Row], *, segments: bool) -> dict[str, d
         if (row["segment"] is not None) == segments:
             subject = {"model": "", "column": f"column={row['column']}", "segment": f"segment={row['segment']}"}[by]
             found[subject].setdefault(row["column"], []).append(row)
+    return found
+
+
+def _by_window(policy: ContractPolicy, rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:
+    """Verdicts by window and subject."""
+    found: dict[tuple[str, str], list[_Row]] = defaultdict(list)
+    for row in rows:
+        if row["rows"] >= policy.minimum_rows and (policy.rules is None or row["name"] in policy.rules):
+            found[row["window"], f"rule={row['name']}" if policy.by == "rule" else ""].append(row)
     return found
 
 

@@ -114,6 +114,19 @@ class FaultPolicy(PolicyBase):
     at_least: int = Field(default=1, ge=1, description="columns at fault from which a window is beyond the limit")
 
 
+class ContractPolicy(PolicyBase):
+    """Rules of `scoring.contract` that a window's scoring set breaks, also where it was refused for that."""
+
+    signal: Literal["contract"]
+    minimum_rows: int = Field(default=1, ge=1, description="rows below which a window is no evidence, for or against")
+    rules: tuple[str, ...] | None = Field(default=None, min_length=1, description="names of the rules that are watched; null: all")
+    outcomes: tuple[Literal["fail", "quarantine", "warn"], ...] = Field(
+        default=("fail", "quarantine"), min_length=1, description="what has become of the window, or its rows, for a broken rule to count"
+    )
+    by: Literal["model", "rule"] = Field(default="model", description="what an alert is about")
+    at_least: int = Field(default=1, ge=1, description="broken rules from which a window is beyond the limit")
+
+
 class _Limit(PolicyBase):
     metric: _METRIC = Field(default="auc", description="a figure of the monitor report; rate: share of label 1")
     kind: Literal["realised", "estimated", "predicted"] = Field(
@@ -192,7 +205,7 @@ class FreshnessPolicy(PolicyBase):
 
 
 AlertPolicy = Annotated[
-    DriftPolicy | FaultPolicy | PerformancePolicy | BurnPolicy | QuarantinePolicy | FreshnessPolicy, Field(discriminator="signal")
+    DriftPolicy | FaultPolicy | ContractPolicy | PerformancePolicy | BurnPolicy | QuarantinePolicy | FreshnessPolicy, Field(discriminator="signal")
 ]
 
 

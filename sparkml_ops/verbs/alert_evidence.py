@@ -10,12 +10,22 @@ from typing import Any, get_args
 from feature_store.duration import parse_duration
 from sparkml_ops import release
 from sparkml_ops.alerts.reading import Reading
-from sparkml_ops.alerts.rules import drift_readings, fault_readings, figure_readings, freshness_reading, quarantine_reading
-from sparkml_ops.config.alerts import BurnPolicy, DriftPolicy, FaultPolicy, FreshnessPolicy, PerformancePolicy, PolicyBase, QuarantinePolicy
+from sparkml_ops.alerts.rules import contract_readings, drift_readings, fault_readings, figure_readings, freshness_reading, quarantine_reading
+from sparkml_ops.config.alerts import (
+    BurnPolicy,
+    ContractPolicy,
+    DriftPolicy,
+    FaultPolicy,
+    FreshnessPolicy,
+    PerformancePolicy,
+    PolicyBase,
+    QuarantinePolicy,
+)
 from sparkml_ops.drift.inference import Verdict
 from sparkml_ops.drift.measure import METRICS_TABLE
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.monitoring import PERFORMANCE_TABLE
+from sparkml_ops.verbs.contract import results
 from sparkml_ops.verbs.due import due_windows
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window, instant
@@ -48,6 +58,9 @@ class AlertEvidence:
     def _of(self, policy: PolicyBase) -> Iterator[Reading]:
         if isinstance(policy, PerformancePolicy | BurnPolicy):
             yield from figure_readings(policy, self._figures)
+        elif isinstance(policy, ContractPolicy):
+            versions = {run.key.window: _version(run) for run in self._runs if run.key.verb == "score"}
+            yield from contract_readings(policy, self._verdicts, versions)
         elif isinstance(policy, QuarantinePolicy):
             yield from self._quarantined(policy)
         elif isinstance(policy, FreshnessPolicy):
@@ -66,6 +79,12 @@ class AlertEvidence:
             return []
         rows = tables.rows(PERFORMANCE_TABLE, {**wanted, "slot": release.CHAMPION})
         return [row | {"as_of": instant(row["as_of"])} for row in rows]
+
+    @cached_property
+    def _verdicts(self) -> list[dict[str, Any]]:
+        """The newest judgement of each window by the contract of the model's inputs."""
+        rows = [row | {"as_of": instant(row["as_of"])} for row in results(self._work, {"slot": release.CHAMPION})]
+        return [row for row in rows if row["as_of"] <= self._now]
 
     def _compared(self, policies: Mapping[str, DriftPolicy | FaultPolicy]) -> Iterator[tuple[str, Reading]]:
         """Window by window: of thousands of columns and segments only one window's rows are held."""

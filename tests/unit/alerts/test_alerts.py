@@ -108,6 +108,23 @@ class TestCheck:
 
         assert found == [[], [("opened", "rows-aside", "2020-02")], [], [("resolved", "rows-aside", "2020-04")]]
 
+    @pytest.mark.parametrize("by", ["model", "rule"])
+    def test_a_broken_contract(self, tmp_path: Path, by: str) -> None:
+        """A warning is no alarm unless the policy says so; the window that keeps the rules again resolves, and few rows say nothing."""
+        watched = only(tmp_path, contract={"signal": "contract", "severity": "page", "by": by, "minimum_rows": 10, **COMMON})
+        watched.judged("2020-02", {"amount low": "quarantine", "amount high": "warn", "codes": "pass"}, as_of="2020-03-01")
+        first = verb.check(watched.work, as_of="2020-03-01")
+        watched.judged("2020-03", {"amount low": "pass", "amount high": "fail", "codes": "pass"}, as_of="2020-04-01", rows=9)
+        few = verb.check(watched.work, as_of="2020-04-01")
+        watched.judged("2020-04", {"amount low": "pass", "amount high": "warn", "codes": "pass"}, as_of="2020-05-01")
+        last = verb.check(watched.work, as_of="2020-05-01")
+
+        assert told(first) == [("opened", "contract", "2020-02")]
+        assert first.opened[0].subject == ("" if by == "model" else "rule=amount low")
+        assert "amount low (7 rows)" in first.opened[0].said
+        assert told(few) == []
+        assert told(last) == [("resolved", "contract", "2020-04")]
+
     def test_a_scoring_that_was_taken_back_speaks_for_nothing(self, watched: Watched) -> None:
         """Neither for an alert nor against it; the window counts as not scored."""
         watched.score("2020-01", as_of="2020-02-02", rows=1000)

@@ -12,6 +12,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from sparkml_ops.drift.measure import _METRICS, METRICS_TABLE
 from sparkml_ops.monitoring import PERFORMANCE_TABLE
 from sparkml_ops.monitoring.stored import _SCHEMA as FIGURES
+from sparkml_ops.verbs.contract import _SCHEMA as VERDICTS
+from sparkml_ops.verbs.contract import CONTRACT_TABLE
 from sparkml_ops.window import instant
 
 __all__ = ["POLICIES", "Watched"]
@@ -41,6 +43,16 @@ class Watched(Night):
     def measured(self, window: str, auc: float, *, as_of: str, **given: Any) -> None:
         """A figure and its interval."""
         self.store([self.figure(window, auc, as_of=as_of, **given)])
+
+    def judged(self, window: str, outcomes: Mapping[str, str], *, as_of: str, rows: int = 5000) -> None:
+        """A scoring set against its contract: the outcome of each rule, by its name."""
+        place = {"run_id": as_of, "project": "tiny", "target": "tiny_scores", "window": window, "slot": "champion", "generation": 0}
+        common = {**place, "as_of": instant(as_of), "contract": "c", "rows": rows, "rule": "between", "column": "amount"}
+        bad = {"failed": 7, "found": ""}
+        verdicts = [
+            {**common, "name": name, "outcome": outcome, **(bad if outcome != "pass" else {"failed": 0})} for name, outcome in outcomes.items()
+        ]
+        self._rows(CONTRACT_TABLE, VERDICTS, verdicts)
 
     def store(self, figures: list[dict[str, Any]]) -> None:
         """Some figures at once."""
