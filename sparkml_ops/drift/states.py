@@ -159,7 +159,7 @@ def read_stored(tables: Tables, key: StateKey) -> StoredProfile | None:
     """A stored profile with what it was made of; None where there is none. Needs no Spark where the warehouse is a folder."""
     if not tables.exists(STATE_TABLE):
         return None
-    rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window, "role": [_WINDOW, _REFERENCE]})
+    rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window, "role": sorted({key.role, _WINDOW, _REFERENCE})})
     whole = [row for row in rows if (row["segment"], row["block"]) == ("", "")]
     if not whole:
         return None

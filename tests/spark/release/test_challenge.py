@@ -359,7 +359,7 @@ def test_a_foreign_champion_is_not_measured(place: Place) -> None:
     client = MlflowClient(tracking_uri=place.tracking.uri)
     client.create_registered_model(place.settings.model)
     client.create_model_version(place.settings.model, (place.folder / "sk").as_uri())
-    place.tracking.adopt(place.settings.model, 1, place.sets["to50"], loaders=("mlflow.sklearn",))
+    place.tracking.adopt(place.settings.model, 1, place.sets["to50"], loaders=("mlflow.sklearn",), pickled=(place.settings.model,))
     place.tracking.set_alias(place.settings.model, "champion", 1)
     release.reconcile(place.store.tables, place.tracking, place.settings, AT, "ada")
     found = place.compared(place.trained("challenger", "to70", save(place.folder / "challenger", 1.5)))

@@ -322,7 +322,7 @@ def test_what_does_not_come_out_again_is_told(shop: Shop) -> None:
 def test_the_guide_on_gates_says_what_happens(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its gates judge the warm challenger, its commands end well in their order, its lines of Python predict; without the approval nothing moves."""
     text = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "release_with_gates.md").read_text()
-    (written,), (program,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL), re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    written, program = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)[0] for kind in ("yaml", "python"))
     conf = tmp_path / "conf"
     shutil.copytree(shop.conf, conf)
     (conf / "projects" / "shop" / "release.yaml").write_text(written.replace("model: flights", "model: shop"))
