@@ -25,6 +25,8 @@ __all__ = ["Predictor"]
 _BLOCK = 1024
 # Of a block in its widest layer, and its fewest rows.
 _NUMBERS, _FEWEST = 1 << 23, 8
+# Bytes of weights of which a second set matters.
+_LARGE = 1 << 27
 _LINE = 16
 
 
@@ -42,7 +44,7 @@ class Predictor:
     """
 
     def __init__(self, spec: ModelSpec, state: Mapping[str, torch.Tensor], module: MakeModule | None = None) -> None:
-        network = _shapes(spec) if spec.kind != "module" else build_module(spec, 0, _dtype(state), module).eval()
+        network = _shapes(spec, state) if spec.kind != "module" else build_module(spec, 0, _dtype(state), module).eval()
         wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         if (found := {name: tuple(value.shape) for name, value in state.items()}) != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
@@ -138,8 +140,11 @@ class Predictor:
         return total
 
 
-def _shapes(spec: ModelSpec) -> Network:
-    """The network without memory for its weights: a second set would be as large as the first."""
+def _shapes(spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> Network:
+    """The network, a large one without memory for its weights: a second set would be as large as the first."""
+    # The first embedding without memory has torch load its compiler: five seconds in every worker.
+    if sum(value.nbytes for value in state.values()) < _LARGE:
+        return Network(spec)
     with torch.device("meta"):
         return Network(spec)
 
