@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,6 +33,18 @@ def rows(count: int = 2500) -> pa.Table:
     rng = np.random.default_rng(1)
     columns = {f"x{index}": pa.array(rng.normal(size=count), mask=rng.random(count) < 0.1) for index in range(9)}
     return pa.table({**columns, "c": rng.choice(["a", "b", "z"], count)})
+
+
+def test_a_small_model_is_ready_without_torchs_compiler() -> None:
+    """Each worker makes one: its algebra of shapes (sympy) takes seconds to load."""
+    make = "from sparkml_ops.model.network import build; from sparkml_ops.model.predictor import Predictor; from test_model_predictor import SPEC"
+    told = "Predictor(SPEC, build(SPEC, 5).state_dict()); import sys; print('sympy' in sys.modules)"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    found = subprocess.run(
+        [sys.executable, "-c", f"{make}; {told}"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
