@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import resource
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparkml_ops.training.checkpoint import Epoch
+from sparkml_ops.training.loop import _BEAT_SECONDS
 
 __all__ = ["FillUp"]
 
@@ -33,4 +35,5 @@ class FillUp:
                 with suppress(OSError), (self.disk / "ballast").open("wb", buffering=0) as ballast:
                     while True:
                         ballast.write(bytes(4096))
+            time.sleep(_BEAT_SECONDS)  # the next step of each rank says that it is alive, for which there is no room
         return False

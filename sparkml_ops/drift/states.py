@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 STATE_TABLE = "profile_state"
-_WINDOW, _REFERENCE = "window", "reference"
+_REFERENCE = "reference"
 _SCHEMA = pa.schema(
     [
         ("table", pa.string()),
@@ -159,7 +159,8 @@ def read_stored(tables: Tables, key: StateKey) -> StoredProfile | None:
     """A stored profile with what it was made of; None where there is none. Needs no Spark where the warehouse is a folder."""
     if not tables.exists(STATE_TABLE):
         return None
-    rows = tables.rows(STATE_TABLE, {"table": key.table, "window": key.window, "role": sorted({key.role, _WINDOW, _REFERENCE})})
+    # Rows without edges are other states of the window, such as its sketches of distinct values.
+    rows = [row for row in tables.rows(STATE_TABLE, {"table": key.table, "window": key.window}) if row["edges"]]
     whole = [row for row in rows if (row["segment"], row["block"]) == ("", "")]
     if not whole:
         return None

@@ -10,7 +10,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from sparkml_ops.errors import OpsError
 from sparkml_ops.model.artifact import WEIGHTS
 from sparkml_ops.model.module import DRAWING, MakeModule
 from sparkml_ops.model.spec import ModelSpec
-from sparkml_ops.storage import Storage
+from sparkml_ops.storage import Storage, StorageFull
 from sparkml_ops.training.checkpoint import Checkpoints, Epoch, Progress, best_epoch, load_moments
 from sparkml_ops.training.device import on_device
 from sparkml_ops.training.group_reader import GroupReader
@@ -335,7 +335,8 @@ class Trainer:
     def _say_alive(self, epoch: int, step: int) -> None:
         if (now := time.monotonic()) - self._beat >= min(_BEAT_SECONDS, self._settings.hang_timeout / 4):
             self._beat = now
-            self._context.report({"kind": "step", "epoch": epoch, "step": step, "steps": self._plan.steps})
+            with suppress(StorageFull):  # a full disk ends the training where something would be lost: at a checkpoint
+                self._context.report({"kind": "step", "epoch": epoch, "step": step, "steps": self._plan.steps})
 
     def _waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         iterator = iter(batches)

@@ -97,8 +97,8 @@ def _work(task: Task, order: Order, communicator: Communicator, storage: Storage
     link.say("sign")
 
     def publish(report: dict[str, Any]) -> None:
+        link.say("sign")  # first: a report that finds no room does not make the rank a dead one
         writer.publish(report)
-        link.say("sign")
 
     device: Literal["cpu", "cuda"] = "cuda" if order.gpu else "cpu"
     return call(task, RankContext(communicator=communicator, attempt=order.attempt, publish=publish, device=device))
