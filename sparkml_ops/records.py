@@ -199,7 +199,7 @@ class Performance:
         segment: `name=value`, a sensitive column between whose values the figure compares, or None for all rows.
         metric: `auc`, `log_loss` (nats a row), `brier`, `calibration_error` or `rate` (share of label 1); `accuracy`, `macro_f1`, `macro_auc` of several
             classes; `mae`, `rmse`, `r2` of a number; `value`, `reward` and disparities as `monitoring.value` and `monitoring.sensitive` say; of
-            kind `predicted` the concentration of the scores: `entropy`, `herfindahl`, `gini`, `top_share`.
+            kind `predicted` the concentration of scores or classes: `entropy`, `herfindahl`, `gini`, `top_share`.
         kind: `realised` from the rows whose truth is known, `estimated` from calibrated scores, or expected errors, of all rows,
             `predicted` of the scores themselves.
         value: None where it does not exist (one label only, no rows).

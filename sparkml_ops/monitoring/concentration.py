@@ -11,10 +11,11 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from feature_store.names import quote
+from sparkml_ops.performance.classes import PARTS, ClassErrors
 from sparkml_ops.performance.scores import ScoreCounts
 from sparkml_ops.records import Performance
 
-__all__ = ["CONCENTRATION", "concentration", "concentration_by_group", "of_scores"]
+__all__ = ["CONCENTRATION", "concentration", "concentration_by_group", "of_classes", "of_scores"]
 
 CONCENTRATION = ("entropy", "herfindahl", "gini", "top_share")
 _BINS = 10
@@ -51,10 +52,23 @@ def of_scores(scored: ScoreCounts, segment: str | None) -> list[Performance]:
         scored: Rows by score; their labels do not matter.
         segment: `name=value`, or None.
     """
-    rows = scored.negatives + scored.positives
     bins = np.minimum((scored.scores * _BINS).astype(np.int64), _BINS - 1)
-    found, total = concentration(np.bincount(bins, weights=rows, minlength=_BINS)), int(rows.sum())
-    return [Performance(segment, metric, "predicted", found.get(metric), None, None, total) for metric in CONCENTRATION]
+    return _records(np.bincount(bins, weights=scored.negatives + scored.positives, minlength=_BINS), segment)
+
+
+def of_classes(scored: ClassErrors, segment: str | None) -> list[Performance]:
+    """The concentration of predictions over the classes, by the likeliest one of each row.
+
+    Args:
+        scored: As `ClassErrors.expected` counts rows.
+        segment: `name=value`, or None.
+    """
+    return _records(scored.matrix.sum(axis=0) / PARTS, segment)
+
+
+def _records(counts: npt.NDArray[np.float64] | npt.NDArray[np.int64], segment: str | None) -> list[Performance]:
+    found, rows = concentration(counts), round(float(counts.sum()))
+    return [Performance(segment, metric, "predicted", found.get(metric), None, None, rows) for metric in CONCENTRATION]
 
 
 def concentration_by_group(frame: DataFrame, value: str, *, by: Sequence[str]) -> DataFrame:

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 from sparkml_ops.config.monitoring import MonitoringSection
 from sparkml_ops.monitoring.calibration import Calibration
 from sparkml_ops.monitoring.classes import ClassCalibration, Classes, class_records
-from sparkml_ops.monitoring.concentration import of_scores
+from sparkml_ops.monitoring.concentration import of_classes, of_scores
 from sparkml_ops.monitoring.fairness import DISPARITIES, Decided, disparities_over
 from sparkml_ops.monitoring.figures import Figure, Worth, estimated, mean_of, realised
 from sparkml_ops.monitoring.kind import Binary, Kind
@@ -71,7 +71,7 @@ class BinaryFiguring:
         return Binary(self.settings.threshold, value is not None and (value.amount is not None or value.reward is not None))
 
     def figures(self, window: str, segment: str | None, tally: Tally) -> list[Performance]:
-        """Realised, estimated, worth and reward."""
+        """Realised, estimated, concentration, worth and reward."""
         settings, calibration = self.settings, self.calibrations.get(window)
         worth = self._worth
         plain = None if settings.value is None or settings.value.amount is not None else worth
@@ -142,11 +142,12 @@ class ClassFiguring:
         return Classes(len(self.classes), self.calibrations)
 
     def figures(self, window: str, segment: str | None, tally: Tally) -> list[Performance]:
-        """Realised, estimated, worth and reward."""
+        """Realised, estimated, concentration, worth and reward."""
         worth, confidence = self._worth(), self.settings.confidence
         return [
             *class_records(tally.labelled, segment, "realised", confidence=confidence, worth=worth),
             *class_records(tally.scored, segment, "estimated", calibration=self.calibrations.get(window), worth=worth),
+            *of_classes(tally.scored, segment),
             *_reward(self.settings, tally.money.rewards, segment),
         ]
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from sparkml_ops.monitoring import CONCENTRATION, concentration
-from sparkml_ops.monitoring.concentration import of_scores
+from sparkml_ops.monitoring.concentration import of_classes, of_scores
+from sparkml_ops.performance.classes import ClassErrors
 from sparkml_ops.performance.scores import ScoreCounts
 
 
@@ -35,3 +36,17 @@ def test_scores_are_counted_in_ten_bins() -> None:
     assert {metric: item.value for metric, item in found.items()} == expected
     assert {(item.kind, item.segment, item.rows) for item in found.values()} == {("predicted", "origin=JFK", 41)}
     assert [(item.metric, item.value) for item in empty] == [(metric, None) for metric in CONCENTRATION]
+
+
+def test_classes_are_counted_by_the_likeliest_one() -> None:
+    """Whatever the truth is expected to be; parts merge."""
+    rng = np.random.default_rng(5)
+    predicted = rng.dirichlet([4, 2, 1, 0.01], 501)
+    halves = [ClassErrors.expected(part, rng.dirichlet(np.ones(4), len(part))) for part in (predicted[:200], predicted[200:])]
+
+    found = {item.metric: item for item in of_classes(halves[0].merge(halves[1]), None)}
+
+    expected = concentration(np.bincount(predicted.argmax(axis=1), minlength=4))
+    assert {metric: item.value for metric, item in found.items()} == pytest.approx(expected, abs=1e-12)
+    assert {(item.kind, item.rows) for item in found.values()} == {("predicted", 501)}
+    assert {item.value for item in of_classes(ClassErrors.empty(4), None)} == {None}
