@@ -27,6 +27,7 @@ from watched_project import Watched
 from sparkml_ops.cli.app import app
 from sparkml_ops.errors import RetryableError
 from sparkml_ops.monitoring.exposition import METRICS, Metric, push
+from sparkml_ops.monitoring.fairness import DISPARITIES
 from sparkml_ops.verbs import alerts as verb
 from sparkml_ops.window import instant
 
@@ -118,7 +119,8 @@ def test_rules_and_dashboard_name_metrics_that_are_there() -> None:
 
     assert named <= METRICS.keys()
     assert {name for text in texts for name in re.findall(r"\bsparkml:[\w:]+", text)} <= set(recorded)
-    assert {panel["id"] for panel in json.loads(texts[1])["panels"]} == set(range(1, 11))
+    assert {panel["id"] for panel in json.loads(texts[1])["panels"]} == set(range(1, 13))
+    assert re.findall(r'metric=~\\"([\w|]+)\\"', texts[1]) == ["|".join(DISPARITIES)]
 
 
 @needs_prometheus
@@ -147,7 +149,7 @@ def test_a_real_server_reads_what_is_written_and_fires(measured: Watched, tmp_pa
     assert {(item["labels"]["policy"], item["state"]) for item in alerts} == {("broken-data", "firing"), ("poor-scores", "firing")}
     assert (rows["metric"]["project"], rows["value"][1]) == ("tiny", "990")
     assert float(share["value"][1]) == pytest.approx(1 / 3)
-    assert len(answers) >= 10
+    assert len(answers) >= 12
     assert sum(bool(answer["result"]) for answer in answers) >= len(answers) / 2
 
 
