@@ -78,10 +78,10 @@ class Ledger:
         where = {"verb": key.verb, "project": key.project, "target": key.target}
         return next((run for run in self.runs(where) if run.key == key), None)
 
-    def newest(self, verb: str, project: str) -> FinishedRun | None:
-        """The run of a verb that finished last."""
+    def newest(self, verb: str, project: str, as_of: datetime | None = None) -> FinishedRun | None:
+        """The run of a verb that finished last, of those as of then or before; None: of all."""
         runs = self.runs({"verb": verb, "project": project})
-        return runs[-1] if runs else None
+        return next((run for run in reversed(runs) if as_of is None or run.as_of <= as_of), None)
 
     def runs(self, where: Mapping[str, str] | None = None) -> list[FinishedRun]:
         """Finished runs in the order in which they finished; generations of one piece of work in theirs, whatever the wall clock showed."""

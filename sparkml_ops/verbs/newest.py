@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from sparkml_ops import clock
 from sparkml_ops.errors import ContractError
 from sparkml_ops.ledger import FinishedRun
 from sparkml_ops.verbs.work import Work
@@ -15,16 +17,20 @@ __all__ = ["find_run", "newest"]
 R = TypeVar("R")
 
 
-def newest(work: Work, verb: str, kind: type[R]) -> R:
+def newest(work: Work, verb: str, kind: type[R], as_of: datetime | str | None = None) -> R:
     """The record of the verb's run that finished last in this project.
+
+    Args:
+        as_of: What ran as of a later time is not known yet; None: whatever there is.
 
     Raises:
         ContractError: The verb has not run yet.
     """
-    finished = work.ledger.newest(verb, work.config.project)
+    known = None if as_of is None else clock.resolve(as_of)
+    finished = work.ledger.newest(verb, work.config.project, known)
     if finished is None:
         raise ContractError(
-            f"no finished `{verb}` of project {work.config.project}",
+            f"no finished `{verb}` of project {work.config.project}{'' if known is None else f' as of {known.isoformat()} or before'}",
             expected="one in the ledger",
             mend=f"run `sparkml-ops {verb} --project {work.config.project}`",
         )

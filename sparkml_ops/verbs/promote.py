@@ -38,7 +38,8 @@ def rollback(spark: SparkSession | None, config: Config, *, as_of: datetime | st
 
 def perform(work: Work, *, version: ModelVersion | None = None, as_of: datetime | str | None = None, actor: str = "") -> Outcome[ModelVersion]:
     """Run `promote` and say how it ended."""
-    return outcome(work, _promotion(work, version, actor), as_of=as_of)
+    chosen = version or newest(work, "register", ModelVersion, as_of)
+    return outcome(work, _promotion(work, chosen, actor), as_of=as_of)
 
 
 def perform_rollback(work: Work, *, as_of: datetime | str | None = None, actor: str = "") -> Outcome[ModelVersion]:
@@ -48,9 +49,9 @@ def perform_rollback(work: Work, *, as_of: datetime | str | None = None, actor: 
 
 def plan(work: Work, *, version: ModelVersion | None = None, as_of: datetime | str | None = None, actor: str = "") -> Plan:
     """What `promote` would read and write."""
-    chosen = version or newest(work, "register", ModelVersion)
+    chosen = version or newest(work, "register", ModelVersion, as_of)
     writes = [f"alias champion of {chosen.name} to version {chosen.version}", "table model_events", "table consumers"]
-    return make_plan(work, _promotion(work, chosen, actor), reads=["table gate_reports"], writes=writes)
+    return make_plan(work, _promotion(work, chosen, actor), reads=["table gate_reports"], writes=writes, as_of=as_of)
 
 
 def plan_rollback(work: Work, *, as_of: datetime | str | None = None, actor: str = "") -> Plan:
@@ -69,9 +70,7 @@ def perform_reconcile(work: Work, *, as_of: datetime | str | None = None, actor:
     return f"{event.model}: champion moved by hand from version {event.from_version} to {event.to_version}, accepted as {event.id}"
 
 
-def _promotion(work: Work, given: ModelVersion | None, actor: str) -> Task[ModelVersion]:
-    chosen = given or newest(work, "register", ModelVersion)
-
+def _promotion(work: Work, chosen: ModelVersion, actor: str) -> Task[ModelVersion]:
     def body(run_id: str, now: datetime) -> ModelVersion:
         champion = release.promote(work.tables, work.tracking, work.sections.release, chosen, work.config.hash("release"), now, actor)
         record_predictions(work, champion)

@@ -32,7 +32,7 @@ def run(
     generation: Generation = 0,
     actor: str = "",
 ) -> ModelVersion:
-    """Register a training result, by default the newest, and write its gate report."""
+    """Register a training result, by default the newest as of then, and write its gate report."""
     return perform(Work(config, spark), result=result, as_of=as_of, generation=generation, actor=actor).record
 
 
@@ -44,14 +44,15 @@ def perform(
     Args:
         actor: Who registers it, and so cannot approve it; by default the user of this process.
     """
-    return outcome(work, _task(work, result, generation, actor), as_of=as_of)
+    chosen = result or newest(work, "train", TrainingResult, as_of)
+    return outcome(work, _task(work, chosen, generation, actor), as_of=as_of)
 
 
 def plan(
     work: Work, *, result: TrainingResult | None = None, as_of: datetime | str | None = None, generation: Generation = 0, actor: str = ""
 ) -> Plan:
     """What the verb would read and write."""
-    chosen = result or newest(work, "train", TrainingResult)
+    chosen = result or newest(work, "train", TrainingResult, as_of)
     reads = [f"objects {chosen.checkpoint}", f"metrics of run {chosen.run_id}", f"evaluation rows of {chosen.training_set.snapshot.table}"]
     approved = approval_gate(work.sections.release) is not None
     writes = [
@@ -60,11 +61,10 @@ def plan(
         *(["table model_approvals"] if approved else []),
         "table consumers",
     ]
-    return make_plan(work, _task(work, chosen, generation, actor), reads=reads, writes=writes)
+    return make_plan(work, _task(work, chosen, generation, actor), reads=reads, writes=writes, as_of=as_of)
 
 
-def _task(work: Work, given: TrainingResult | None, wanted: Generation, actor: str) -> Task[ModelVersion]:
-    chosen = given or newest(work, "train", TrainingResult)
+def _task(work: Work, chosen: TrainingResult, wanted: Generation, actor: str) -> Task[ModelVersion]:
     settings = work.sections.release
 
     def body(run_id: str, now: datetime) -> ModelVersion:

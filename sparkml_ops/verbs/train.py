@@ -38,7 +38,7 @@ def run(
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> TrainingResult:
-    """Train on a training set, by default the project's newest, and evaluate on its evaluation split.
+    """Train on a training set, by default the project's newest as of then, and evaluate on its evaluation split.
 
     Args:
         warm_start: A registered version whose weights and preprocessing the training goes on from; None: from scratch.
@@ -65,7 +65,8 @@ def perform(
     generation: Generation = 0,
 ) -> Outcome[TrainingResult]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, training_set, warm_start, generation, model, stateful=stateful), as_of=as_of)
+    chosen = training_set or newest(work, "training-set", TrainingSet, as_of)
+    return outcome(work, _task(work, chosen, warm_start, generation, model, stateful=stateful), as_of=as_of)
 
 
 def plan(
@@ -78,22 +79,21 @@ def plan(
     generation: Generation = 0,
 ) -> Plan:
     """What the verb would read and write."""
-    chosen = training_set or newest(work, "training-set", TrainingSet)
+    chosen = training_set or newest(work, "training-set", TrainingSet, as_of)
     reads = [f"table {chosen.snapshot.table}@{chosen.snapshot.version}"]
     if warm_start is not None:
         reads.append(f"model {warm_start.name} version {warm_start.version}")
     settings = work.sections.training
     notes = [f"{settings.workers} workers by {settings.backend}, {settings.epochs} epochs of {chosen.rows} rows (all splits)"]
     writes = [f"MLflow run in {work.sections.mlflow.experiment or work.config.project}", f"objects under {work.sections.storage.root}/training"]
-    return make_plan(work, _task(work, chosen, warm_start, generation, stateful=stateful), reads=reads, writes=writes, notes=notes)
+    return make_plan(work, _task(work, chosen, warm_start, generation, stateful=stateful), reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
 def _task(
-    work: Work, given: TrainingSet | None, start: ModelVersion | None, wanted: Generation, model: MakeModule | None = None, *, stateful: bool = False
+    work: Work, chosen: TrainingSet, start: ModelVersion | None, wanted: Generation, model: MakeModule | None = None, *, stateful: bool = False
 ) -> Task[TrainingResult]:
     if start is not None and model is not None:
         raise ContractError("a version to go on from and a network of one's own", expected="one of the two", mend="leave one out")
-    chosen = given or newest(work, "training-set", TrainingSet)
     if stateful and start is None:
         raise ContractError("a stateful training without a version to go on from", expected="warm_start", mend="name it, or leave stateful out")
     slot = "" if start is None else f"{'stateful' if stateful else 'warm'}-{start.name}-{start.version}"

@@ -41,7 +41,7 @@ def run(
     as_of: datetime | str | None = None,
     generation: Generation = 0,
 ) -> TuningResult:
-    """Search `tuning.space` on a training set, by default the project's newest.
+    """Search `tuning.space` on a training set, by default the project's newest as of then.
 
     Raises:
         ContractError: There is nothing to search, no row to judge a trial by, or no trial is complete.
@@ -53,12 +53,13 @@ def perform(
     work: Work, *, training_set: TrainingSet | None = None, as_of: datetime | str | None = None, generation: Generation = 0
 ) -> Outcome[TuningResult]:
     """Run the verb and say how it ended."""
-    return outcome(work, _task(work, training_set, generation), as_of=as_of)
+    chosen = training_set or newest(work, "training-set", TrainingSet, as_of)
+    return outcome(work, _task(work, chosen, generation), as_of=as_of)
 
 
 def plan(work: Work, *, training_set: TrainingSet | None = None, as_of: datetime | str | None = None, generation: Generation = 0) -> Plan:
     """What the verb would read and write, and what it would try."""
-    chosen = training_set or newest(work, "training-set", TrainingSet)
+    chosen = training_set or newest(work, "training-set", TrainingSet, as_of)
     tuning, training = work.sections.tuning, work.sections.training
     reads = [f"table {chosen.snapshot.table}@{chosen.snapshot.version}, splits train and validation"]
     writes = [f"MLflow runs in {work.sections.mlflow.experiment or work.config.project}", f"objects under {work.sections.storage.root}/tuning"]
@@ -71,8 +72,7 @@ def plan(work: Work, *, training_set: TrainingSet | None = None, as_of: datetime
     return make_plan(work, _task(work, chosen, generation), reads=reads, writes=writes, notes=notes, as_of=as_of)
 
 
-def _task(work: Work, given: TrainingSet | None, wanted: Generation) -> Task[TuningResult]:
-    chosen = given or newest(work, "training-set", TrainingSet)
+def _task(work: Work, chosen: TrainingSet, wanted: Generation) -> Task[TuningResult]:
     key = generation(work, RunKey("tune", work.config.project, chosen.id), wanted)
 
     def check(_: datetime) -> None:
