@@ -35,6 +35,7 @@ class Exact:
 
     ks: Bounds | None = None
     wasserstein: Bounds | None = None
+    cramer_von_mises: Bounds | None = None
 
 
 Entry = tuple[str | None, str]
@@ -144,7 +145,7 @@ class _Column:
         if area := exact.wasserstein or pair.wasserstein():
             finite = self.tallies[0].finite, self.tallies[1].finite
             result["wasserstein"] = Measure(area.value, area.lower, area.upper, *finite, method=_exactness(area))
-        if criterion := pair.cramer_von_mises():
+        if criterion := exact.cramer_von_mises or pair.cramer_von_mises():
             result["cramer_von_mises"] = Measure(criterion.value, criterion.lower, criterion.upper, self.n, self.m, method=_exactness(criterion))
         return result
 
