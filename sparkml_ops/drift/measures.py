@@ -10,7 +10,7 @@ import numpy as np
 
 from sparkml_ops.config.drift import DriftSection, Thresholds
 from sparkml_ops.drift import inference, statistics
-from sparkml_ops.drift.bins import OTHER, declared_bins
+from sparkml_ops.drift.bins import declared_bins
 from sparkml_ops.drift.blocks import Blocks
 from sparkml_ops.drift.bounds import Bounds, Pair
 from sparkml_ops.drift.column import ColumnProfile
@@ -171,7 +171,7 @@ class _Column:
     def _turnover(self) -> dict[str, Measure]:
         """Shares of new and lost categories; unknown where either side counts some only together."""
         bins = self.bins
-        if bins is None or not isinstance(bins.edges, tuple) or OTHER in bins.edges:
+        if bins is None or not isinstance(bins.edges, tuple) or bins.together:
             return {}
         first, second = bins.counts
         return {
