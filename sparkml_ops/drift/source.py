@@ -114,11 +114,21 @@ class FileSource:
 
 
 def as_source(data: DataFrame | Scan | Source, where: Mapping[str, str] | None = None) -> Source:
-    """The source of what a user hands in; a scan uses the active session."""
+    """The source of what a user hands in; a scan uses the active session.
+
+    Raises:
+        ContractError: It is none.
+    """
     if isinstance(data, DataFrame):
         return FrameSource(data, where or {})
     if isinstance(data, Scan):
         return FileSource(data, SparkSession.active(), where or {})
+    if not isinstance(data, FrameSource | FileSource):
+        raise ContractError(
+            f"rows of type {type(data).__name__}",
+            expected="a Spark DataFrame or a pinned scan",
+            mend="spark.createDataFrame(...) or spark.table(...)",
+        )
     return data
 
 

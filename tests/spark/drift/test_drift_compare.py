@@ -132,6 +132,8 @@ def test_a_changed_type_or_a_missing_column_is_named(frames: tuple[DataFrame, Da
         compare(reference.withColumn("list", F.array("tied")), current, columns=["list"])
     with pytest.raises(ContractError, match="thresholds of"):
         compare(reference, current, thresholds={"kolmogorov": 0.1})
+    with pytest.raises(ContractError, match="rows of type DataFrame"):
+        compare(REFERENCE, current)  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="thresholds ks=2"):
         compare(reference, current, thresholds={"ks": 2})
 
@@ -212,7 +214,11 @@ def test_a_model_tells_apart_what_no_column_shows(spark: SparkSession) -> None:
     """Two columns that moved apart together are found, with the sample's size; equal sides are not told apart."""
     first, second = rows(1500, 5), rows(4000, 6)
     linked = [side.assign(other=side["normal"] * sign + 0.2 * side["tied"] / 30, tied=0) for side, sign in ((first, 1), (second, -1))]
-    found = tell_apart(*(spark.createDataFrame(side[["normal", "other", "kind", "flag"]]) for side in linked), sample=1000, folds=3)
+    found = tell_apart(
+        *(spark.createDataFrame(side[["normal", "other", "kind", "flag"]].rename(columns={"flag": "flag.d"})) for side in linked),
+        sample=1000,
+        folds=3,
+    )
     equal = tell_apart(*(spark.createDataFrame(side) for side in (first, second)), columns=["normal", "kind", "heavy"], sample=1000, folds=3)
 
     assert (found.verdict, set(list(found.importance)[:2])) == ("drift", {"normal", "other"})
