@@ -146,7 +146,7 @@ def generation(work: Work, key: RunKey, wanted: Generation) -> RunKey:
     Raises:
         ContractError: It is neither a number from 0 nor "next".
     """
-    if wanted != "next" and (not isinstance(wanted, int) or wanted < 0):
+    if wanted != "next" and (type(wanted) is not int or wanted < 0):
         raise ContractError(f"the generation {wanted!r}", expected='a number from 0, or "next"', mend="correct --generation")
     if wanted != "next":
         return replace(key, generation=wanted)
