@@ -103,6 +103,6 @@ def instant(text: str | datetime) -> datetime:
     """
     try:
         value = text if isinstance(text, datetime) else datetime.fromisoformat(text)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ContractError(f"the instant {text!r}", expected="ISO 8601, as 2013-07-01 or 2013-07-01T05:00:00Z", mend="correct it") from None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -83,7 +83,10 @@ class DriftSection(Section):
     )
     segments: tuple[str, ...] = Field(default=(), description="columns each of whose values is compared beside the whole")
     blocks: str | None = Field(default=None, description="column whose rows stay together in inference (day, customer); null means independent rows")
-    exact: bool = Field(default=False, description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes")
+    exact: bool = Field(
+        default=False,
+        description="always compute Kolmogorov-Smirnov and Wasserstein exactly, by further passes, and Cramér-von Mises where half of exact_budget holds its values",
+    )
     exact_budget: int = Field(default=2_000_000, ge=1, description="most values that come to the driver to make a statistic exact")
     thresholds: Thresholds = Field(default=Thresholds(), description="minimum effects")
     together: TogetherSection = Field(default=TogetherSection(), description="columns together: correlations, a classifier, embeddings")

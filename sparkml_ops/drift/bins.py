@@ -31,10 +31,12 @@ class Bins:
         edges: For a number the edges, from -inf to inf, one more than bins; bin i is (edges[i], edges[i + 1]].
             For a category the names.
         counts: Rows of each side.
+        together: Whether the last bin of a category is all the others, which are not counted one by one.
     """
 
     edges: Floats | tuple[str, ...]
     counts: Counts
+    together: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -66,8 +68,8 @@ def counts_in(bins: Bins, part: ColumnProfile) -> Integers:
     edges, state = part.edges, part.state
     if isinstance(bins.edges, tuple) and isinstance(edges, CategoryEdges) and isinstance(state, CategorySummary):
         counts = state.counts(edges)
-        named = [counts.get(name, 0) for name in bins.edges if name != OTHER]
-        return np.array(named + [state.tally.values - sum(named)] * (OTHER in bins.edges), dtype=np.int64)
+        named = [counts.get(name, 0) for name in bins.edges[: len(bins.edges) - bins.together]]
+        return np.array(named + [state.tally.values - sum(named)] * bins.together, dtype=np.int64)
     if isinstance(edges, NumberEdges) and isinstance(state, NumberSummary):
         inner = np.isin(edges.cuts, np.asarray(bins.edges)[1:-1])
         return np.asarray(np.diff(_below(state, edges)[np.append(inner, True)], prepend=0))
@@ -95,15 +97,16 @@ def _numbers(cuts: Floats, first: Integers, second: Integers) -> Bins:
 
 
 def _categories(edges: CategoryEdges, first: CategorySummary, second: CategorySummary) -> Bins:
+    """Those that both sides count one by one; what either side counts only together is together on both."""
     one, two = first.counts(edges), second.counts(edges)
     names = [name for name in edges.anchors if name in one or name in two]
-    names += sorted(set(first.beyond) | set(second.beyond))
-    counts = [[side.get(name, 0) for name in names] + [other] for side, other in ((one, first.other), (two, second.other))]
-    if not (first.other or second.other):
-        counts = [side[:-1] for side in counts]
-    else:
+    names += sorted(name for name in set(first.beyond) | set(second.beyond) if first.counts_alone(name) and second.counts_alone(name))
+    counts = [[side.get(name, 0) for name in names] for side in (one, two)]
+    rest = [side.tally.values - sum(own) for side, own in zip((first, second), counts, strict=True)]
+    if together := any(rest):
         names.append(OTHER)
-    return Bins(tuple(names), Counts(*(np.array(side, dtype=np.int64) for side in counts)))
+        counts = [[*own, other] for own, other in zip(counts, rest, strict=True)]
+    return Bins(tuple(names), Counts(*(np.array(side, dtype=np.int64) for side in counts)), together)
 
 
 def _interval(low: float, high: float, following: float) -> str:

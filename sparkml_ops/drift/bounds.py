@@ -109,26 +109,26 @@ class Pair:
         ambiguous = np.asarray(crossing & (upper > np.abs(area)), dtype=bool)
         if fetched is not None:
             points = self._points(fetched, ambiguous, left, n, m)
-            value = fsum(np.abs(area[~ambiguous])) + fsum(np.abs(points.difference.astype(np.float64)) * points.width) / scale
+            value = _total(np.abs(area[~ambiguous])) + _total(np.abs(points.difference.astype(np.float64) / scale) * points.width)
             return Bounds(value, value, value, np.zeros_like(ambiguous)) if np.isfinite(value) else None
         # Sums of what is not negative: pairwise is exact to 1e-15.
         lowest, highest = float(np.abs(area).sum()), float(upper.sum())
         return Bounds(lowest, lowest, max(highest, lowest), ambiguous) if np.isfinite(highest) else None
 
-    def cramer_von_mises(self) -> Bounds | None:
+    def cramer_von_mises(self, fetched: tuple[PrefixCounts, PrefixCounts] | None = None) -> Bounds | None:
         """Statistic of the two-sample Cramér-von Mises test, as scipy has it; None where a side has no value.
 
         nm/(n+m) times the mean of (F - G)^2 over the values of both sides, with F and G halfway up their steps, and terms for
         ties that are cubes of a value's share (from the ranks of Anderson, 1962, by summation by parts). What is not known of a cell
         with several values is where in it they lie, and which are tied. Infinite values are tied at the ends.
+
+        Args:
+            fetched: All values of both sides in the cells that are ambiguous without them.
         """
         n, m = self.reference.tally.values, self.current.tally.values
         if not n or not m:
             return None
-        first, second = (
-            np.concatenate([[side.tally.negative], side.counts, [side.tally.positive]]).astype(np.float64) for side in (self.reference, self.current)
-        )
-        exact = np.concatenate([[True], self.edges.single, [True]]) | (first + second <= 1)
+        first, second, exact = self._ties(fetched)
         f, g, both, factor = first / n, second / m, n + m, n * m / (n + m)
         right = np.cumsum(f - g) if n * m >= 1 << 52 else np.cumsum(first * m - second * n) / (n * m)
         left = right - f + g
@@ -150,8 +150,29 @@ class Pair:
         highest = middle + float(hidden @ (most * most)) + float(cubes.sum()) / scale - mixed + constant
         between = float(hidden @ (left * left + left * right + right * right)) / 3
         value = middle + between + tied + apart - mixed + constant
+        if fetched is not None:
+            return Bounds(value, value, value, np.zeros(self.edges.cells, dtype=bool))
         ambiguous = np.asarray((hidden > 0)[1:-1], dtype=bool)
         return Bounds(min(max(value, lowest), highest), lowest, highest, ambiguous)
+
+    def _ties(self, fetched: tuple[PrefixCounts, PrefixCounts] | None) -> tuple[Floats, Floats, Mask]:
+        """Rows of each side in each cell, from -inf to inf, and whether they are surely one value; by value where those are fetched."""
+        both = [
+            np.concatenate([[side.tally.negative], side.counts, [side.tally.positive]]).astype(np.float64) for side in (self.reference, self.current)
+        ]
+        exact = np.concatenate([[True], self.edges.single, [True]]) | (both[0] + both[1] <= 1)
+        if fetched is None:
+            return both[0], both[1], exact
+        values = [from_keys(side.prefixes) for side in fetched]
+        points = np.unique(np.concatenate(values))
+        home = np.searchsorted(self.edges.right, points, side="left") + 1
+        points, home = points[~exact[home]], home[~exact[home]]
+        order = np.argsort(np.concatenate([np.flatnonzero(exact), home]), kind="stable")
+        first, second = (
+            np.concatenate([side[exact], self._at(points, found, counts.counts).astype(np.float64)])[order]
+            for side, found, counts in zip(both, values, fetched, strict=True)
+        )
+        return first, second, np.ones(len(order), dtype=bool)
 
     def _sums_apart(self, n: int, m: int) -> Floats:
         """Difference of both sides' sums over each cell, each by its side's size."""
@@ -215,6 +236,14 @@ class _Points:
         start = np.concatenate([self.edges.left[self.cells], self.values])[self._order]
         last = np.diff(cell, append=-1) != 0
         return np.asarray(np.where(last, self.edges.right[cell], np.roll(start, -1)) - start)
+
+
+def _total(parts: Floats) -> float:
+    """Their exact sum; infinite where that is beyond float64."""
+    try:
+        return fsum(parts)
+    except OverflowError:
+        return float("inf")
 
 
 def _largest_area(area: Floats, width: Floats, up: Floats, down: Floats) -> Floats:

@@ -91,7 +91,9 @@ def tell_apart(
     types = {column.name: column.dataType.simpleString() for column in reference.schema.fields}
     chosen = chosen_types(types, None if columns is None else tuple(columns))
     check_types(chosen, {column.name: column.dataType.simpleString() for column in current.schema.fields})
-    sides = [side.select([F.col(quote(name)) for name in chosen]) for side in (reference, current)]
+    # By place: PySpark reads a dot in a name as a field's.
+    kinds = {f"column_{place}": kind for place, kind in enumerate(chosen.values())}
+    sides = [side.select([F.col(quote(name)).alias(place) for name, place in zip(chosen, kinds, strict=True)]) for side in (reference, current)]
     counts = [_count(side) for side in sides]
     if min(counts) < 10 * folds:
         raise ContractError(
@@ -103,7 +105,7 @@ def tell_apart(
     seed = settings.seed
 
     def fold(part: Any) -> Any:  # Spark infers nothing from these hints, and warns of others that it cannot read
-        return _fold(part, chosen, seed)
+        return _fold(part, kinds, seed)
 
     found = tasks.groupBy(_TASK).applyInPandas(fold, _SCHEMA).toArrow().to_pylist()
     return _together(sorted(found, key=lambda row: int(row["task"])), list(chosen), (counts[0], counts[1]), threshold, settings)

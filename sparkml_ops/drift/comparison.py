@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pydantic import ValidationError
 from pyspark.sql import DataFrame
 
 from feature_store.scan import Scan
@@ -50,7 +51,7 @@ def compare(
         columns: By default all columns of the reference whose type has statistics.
         segments: Columns each of whose values is compared beside the whole.
         blocks: Column whose rows belong together (a day, a customer): whole blocks are exchanged for p-values.
-        exact: Make Kolmogorov-Smirnov and Wasserstein-1 exact always.
+        exact: Make Kolmogorov-Smirnov and Wasserstein-1 exact always, and Cramér-von Mises where its values fit half of `settings.exact_budget`.
         thresholds: Minimum effects that differ from the defaults: `ks` 0.1, `total_variation` 0.1 (categories), `psi` 0.2, `missing` 0.1.
         settings: Everything else.
 
@@ -112,9 +113,13 @@ def with_options(settings: DriftSection, *, exact: bool, thresholds: Mapping[str
     """Settings with some options replaced.
 
     Raises:
-        ContractError: An unknown statistic in the thresholds.
+        ContractError: An unknown statistic in the thresholds, or a value that none can have.
     """
     if unknown := sorted(set(thresholds or {}) - set(Thresholds.model_fields)):
         raise ContractError(f"thresholds of {unknown[:5]}", expected=f"thresholds of {sorted(Thresholds.model_fields)}", mend="correct the names")
-    limits = Thresholds.model_validate(settings.thresholds.model_dump() | dict(thresholds or {}))
+    try:
+        limits = Thresholds.model_validate(settings.thresholds.model_dump() | dict(thresholds or {}))
+    except ValidationError as error:
+        wrong = "; ".join(f"{item['loc'][0]}={item['input']!r}: {item['msg']}" for item in error.errors())
+        raise ContractError(f"thresholds {wrong}", expected="numbers in the range of each statistic, or None", mend="correct them") from error
     return settings.model_copy(update={"exact": settings.exact or exact, "thresholds": limits})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = ["make_exact"]
 # New cells of a column in one pass: 2.6 MB a state.
 _SPLITS = 1 << 16
 _ALL = (1 << 62) + 1
+_STATISTICS = ("ks", "wasserstein", "cramer_von_mises")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,18 @@ class _Wish:
 
     ks: frozenset[Entry]
     wasserstein: frozenset[Entry]
+    cramer_von_mises: frozenset[Entry] = frozenset()
+
+    @property
+    def entries(self) -> frozenset[Entry]:
+        """All of them."""
+        return self.ks | self.wasserstein | self.cramer_von_mises
 
     def cells(self, entry: Entry, pair: Pair) -> Mask:
         """Cells of the entry whose values are wanted."""
         wanted = np.zeros(pair.edges.cells, dtype=bool)
-        for asked, bounds in ((self.ks, pair.ks), (self.wasserstein, pair.wasserstein)):
-            if entry in asked and (found := bounds()) is not None:
+        for statistic in _STATISTICS:
+            if entry in getattr(self, statistic) and (found := getattr(pair, statistic)()) is not None:
                 wanted |= found.ambiguous
         return wanted
 
@@ -54,9 +61,8 @@ def make_exact(
         settings: The thresholds, `exact`, and the budget of values.
     """
     wish = _wish(both, settings)
-    entries = wish.ks | wish.wasserstein
     profiled = both
-    while entries:
+    while wish.entries:
         cells = _wanted(wish, profiled)
         values = sum(int(np.asarray(side.column(name, segment).counts)[mask].sum()) for (segment, name), mask in cells.items() for side in profiled)
         if values <= settings.exact_budget:
@@ -74,12 +80,28 @@ def _wish(both: tuple[Profile, Profile], settings: DriftSection) -> _Wish:
             threshold: float | None = getattr(settings.thresholds, statistic)
             if bounds and not bounds.exact and (settings.exact or (threshold is not None and bounds.lower < threshold <= bounds.upper)):
                 entries.add((segment, name))
-    return _Wish(frozenset(asked["ks"]), frozenset(asked["wasserstein"]))
+    wish = _Wish(frozenset(asked["ks"]), frozenset(asked["wasserstein"]))
+    return replace(wish, cramer_von_mises=_criteria(both, settings.exact_budget // 2)) if settings.exact else wish
+
+
+def _criteria(both: tuple[Profile, Profile], budget: int) -> frozenset[Entry]:
+    """Entries whose Cramér-von Mises statistic becomes exact: it needs nearly all values, which fewer cells would not change."""
+    found = set()
+    for segment, name in entries_of(*both):
+        pair = pair_of(*(side.column(name, segment) for side in both))
+        bounds = pair.cramer_von_mises() if pair else None
+        if pair is None or bounds is None or bounds.exact:
+            continue
+        budget -= int((pair.reference.counts + pair.current.counts)[bounds.ambiguous].sum())
+        if budget < 0:
+            break
+        found.add((segment, name))
+    return frozenset(found)
 
 
 def _wanted(wish: _Wish, both: tuple[Profile, Profile]) -> dict[Entry, Mask]:
     result = {}
-    for segment, name in sorted(wish.ks | wish.wasserstein, key=str):
+    for segment, name in sorted(wish.entries, key=str):
         pair = pair_of(*(side.column(name, segment) for side in both))
         if pair is not None and (mask := wish.cells((segment, name), pair)).any():
             result[segment, name] = mask
@@ -146,14 +168,11 @@ def _fetched(
 def _exact(wish: _Wish, both: tuple[Profile, Profile], fetched: Mapping[Entry, tuple[PrefixCounts, PrefixCounts]]) -> dict[Entry, Exact]:
     nothing = PrefixCounts.of(Tally(), np.empty(0, dtype=np.uint64), _ALL)
     result = {}
-    for segment, name in wish.ks | wish.wasserstein:
+    for segment, name in wish.entries:
         entry = (segment, name)
         pair = pair_of(*(side.column(name, segment) for side in both))
         if pair is None:
             continue
         values = fetched.get(entry, (nothing, nothing))
-        result[entry] = Exact(
-            pair.ks(values) if entry in wish.ks else None,
-            pair.wasserstein(values) if entry in wish.wasserstein else None,
-        )
+        result[entry] = Exact(**{name: getattr(pair, name)(values) for name in _STATISTICS if entry in getattr(wish, name)})
     return result

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparkml_ops.config.drift import DriftSection, Thresholds
 from sparkml_ops.drift import inference, statistics
-from sparkml_ops.drift.bins import OTHER, declared_bins
+from sparkml_ops.drift.bins import declared_bins
 from sparkml_ops.drift.blocks import Blocks
 from sparkml_ops.drift.bounds import Bounds, Pair
 from sparkml_ops.drift.column import ColumnProfile
@@ -35,6 +35,7 @@ class Exact:
 
     ks: Bounds | None = None
     wasserstein: Bounds | None = None
+    cramer_von_mises: Bounds | None = None
 
 
 Entry = tuple[str | None, str]
@@ -144,7 +145,7 @@ class _Column:
         if area := exact.wasserstein or pair.wasserstein():
             finite = self.tallies[0].finite, self.tallies[1].finite
             result["wasserstein"] = Measure(area.value, area.lower, area.upper, *finite, method=_exactness(area))
-        if criterion := pair.cramer_von_mises():
+        if criterion := exact.cramer_von_mises or pair.cramer_von_mises():
             result["cramer_von_mises"] = Measure(criterion.value, criterion.lower, criterion.upper, self.n, self.m, method=_exactness(criterion))
         return result
 
@@ -170,7 +171,7 @@ class _Column:
     def _turnover(self) -> dict[str, Measure]:
         """Shares of new and lost categories; unknown where either side counts some only together."""
         bins = self.bins
-        if bins is None or not isinstance(bins.edges, tuple) or OTHER in bins.edges:
+        if bins is None or not isinstance(bins.edges, tuple) or bins.together:
             return {}
         first, second = bins.counts
         return {

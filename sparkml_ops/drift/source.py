@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -12,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.delta import Tables
 from feature_store.names import quote
 from feature_store.records import Snapshot
@@ -72,7 +74,8 @@ class FrameSource:
         """The survey's states by partition."""
         conditions = [F.col(quote(name)) == value for name, value in self.where.items()]
         rows = reduce(lambda frame, condition: frame.where(condition), conditions, self.frame)
-        return rows.select([F.col(quote(name)) for name in survey.columns]).mapInArrow(survey, SCHEMA)
+        _refuse_twins(self.frame, survey.columns)
+        return in_arrow(rows.select([F.col(quote(name)) for name in survey.columns]), survey, SCHEMA)
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,41 @@ class FileSource:
 
 
 def as_source(data: DataFrame | Scan | Source, where: Mapping[str, str] | None = None) -> Source:
-    """The source of what a user hands in; a scan uses the active session."""
+    """The source of what a user hands in; a scan uses the active session.
+
+    Raises:
+        ContractError: It is none.
+    """
     if isinstance(data, DataFrame):
         return FrameSource(data, where or {})
     if isinstance(data, Scan):
         return FileSource(data, SparkSession.active(), where or {})
+    if not isinstance(data, FrameSource | FileSource):
+        raise ContractError(
+            f"rows of type {type(data).__name__}",
+            expected="a Spark DataFrame or a pinned scan",
+            mend="spark.createDataFrame(...) or spark.table(...)",
+        )
     return data
+
+
+def _refuse_twins(frame: DataFrame, read: Sequence[str]) -> None:
+    """Refuse to read a column that Spark cannot tell from another.
+
+    Raises:
+        ContractError: Two columns have one name, but for upper and lower case.
+    """
+    names = frame.columns
+    if len({name.lower() for name in names}) == len(names):
+        return
+    same = (lambda name: name) if frame.sparkSession.conf.get("spark.sql.caseSensitive", "false") == "true" else str.lower
+    found = Counter(map(same, names))
+    if twins := [name for name in names if found[same(name)] > 1 and same(name) in {same(column) for column in read}]:
+        raise ContractError(
+            f"columns of one name: {', '.join(f'`{name}`' for name in twins[:5])}",
+            expected="names that differ in more than upper and lower case",
+            mend="rename or drop one of them, or leave them out",
+        )
 
 
 def source_of(spark: SparkSession, tables: Tables, rows: Snapshot | DataFrame, where: Mapping[str, str]) -> Source:

@@ -65,6 +65,7 @@ class EmbeddedModel:
         return {name: values if isinstance(values, list) else values.tolist() for name, values in found.items()}
 
     def _columns(self, rows: Rows) -> dict[str, Sequence[Any]]:
+        _check_shape(rows, self.inputs)
         if isinstance(rows, Mapping):
             missing = [name for name in self.inputs if name not in rows]
         else:
@@ -72,6 +73,21 @@ class EmbeddedModel:
         if missing:
             raise ContractError(f"rows without {missing[:5]}", expected=f"the model's {len(self.inputs)} inputs", mend="add them, None where unknown")
         return {name: rows[name] if isinstance(rows, Mapping) else [row[name] for row in rows] for name in self.inputs}
+
+
+def _check_shape(rows: Any, inputs: Sequence[str]) -> None:
+    """Refuse a row alone, whose texts would pass for columns of letters, and tables of other kinds."""
+    if isinstance(rows, Mapping):
+        known = [rows[name] for name in inputs if name in rows]
+        right = not any(isinstance(values, str | bytes) or not hasattr(values, "__len__") for values in known)
+    else:
+        right = isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows)
+    if not right:
+        raise ContractError(
+            f"rows of type {type(rows).__name__}" + (" with a value where a column is expected" if isinstance(rows, Mapping) else ""),
+            expected="a list of maps, one a row, or a map of columns",
+            mend='a row alone: predict([row]); a table of pandas: predict(table.to_dict("list"))',
+        )
 
 
 def load(path: str | Path, *, threads: int = 1) -> EmbeddedModel:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.target import Target
@@ -72,7 +73,7 @@ def assess(frame: DataFrame, assessment: Assessment) -> dict[str, dict[str, floa
     inputs = [quote(name) for name in dict.fromkeys(name for contestant in assessment.contestants for name in contestant.inputs)]
     kind = {"multiclass": "string", "multilabel": "array<string>"}.get(assessment.target.task, "double")
     rows = frame.where(label.isNotNull()).select(*inputs, label.cast(kind).alias(_LABEL))
-    states = rows.mapInArrow(_counting(assessment), _SCHEMA)
+    states = in_arrow(rows, _counting(assessment), _SCHEMA)
     merged = states.repartition(len(assessment.names), "part").mapInArrow(_merging(assessment.target), _SCHEMA).collect()
     if unscored := sum(row["unscored"] for row in merged):
         raise ContractError(f"{unscored} evaluation rows without a prediction", expected="finite features", mend="make infinite values null")

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.module import MakeModule
@@ -127,7 +128,7 @@ def hold(frame: DataFrame, contest: Contest) -> Standing:
     # By contestant and slice, so that a merging task holds few states and not those of each counting task.
     keys = ("part", "slice") if contest.slices else ("part",)
     parts = len(contest.contestants) + 1 + len(contest.slices)
-    merged = rows.mapInArrow(_counting(contest), SCHEMA).repartition(parts, *keys).mapInArrow(_merging(contest), SCHEMA).collect()
+    merged = in_arrow(rows, _counting(contest), SCHEMA).repartition(parts, *keys).mapInArrow(_merging(contest), SCHEMA).collect()
     tally = _tally(contest)
     for row in merged:
         tally.merge(row.asDict())
@@ -163,7 +164,7 @@ def _placed(rows: DataFrame, contest: Contest, standing: Standing) -> Interval:
             sums = Placements.of((first, second), kept.labels, (counts[0], counts[1])).numbers
             yield pa.RecordBatch.from_arrays([pa.array([value]) for value in sums], names=names)
 
-    parts = rows.mapInArrow(place, ", ".join(f"{name} double" for name in names))
+    parts = in_arrow(rows, place, ", ".join(f"{name} double" for name in names))
     (total,) = parts.agg(*(F.sum(name).alias(name) for name in names)).collect()
     return Placements.flat(list(total)).gain(contest.confidence)
 

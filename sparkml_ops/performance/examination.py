@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.names import quote
 from sparkml_ops.model.spec import ModelSpec
 from sparkml_ops.performance.contest import Contestant, load_contestants
@@ -88,7 +89,7 @@ def examine(frame: DataFrame, examination: Examination) -> Examined:
             predictor = predictor or load_contestants(examination.storage, (examination.contestant,))[examination.contestant.name]
             yield _looked(batch, predictor, examination, push=number == 0)
 
-    counted = frame.select(*inputs).mapInArrow(look, _SCHEMA).groupBy("item", "name")
+    counted = in_arrow(frame.select(*inputs), look, _SCHEMA).groupBy("item", "name")
     found = {(row["item"], row["name"]): row for row in counted.agg(F.sum("value").alias("total"), F.max("value").alias("most")).collect()}
     whole = {item: float(row["total"]) for (item, name), row in found.items() if not name}
     return Examined(

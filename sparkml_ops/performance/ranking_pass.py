@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.names import quote
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model.target import Target
@@ -92,7 +93,7 @@ def rank(frame: DataFrame, ranking: RankingPass) -> Ranked:
     label = F.col(quote(ranking.label))
     slices = [F.col(quote(name)).cast("string").alias(f"{_SLICE}{index}") for index, name in enumerate(ranking.slices)]
     rows = frame.where(label.isNotNull()).select(*map(quote, ranking.model.inputs), label.cast("string").alias(_LABEL), *slices)
-    counted = rows.mapInArrow(_counting(ranking), _SCHEMA).groupBy("part", "slice", "place")
+    counted = in_arrow(rows, _counting(ranking), _SCHEMA).groupBy("part", "slice", "place")
     summed = counted.agg(F.sum("rows").alias("rows"), F.sum("loss").alias("loss"))
     # Of slices one more than are kept: enough to see that there are too many.
     number = F.dense_rank().over(Window.partitionBy("part").orderBy("slice"))

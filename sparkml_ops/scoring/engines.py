@@ -162,10 +162,12 @@ def score_arrow(
 
 
 def score_pandas(
-    batches: Iterable[pd.DataFrame], model: PublishedModel, fields: Sequence[Field], budget: Budget, *, cast: bool
+    batches: Iterable[pd.DataFrame | pd.Series], model: PublishedModel, fields: Sequence[Field], budget: Budget, *, cast: bool
 ) -> Iterator[pd.DataFrame]:
     """Work of a task of the `pandas` engine."""
     for frame in batches:
+        if not isinstance(frame, pd.DataFrame):  # PySpark hands on what the caller gave
+            raise ContractError("a column that is no struct", expected="the model's inputs in one struct", mend='predict(F.struct("a", "b"))')
         refused = pa.array(frame[_REFUSAL], pa.string(), from_pandas=True) if _REFUSAL in frame.columns else pa.nulls(len(frame), pa.string())
         reasons = RowReasons(refused)
         scored = score_rows(loaded(model), from_pandas(frame, fields, reasons, cast=cast), reasons, budget)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.names import quote
 from feature_store.pieces import Piece, piece_rows
 
@@ -129,7 +130,7 @@ def count_frame_keys(frame: DataFrame, *, row_key: Sequence[str], spine_time: st
     """
     keys = _Keys(tuple(row_key), spine_time, _buckets(most_rows))
     columns = [F.col(quote(name)) for name in keys.columns]
-    return _counts(frame.select(*columns).mapInArrow(keys, _SHIPPED).groupBy("bucket").applyInArrow(_compared, _SHIPPED))
+    return _counts(in_arrow(frame.select(*columns), keys, _SHIPPED).groupBy("bucket").applyInArrow(_compared, _SHIPPED))
 
 
 def _buckets(rows: int) -> int:

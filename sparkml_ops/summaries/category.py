@@ -7,6 +7,7 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,18 @@ class CategorySummary:
         beyond = _smallest_hashes(Counter(self.beyond) + Counter(other.beyond), self.limit)
         return CategorySummary(self.edges_id, self.tally.merge(other.tally), self.anchored + other.anchored, beyond, self.limit)
 
-    @property
+    @cached_property
     def other(self) -> int:
         """Rows of categories that are counted only together."""
         return self.tally.values - int(self.anchored.sum()) - sum(self.beyond.values())
+
+    def counts_alone(self, name: str) -> bool:
+        """Whether a category beyond the anchors has a count of its own, be it 0: its hash is among the smallest."""
+        return not self.other or _hash(name) <= self._last_hash
+
+    @cached_property
+    def _last_hash(self) -> int:
+        return max(map(_hash, self.beyond), default=-1)
 
     @property
     def distinct(self) -> float:
@@ -89,7 +98,7 @@ class CategorySummary:
         """
         beyond = float(len(self.beyond))
         if self.other and self.beyond:
-            beyond = (len(self.beyond) - 1) * 2.0**64 / max(_hash(name) for name in self.beyond)
+            beyond = (len(self.beyond) - 1) * 2.0**64 / self._last_hash
         return float(np.count_nonzero(self.anchored)) + beyond
 
     def counts(self, edges: CategoryEdges) -> dict[str, int]:

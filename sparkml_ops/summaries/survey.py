@@ -75,7 +75,7 @@ class _Running:
         """One pass over each segment column; the whole is the sum of the first one's groups."""
         survey = self.survey
         blocks = _block_labels(table.column(survey.blocks).combine_chunks()) if survey.blocks else None
-        for number, name in enumerate(survey.segments or (None,)):
+        for number, name in enumerate(dict.fromkeys(survey.segments) or (None,)):
             segments = _codes(None if name is None else table.column(name).combine_chunks(), f"{name}=")
             if name is not None and self._too_many(name, segments[1]):
                 continue

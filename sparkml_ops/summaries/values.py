@@ -115,10 +115,20 @@ def labels(array: pa.Array) -> tuple[Tally, pa.Array]:
 
 
 def group_labels(array: pa.Array) -> pa.Array:
-    """Values of a segment or block column as text, null as `null`; instants and dates give their UTC day."""
+    """Values of a segment or block column as text, null as `null`; instants and dates give their UTC day.
+
+    The text `null` is `"null"`, and -0.0 is 0.0: a group is of one value.
+
+    >>> group_labels(pa.array(["null", None])).to_pylist(), group_labels(pa.array([0.0, -0.0])).to_pylist()
+    (['"null"', 'null'], ['0', '0'])
+    """
     if pa.types.is_timestamp(array.type):
         days = pc.cast(pc.floor(pc.divide(pc.cast(_microseconds(array), pa.float64()), float(_DAY))), pa.int32())
         array = pc.cast(days, pa.date32())
+    elif pa.types.is_floating(array.type):
+        array = pc.add(array, pa.scalar(0.0, array.type))
+    elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        array = pc.if_else(pc.equal(array, "null"), '"null"', array)
     return pc.fill_null(pc.cast(array, pa.string()), "null")
 
 

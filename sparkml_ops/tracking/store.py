@@ -59,7 +59,9 @@ def connect(uri: str, *, create: bool = False) -> MlflowClient:
         if url.scheme == "sqlite" and not _database(url).exists():
             _make_sqlite(_database(url))
         with calling(uri):
-            client = MlflowClient(tracking_uri=uri)
+            # Else a notebook's mlflow.set_registry_uri would part a project's models from its runs. Beside a server, or on
+            # Databricks, another registry may be meant.
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri if url.scheme == "sqlite" else None)
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         raise ContractError(

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row, Window
 from pyspark.sql import functions as F
 
+from feature_store.arrow_pass import in_arrow
 from feature_store.names import quote
 from sparkml_ops.config.training import TrainingSection
 from sparkml_ops.errors import ContractError
@@ -167,7 +168,7 @@ def _summarise(
     columns = [quote(name) for name in dict.fromkeys([*numeric, *categorical])]
     rows = frame.select(F.col(SPLIT).alias(SPLIT), F.col(quote(settings.label)).cast(rule.cast).alias(_LABEL), *weight, *columns)
     counted_by_value = {name: kind for name, kind in categorical.items() if name not in settings.hashed}
-    states = rows.mapInArrow(_summarising(numeric, counted_by_value, rule), _SCHEMA)
+    states = in_arrow(rows, _summarising(numeric, counted_by_value, rule), _SCHEMA)
     parts = F.collect_list(F.when(F.col("kind").isin("number", "element", "weight", "target"), F.struct("rows", "mean", "squares"))).alias("parts")
     counted = states.groupBy("kind", "name", "value").agg(F.sum("rows").alias("rows"), parts)
     frequent = counted.where((F.col("kind") != "category") | (F.col("rows") >= settings.minimum_count))

@@ -141,7 +141,13 @@ def plan(
 
 
 def generation(work: Work, key: RunKey, wanted: Generation) -> RunKey:
-    """The key with its generation as a number."""
+    """The key with its generation as a number.
+
+    Raises:
+        ContractError: It is neither a number from 0 nor "next".
+    """
+    if wanted != "next" and (type(wanted) is not int or wanted < 0):
+        raise ContractError(f"the generation {wanted!r}", expected='a number from 0, or "next"', mend="correct --generation")
     if wanted != "next":
         return replace(key, generation=wanted)
     runs = work.ledger.runs({"verb": key.verb, "project": key.project, "target": key.target})

@@ -59,7 +59,8 @@ def run(
         as_of: What became known later is left out; the window has ended by then, unless `scoring.allow_open`.
 
     Raises:
-        ContractError: The window has not ended, or its rows do not fit; the table of the predictions is as it was.
+        ContractError: The window has not ended, overlaps another one of the slot, or was scored by another version than the given one,
+            or its rows do not fit; the table of the predictions is as it was.
     """
     return perform(Work(config, spark), window=window, slot=slot, generation=generation, version=version, changed=changed, as_of=as_of).record
 
@@ -78,6 +79,7 @@ def perform(
     parsed, now = Window.parse(window), clock.resolve(as_of)
     task = _asked(work, parsed, slot, generation, version, changed=changed)
     done = outcome(work, task, as_of=now)
+    _check_version(task.key, done.record, version)
     if slot == release.CHAMPION:
         _beside(work, task.key, done.record, now)
     return done
@@ -262,7 +264,11 @@ def _task(
             advance(3, "")
         return scored
 
-    return Task(key, ScoredWindow, ("scoring", "training_set", "features", "release"), body, check=partial(_check, work, window, key.generation))
+    def check(now: datetime) -> None:
+        _check_apart(work, window, slot)
+        _check(work, window, key.generation, now)
+
+    return Task(key, ScoredWindow, ("scoring", "training_set", "features", "release"), body, check=check)
 
 
 def _key(work: Work, key: RunKey, wanted: Generation) -> RunKey:
@@ -309,6 +315,29 @@ def _check_units(work: Work, model: ModelVersion, trained: Mapping[str, str]) ->
     lookups = [item.lookup() for item in training_set.declaration(work).lookups]
     declared = declared_units(Registry(work.tables), lookups) if trained else {}
     scoring.check_units(f"version {model.version} of `{model.name}`", trained, declared)
+
+
+def _check_version(key: RunKey, done: ScoredWindow, asked: int | None) -> None:
+    """Refuse to hand on the predictions of another version than the one that was asked for by its number."""
+    if asked is not None and done.model.version != asked:
+        raise ContractError(
+            f"version {done.model.version} in slot {key.slot} of window {key.window}, generation {key.generation}, where {asked} was asked for",
+            expected=f"a slot or generation that version {asked} scored",
+            mend=f"score it into a slot of its own: --slot version-{asked}, or add --generation next",
+        )
+
+
+def _check_apart(work: Work, window: Window, slot: str) -> None:
+    """Refuse a window that shares rows with one of another size that was scored into the slot."""
+    where = {"verb": "score", "project": work.config.project, "target": work.sections.scoring.target}
+    scored = {run.key.window for run in work.ledger.standing(where) if run.key.slot == slot} - {window.label}
+    shared = [other.label for other in map(Window.parse, sorted(scored)) if other.start < window.end and window.start < other.end]
+    if shared:
+        raise ContractError(
+            f"window {window.label}, which overlaps {', '.join(shared[:5])} in slot {slot}",
+            expected="windows apart: a row would have two predictions to act on",
+            mend="score it into a slot of its own, `--slot`, or take the other back first: `sparkml-ops predictions rollback`",
+        )
 
 
 def _check(work: Work, window: Window, generation: int, now: datetime) -> None:

@@ -78,6 +78,9 @@ def test_exact_distances_are_those_of_scipy(frames: tuple[DataFrame, DataFrame],
         assert found[name].ks == pytest.approx(stats.ks_2samp(first, second, method="asymp").statistic, rel=1e-12)
         assert found[name].wasserstein == pytest.approx(stats.wasserstein_distance(first, second), rel=1e-12)
         assert found[name].ks_bounds == (found[name].ks, found[name].ks)
+        if budget > 400:
+            criterion = stats.cramervonmises_2samp(first, second, method="asymptotic").statistic
+            assert found[name].cramer_von_mises == pytest.approx(criterion, rel=1e-12, abs=1e-9)
 
 
 def test_bounds_that_straddle_the_threshold_are_resolved(frames: tuple[DataFrame, DataFrame], report: DriftReport) -> None:
@@ -129,6 +132,10 @@ def test_a_changed_type_or_a_missing_column_is_named(frames: tuple[DataFrame, Da
         compare(reference.withColumn("list", F.array("tied")), current, columns=["list"])
     with pytest.raises(ContractError, match="thresholds of"):
         compare(reference, current, thresholds={"kolmogorov": 0.1})
+    with pytest.raises(ContractError, match="rows of type DataFrame"):
+        compare(REFERENCE, current)  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match="thresholds ks=2"):
+        compare(reference, current, thresholds={"ks": 2})
 
 
 def test_a_segment_column_with_many_values_is_refused(frames: tuple[DataFrame, DataFrame]) -> None:
@@ -151,6 +158,16 @@ def test_instants_dates_and_decimals_are_numbers(spark: SparkSession) -> None:
     assert (found["instant"].min, found["instant"].max) == (0.0, 399e6)
     assert found["day"].min == pd.Timestamp("2013-01-01").timestamp() * 1e6
     assert (found["price"].max, found["price"].sum) == (99.75, pytest.approx(400 * 399 / 8))
+
+
+def test_columns_may_have_any_name_that_spark_can_tell(spark: SparkSession) -> None:
+    """A dot is no field, a backtick no quote; what differs in case only is refused before a job, unless it is not read."""
+    frame = spark.range(200).selectExpr("cast(id as double) `a.b`", "id `q``x`", "id % 2 even", "id % 3 Even")
+    found = profile(frame, columns=["a.b", "q`x"])
+
+    assert (found["a.b"].sum, found["q`x"].max) == (199 * 100, 199)
+    with pytest.raises(ContractError, match="columns of one name: `even`, `Even`"):
+        profile(frame)
 
 
 def test_an_empty_side_is_undecided(frames: tuple[DataFrame, DataFrame]) -> None:
@@ -197,7 +214,11 @@ def test_a_model_tells_apart_what_no_column_shows(spark: SparkSession) -> None:
     """Two columns that moved apart together are found, with the sample's size; equal sides are not told apart."""
     first, second = rows(1500, 5), rows(4000, 6)
     linked = [side.assign(other=side["normal"] * sign + 0.2 * side["tied"] / 30, tied=0) for side, sign in ((first, 1), (second, -1))]
-    found = tell_apart(*(spark.createDataFrame(side[["normal", "other", "kind", "flag"]]) for side in linked), sample=1000, folds=3)
+    found = tell_apart(
+        *(spark.createDataFrame(side[["normal", "other", "kind", "flag"]].rename(columns={"flag": "flag.d"})) for side in linked),
+        sample=1000,
+        folds=3,
+    )
     equal = tell_apart(*(spark.createDataFrame(side) for side in (first, second)), columns=["normal", "kind", "heavy"], sample=1000, folds=3)
 
     assert (found.verdict, set(list(found.importance)[:2])) == ("drift", {"normal", "other"})

@@ -76,6 +76,9 @@ def check_criterion(pair: Pair, reference: np.ndarray, current: np.ndarray) -> N
     assert found.lower <= found.value <= found.upper
     if found.exact:
         assert found.value == pytest.approx(expected, rel=1e-12, abs=slack)
+    exact = pair.cramer_von_mises(all_values(reference, current))
+    assert exact is not None
+    assert exact.lower == exact.value == exact.upper == pytest.approx(expected, rel=1e-12, abs=slack)
 
 
 def random(kind: str, rows: int, seed: int) -> np.ndarray:
@@ -182,6 +185,13 @@ def test_extreme_tails_agree_with_rational_arithmetic() -> None:
 
     assert exact is not None
     assert exact.value == pytest.approx(float(area), rel=1e-13)
+
+
+def test_an_area_beyond_float64_is_none() -> None:
+    """Never an error: values near the greatest float lie farther apart than one can say."""
+    reference, current = np.full(200, -1.7e308), np.linspace(1e308, 1.7e308, 200)
+
+    assert pair_of(reference, current).wasserstein(all_values(reference, current)) is None
 
 
 def test_a_side_without_values_has_no_distance() -> None:

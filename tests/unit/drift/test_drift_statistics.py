@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
 from sparkml_ops.drift import ColumnDrift, DriftReport, Profile, compare_profiles
-from sparkml_ops.drift.bins import OTHER, declared_bins
+from sparkml_ops.drift.bins import OTHER, counts_in, declared_bins
 from sparkml_ops.drift.column import ColumnProfile
-from sparkml_ops.summaries import CategoryEdges, CategorySummary, Edges, Tally
+from sparkml_ops.summaries import CategoryEdges, CategoryMaker, CategorySummary, Edges, Tally
 
 Comparer = Callable[..., DriftReport]
 
@@ -146,6 +148,27 @@ def test_categories_beyond_the_declared_ones_share_a_bin() -> None:
     assert (report.new_categories, report.measures["lost_categories"].value) == (None, None)
     assert bins.edges == ("a", OTHER)
     assert [side.tolist() for side in bins.counts] == [[6, 4], [1, 9]]
+
+
+def test_a_category_has_a_bin_where_both_sides_count_it() -> None:
+    """Beyond a limit each side keeps other categories: one that is kept on one side only would seem to be new or gone."""
+    edges, values = CategoryEdges(("a",), complete=False), [[f"k{number % most}" for number in range(2 * most)] + ["a"] for most in (300, 400)]
+    states = [CategoryMaker(edges, 50)(pa.array(side)) for side in values]
+    bins = declared_bins(ColumnProfile(edges, states[0]), ColumnProfile(edges, states[1]))
+    named = set(bins.edges[:-1])
+
+    assert len(named) > 20
+    for side, counts in zip(values, bins.counts, strict=True):
+        assert Counter(dict(zip(bins.edges, counts.tolist(), strict=True))) == Counter(name if name in named else OTHER for name in side)
+    assert np.array_equal(counts_in(bins, ColumnProfile(edges, states[0])), bins.counts.reference)
+
+
+def test_a_category_may_be_called_as_the_others_are() -> None:
+    """The word alone is a category like any: what is new beside it is named."""
+    edges = CategoryEdges((OTHER, "a"))
+    found = judged(edges, [CategoryMaker(edges, 50)(pa.array([OTHER, "a", *more] * 99)) for more in ([], ["new"])])
+
+    assert (found.new_categories, found.lost_categories, found.bins) == (("new",), (), (OTHER, "a", "new"))
 
 
 def judged(edges: CategoryEdges, states: list[CategorySummary]) -> ColumnDrift:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 from finished_work import TRAINING_SET, Night
+from pydantic import TypeAdapter
 from pyspark.sql.types import StructType
 from tiny_project import FILES
 from typer.testing import CliRunner
@@ -21,6 +22,8 @@ from sparkml_ops import session
 from sparkml_ops.cli.app import app
 from sparkml_ops.config.load import load
 from sparkml_ops.errors import ContractError, RetryableError, TableNotFound
+from sparkml_ops.records import ScoredWindow
+from sparkml_ops.runkey import RunKey
 from sparkml_ops.verbs import build_features, score, training_set
 from sparkml_ops.verbs.work import Work
 from sparkml_ops.window import Window
@@ -184,6 +187,31 @@ class TestWindow:
             score._check(given.work, window, 0, window.start)
         with pytest.raises(ContractError, match="`at` of type string"):
             score._check(work, window, 0, window.start)
+
+    def test_one_that_overlaps_another_is_refused(self, given: Given) -> None:
+        """Its rows would have two predictions to act on; in another slot, beside it, or once that one was taken back, it is not in the way."""
+        night, july = given.night, Window.parse("2020-07")
+        night.score("2020-02")
+        night.score("2020-07-31")
+        night.score("2020-07-01T00", slot="shadow")
+
+        with pytest.raises(ContractError, match="window 2020-02-29, which overlaps 2020-02 in slot champion"):
+            score.perform(given.work, window="2020-02-29", as_of="2020-04-01")
+        with pytest.raises(ContractError, match="overlaps 2020-07-01T00 in slot shadow"):
+            score._check_apart(given.work, july, "shadow")
+        for window, slot in (("2020-02", "champion"), ("2020-03-01", "champion"), ("2020-07-31", "shadow")):
+            score._check_apart(given.work, Window.parse(window), slot)
+
+    def test_a_version_that_did_not_score_it_is_not_handed_on(self, given: Given) -> None:
+        """A finished window is not looked at again; by its record it is another version's."""
+        given.night.score("2020-02", slot="trial")
+        key, record = RunKey("score", "tiny", "tiny_scores", "2020-02", "trial"), given.work.ledger.runs({"verb": "score"})[-1].record
+        done = TypeAdapter(ScoredWindow).validate_python(record)
+
+        score._check_version(key, done, 1)
+        score._check_version(key, done, None)
+        with pytest.raises(ContractError, match="version 1 in slot trial of window 2020-02, generation 0, where 7 was asked for"):
+            score._check_version(key, done, 7)
 
 
 class TestLog:

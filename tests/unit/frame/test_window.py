@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import pytest
@@ -57,5 +57,6 @@ class TestInstant:
 
     def test_nonsense_is_refused(self) -> None:
         """An instant that cannot be read is no instant."""
-        with pytest.raises(ContractError, match="ISO 8601"):
-            instant("tomorrow")
+        for text in ("tomorrow", date(2013, 7, 1)):
+            with pytest.raises(ContractError, match="ISO 8601"):
+                instant(text)

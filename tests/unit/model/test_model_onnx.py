@@ -139,6 +139,9 @@ def test_float32_weights_differ_by_their_rounding_only(tmp_path: Path) -> None:
     np.testing.assert_allclose([model.predict([row])["probability"][0] for row in given], whole, atol=1e-6)
     np.testing.assert_array_equal(model.predict({column: [row[column] for row in given] for column in model.inputs})["probability"], whole)
     assert model.predict([]) == {"probability": []}
+    for alone in (given[0], table(given), None):  # a row's text would pass for a column of letters
+        with pytest.raises(ContractError, match="a list of maps, one a row, or a map of columns"):
+            model.predict(alone)
     assert first == second
 
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from sparkml_ops.errors import ContractError
+from sparkml_ops.scoring.batch import Budget
+from sparkml_ops.scoring.engines import score_pandas
 from sparkml_ops.scoring.features import from_arrow, from_pandas, tensors, to_pandas
 from sparkml_ops.scoring.reason import RowReasons
 from sparkml_ops.scoring.signature import Field
@@ -94,6 +96,12 @@ def test_a_user_s_struct_of_another_type_is_an_error(series: pd.Series, kind: st
     """No value is converted by guess; the message names both types."""
     with pytest.raises(ContractError, match=f"where the model reads {kind}"):
         converted(series, Field("x", kind))
+
+
+def test_a_column_that_is_no_struct_is_an_error() -> None:
+    """PySpark hands it on as a series; the message shows the call."""
+    with pytest.raises(ContractError, match="a column that is no struct"):
+        next(score_pandas([pd.Series([1.0])], None, (), Budget(None), cast=False))  # type: ignore[arg-type, list-item]
 
 
 def test_a_struct_without_an_input_is_an_error() -> None:

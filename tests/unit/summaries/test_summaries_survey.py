@@ -41,6 +41,8 @@ def test_segments_stand_beside_the_whole() -> None:
     assert found[None, None, "x"].tally.n == len(data)
     assert found["origin=JFK", None, "x"].tally.n == (data["origin"] == "JFK").sum()
     assert found["origin=null", None, "c"].tally.n == data["origin"].isna().sum()
+    (twice,) = survey(data, segments=("origin", "origin"))(batches(data, 700))
+    assert states(twice)["origin=JFK", None, "x"].pack() == found["origin=JFK", None, "x"].pack()
     (alone,) = survey(data)(batches(data, 700))
     assert states(alone)[None, None, "x"].pack() == found[None, None, "x"].pack()
 

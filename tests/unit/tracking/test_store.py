@@ -46,6 +46,16 @@ def test_a_store_below_a_file_cannot_be_made(tmp_path: Path) -> None:
         Tracking(f"sqlite:///{tmp_path / 'data' / 'mlflow.db'}", "flights", None).run("k", "a")
 
 
+def test_a_file_keeps_its_own_models(tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever registry a notebook has named to MLflow: another process would not find them there."""
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path / 'another.db'}")
+    tracking.open().create_registered_model("flights")
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+
+    assert [model.name for model in tracking.open().search_registered_models()] == ["flights"]
+    assert not (tmp_path / "another.db").exists()
+
+
 def test_who_only_reads_makes_no_store(tmp_path: Path) -> None:
     """A plan writes nothing."""
     path = tmp_path / "mlflow.db"
