@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +43,8 @@ def test_a_kill_at_any_hook_neither_doubles_nor_loses_a_row(spark: SparkSession,
     store = fs.FeatureStore(spark, root=str(tmp_path / "warehouse"))
     store.register(TABLE)
     store.write("t", spark.createDataFrame([("JFK", hour(0), 0.5)], SCHEMA))
+    shutil.copytree(tmp_path / "warehouse", tmp_path / "unbroken")
     unbroken = fs.FeatureStore(spark, root=str(tmp_path / "unbroken"))
-    unbroken.register(TABLE)
-    unbroken.write("t", spark.createDataFrame([("JFK", hour(0), 0.5)], SCHEMA))
     os.environ[hooks.VARIABLE] = json.dumps({"record": str(tmp_path / "names")})
     unbroken.write("t", spark.createDataFrame([(origin, hour(at), delay) for origin, at, delay in ROWS], SCHEMA))
     del os.environ[hooks.VARIABLE]

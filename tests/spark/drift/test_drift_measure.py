@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import deltalake
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from datasketches import hll_sketch, hll_union, tgt_hll_type
 from pyspark.sql import SparkSession
@@ -28,12 +30,18 @@ def rows(size: int, seed: int, shift: float) -> pd.DataFrame:
     return pd.DataFrame({"x": random.normal(shift, 1, size), "c": random.choice(["a", "b"], size), "split": splits, "id": np.arange(size)})
 
 
+def written(tables: Tables, name: str, frame: pd.DataFrame) -> Snapshot:
+    """A table of somebody else's, without a Spark job."""
+    deltalake.write_deltalake(tables.warehouse.path(name), pa.Table.from_pandas(frame, preserve_index=False))
+    return tables.newest(name)
+
+
 @pytest.fixture(scope="module")
 def warehouse(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, Snapshot, Snapshot]:
     """A training set and a window's scoring set."""
     tables = Tables(spark, Warehouse(root=str(tmp_path_factory.mktemp("measure"))))
-    reference = tables.overwrite("training_set_1", spark.createDataFrame(rows(4000, 1, 0.0))).snapshot
-    current = tables.overwrite("scoring_set", spark.createDataFrame(rows(2000, 2, 1.0).drop(columns="split"))).snapshot
+    reference = written(tables, "training_set_1", rows(4000, 1, 0.0))
+    current = written(tables, "scoring_set", rows(2000, 2, 1.0).drop(columns="split"))
     return tables, reference, current
 
 
@@ -80,7 +88,7 @@ def test_edges_survive_a_new_reference(spark: SparkSession, warehouse: tuple[Tab
     """After retraining the cells stay; a column that is new gets its own; another slot is stored beside."""
     tables, reference, current = warehouse
     first = run(spark, tables, reference, current)
-    retrained = tables.overwrite("training_set_2", spark.createDataFrame(rows(3000, 3, 0.7))).snapshot
+    retrained = written(tables, "training_set_2", rows(3000, 3, 0.7))
     second = run(spark, tables, retrained, current, slot="shadow", columns=("x", "c", "id"), settings=DriftSection(blocks=None))
 
     assert second["x"].reference.edges.id == first["x"].reference.edges.id
@@ -105,7 +113,7 @@ def test_a_window_may_be_the_reference(spark: SparkSession, warehouse: tuple[Tab
     tables, reference, current = warehouse
     june = run(spark, tables, reference, current, window="2013-06")
     known = {row["window"] for row in tables.rows("profile_state", {"role": "reference"})}
-    july = tables.overwrite("scoring_set_july", spark.createDataFrame(rows(1500, 4, 1.05).drop(columns="split"))).snapshot
+    july = written(tables, "scoring_set_july", rows(1500, 4, 1.05).drop(columns="split"))
     report = run(spark, tables, current, july, window="2013-07b", reference_where=None, reference_window="2013-06")
 
     assert {row["window"] for row in tables.rows("profile_state", {"role": "reference"})} == known
@@ -117,7 +125,7 @@ def test_a_window_may_be_the_reference(spark: SparkSession, warehouse: tuple[Tab
 def test_renewed_edges_hold_from_then_on(spark: SparkSession, warehouse: tuple[Tables, Snapshot, Snapshot]) -> None:
     """The reference is profiled again on edges of its own, later windows follow, and reports of before stay readable."""
     tables, reference, current = warehouse
-    moved = tables.overwrite("training_set_moved", spark.createDataFrame(rows(3000, 5, 40.0))).snapshot
+    moved = written(tables, "training_set_moved", rows(3000, 5, 40.0))
     options: dict[str, Any] = {"as_of": datetime(2013, 9, 1, tzinfo=UTC)}
     before = run(spark, tables, moved, current, window="2013-08", **options)
     options["as_of"] = datetime(2013, 9, 2, tzinfo=UTC)
@@ -146,7 +154,7 @@ def test_columns_together_are_rows_of_the_table(spark: SparkSession, tables: Tab
         y, vectors = turn * x + random.normal(0, 0.3, 1500), (random.normal(0, 1, (1500, 3)) + shift).tolist()
         return pd.DataFrame({"x": x, "y": y / y.std(), "c": random.choice(["a", "b"], 1500), "v": vectors})
 
-    sides = [tables.overwrite(name, spark.createDataFrame(half(*given))).snapshot for name, given in (("base", (1, 0.0)), ("new", (-1, 1.0)))]
+    sides = [written(tables, name, half(*given)) for name, given in (("base", (1, 0.0)), ("new", (-1, 1.0)))]
     settings = DriftSection.model_validate({"together": {"correlations": 0.2, "classifier": 0.6, "embeddings": {"v": 3}}})
     report = run(spark, tables, *sides, columns=("x", "y", "c"), reference_where=None, settings=settings)
 

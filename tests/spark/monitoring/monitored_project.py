@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -120,9 +121,10 @@ class Place:
     def write(self, name: str, frame: pd.DataFrame, *, append: bool = False) -> Snapshot:
         schema = SCHEMA if frame["label"].dtype != object else SCHEMA.set(SCHEMA.get_field_index("label"), pa.field("label", pa.string()))
         schema = schema.append(pa.field("split", pa.string())) if "split" in frame.columns else schema
-        table = pa.Table.from_pandas(frame, schema, preserve_index=False)
-        tables, made = self.work.tables, self.spark.createDataFrame(table).coalesce(1)
-        return (tables.append(name, made) if append else tables.overwrite(name, made)).snapshot
+        table, tables = pa.Table.from_pandas(frame, schema, preserve_index=False), self.work.tables
+        # As another engine would, in a fifth of the time.
+        deltalake.write_deltalake(tables.warehouse.path(name), table, mode="append" if append else "overwrite")
+        return tables.newest(name)
 
     def monitor(self, day: str, as_of: datetime, **options: Any) -> Outcome[Any]:
         return monitor.perform(self.work, window=day, as_of=as_of, **options)
