@@ -25,7 +25,6 @@ _WITHOUT_THREADS = {
 }
 # The libraries that workers use, and the modules whose functions they are sent.
 LOADED = (
-    "scipy.stats",
     "torch",
     "pandas",
     "pyspark.sql.pandas.serializers",

@@ -13,6 +13,7 @@ _LATE = (
     "mlflow.pyfunc",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
+    "scipy.stats",
     "sparkml_ops.cli",
     "sparkml_ops.project",
     "sparkml_ops.training.run",

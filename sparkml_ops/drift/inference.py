@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from scipy.special import chdtri, ndtr
-from scipy.stats import false_discovery_control, ncx2
 
 from sparkml_ops.config.drift import Correction
 from sparkml_ops.summaries.order import Floats, Integers
@@ -49,6 +48,8 @@ def psi_p(value: Floats | float, threshold: float, bins: Integers | int, n: Inte
     >>> bool(psi_p(0.5, 0.2, 10, 2000, 2000) < 0.01), bool(psi_p(0.1, 0.2, 10, 2000, 2000) > 0.5)
     (True, True)
     """
+    from scipy.stats import ncx2  # a second of a core, that a process which judges nothing need not spend
+
     size = np.asarray(n, dtype=np.float64) * m / (np.asarray(n) + m)
     freedom = np.asarray(bins) - 1
     return np.where(freedom < 1, 1.0, ncx2.sf(value * size, np.maximum(freedom, 1), threshold * size))
@@ -125,6 +126,8 @@ def discovery_rates(values: Sequence[float | None], correction: Correction = "be
     >>> discovery_rates([0.01, None, 0.04], "benjamini-yekutieli")
     [0.03, None, 0.06]
     """
+    from scipy.stats import false_discovery_control
+
     known = [index for index, value in enumerate(values) if value is not None]
     rates: list[float | None] = [None] * len(values)
     if known:

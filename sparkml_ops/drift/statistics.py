@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import chdtrc, rel_entr
-from scipy.stats import fisher_exact
 
 from sparkml_ops.summaries.order import Floats, Integers
 
@@ -73,6 +72,8 @@ def tests_of_equality(reference: Integers, current: Integers) -> dict[str, tuple
         "g_test": (likelihood, float(chdtrc(freedom, max(likelihood, 0.0)))),
     }
     if freedom == 1 and whole <= _FISHER:
+        from scipy.stats import fisher_exact  # takes long to import: see inference.py
+
         odds, p = fisher_exact(table.astype(np.int64))
         result["fisher"] = (float(odds) if np.isfinite(odds) else None, float(p))
     return result

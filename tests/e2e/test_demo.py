@@ -85,9 +85,9 @@ def budget(step: str, trained: set[str]) -> tuple[int, int] | None:
     return jobs + more[0], commits + more[1]
 
 
-def test_the_year_has_a_no_and_a_yes_for_different_reasons(first: Demo, data: Path) -> None:
+def test_the_year_has_a_no_and_a_yes_for_different_reasons(runs: list[dict[str, Any]]) -> None:
     """Each decision is in the ledger with its evidence; a champion that lost its edge is followed by another."""
-    decisions = [run["record"] for run in runs(data) if run["key"].startswith("retrain/")]
+    decisions = [run["record"] for run in runs if run["key"].startswith("retrain/")]
 
     assert [decision["window"] for decision in decisions] == MONTHS
     assert {decision["decision"] for decision in decisions} == {"yes", "no"}
@@ -95,9 +95,9 @@ def test_the_year_has_a_no_and_a_yes_for_different_reasons(first: Demo, data: Pa
     assert all(decision["evidence"]["drifted"] is not None for decision in decisions)
 
 
-def test_the_model_beats_its_baselines_on_july(first: Demo, data: Path) -> None:
+def test_the_model_beats_its_baselines_on_july(runs: list[dict[str, Any]]) -> None:
     """AUC at least 0.73, above logistic regression with a positive lower limit, no worse log loss, and no leak."""
-    metrics = next(run["record"]["metrics"] for run in runs(data) if run["key"].startswith("train/"))
+    metrics = next(run["record"]["metrics"] for run in runs if run["key"].startswith("train/"))
 
     assert 0.73 <= metrics["evaluation_auc"] < 0.80
     assert metrics["auc_gain_logistic_lower"] > 0
@@ -106,8 +106,9 @@ def test_the_model_beats_its_baselines_on_july(first: Demo, data: Path) -> None:
     assert not any(math.isnan(value) for value in metrics.values())
 
 
-def runs(data: Path) -> list[dict[str, Any]]:
-    """The ledger, oldest run first, as the command prints it."""
+@pytest.fixture(scope="module")
+def runs(first: Demo, data: Path) -> list[dict[str, Any]]:
+    """The ledger after the first run, oldest entry first, as the command prints it."""
     command = [sys.executable, "-m", "sparkml_ops", "runs", "list", "--project", "flights", "--last", "1000", "--json", *places(data)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
