@@ -201,7 +201,7 @@ class Held:
 
 
 @pytest.mark.timeout(600)
-def test_many_trainings_in_one_session_leave_nothing_behind(spark: SparkSession, scan: Scan, tmp_path: Path) -> None:
+def test_twenty_trainings_in_one_session_leave_nothing_behind(spark: SparkSession, scan: Scan, tmp_path: Path) -> None:
     """One after the other, from the main thread and from others, two at once: the same model each time, and no process, thread or file is left."""
     settings = SETTINGS.model_copy(update={"epochs": 1})
 
@@ -212,14 +212,14 @@ def test_many_trainings_in_one_session_leave_nothing_behind(spark: SparkSession,
 
     found = [training(0, "horovod", 2), training(1, "ddp"), training(2, "local")]
     before = Held.now(spark)
-    found += [training(number, "local") for number in range(3, 6)]
-    found += [training(6, "horovod", 2), training(7, "horovod")]
+    found += [training(number, "local") for number in range(3, 15)]
+    found += [training(15, "horovod", 2), training(16, "horovod")]
     with ThreadPoolExecutor(2) as threads:
-        found += threads.map(training, (8, 9), ("horovod", "ddp"))
+        found += threads.map(training, (17, 18), ("horovod", "ddp"))
     with ThreadPoolExecutor(1) as threads:
-        found += threads.map(training, (10,), ("horovod",), (2,))
+        found += threads.map(training, (19,), ("horovod",), (2,))
 
-    assert len(found) == 11
+    assert len(found) == 20
     for other in found[1:]:
         assert other == pytest.approx(found[0], rel=0, abs=1e-12)
     limit = time.monotonic() + 30
