@@ -98,13 +98,19 @@ class ScoringSection(Section):
         default="30m",
         description="time that the model may take for a batch of rows; one that takes longer is halved until the rows at fault stand alone. null: no end",
     )
+    explain: int = Field(
+        default=0,
+        ge=0,
+        description="inputs that stand beside each prediction in the column `explanation`, those that move it most first; 0: none. Two calls of the model an input",
+    )
     checks: dict[str, CheckSection] = Field(default_factory=dict, description="rules by column of the scoring set")
     contract: ContractSection = Field(default=ContractSection(), description="what the scoring set keeps to before it is scored")
 
     @model_serializer(mode="wrap")
     def _without_the_unused(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Finished runs of projects without a contract keep the hash of their configuration.
-        return {name: value for name, value in serialize(self).items() if name != "contract" or self.contract.rules}
+        # Finished runs of projects without a contract or explanations keep the hash of their configuration.
+        unused = {name for name, used in (("contract", self.contract.rules), ("explain", self.explain)) if not used}
+        return {name: value for name, value in serialize(self).items() if name not in unused}
 
     @field_validator("target")
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from sparkml_ops.model import artifact
 from sparkml_ops.scoring.batch import LoadedModel
+from sparkml_ops.scoring.explaining import with_explanation
 from sparkml_ops.scoring.features import tensors, to_pandas
 from sparkml_ops.scoring.kinds import arrow_kind, element, is_nested
 from sparkml_ops.scoring.native import native
@@ -38,9 +40,10 @@ _KEPT = 4
 def loaded(model: PublishedModel) -> LoadedModel:
     """The model, loaded at the first call in this process; it computes with the task's cores."""
     folder = model.local_folder()
-    found = _artifact(folder, model) if model.loader == OWN_LOADER else _pyfunc(folder, model)
+    plain = replace(model, outputs=model.outputs[:-1]) if model.explain else model
+    found = _artifact(folder, plain) if model.loader == OWN_LOADER else _pyfunc(folder, plain)
     limit_threads()
-    return found
+    return with_explanation(replace(found, outputs=model.outputs), model.explain) if model.explain else found
 
 
 def _artifact(folder: Path, model: PublishedModel) -> LoadedModel:

@@ -30,6 +30,7 @@ class PublishedModel:
         outputs: Its signature.
         seconds: That a call for a batch of rows may take; None: no end.
         pickled: Whether the configuration allows that it is unpickled.
+        explain: Inputs that stand beside each prediction as its last output; 0: none, and no such output.
     """
 
     storage: Storage
@@ -40,6 +41,7 @@ class PublishedModel:
     outputs: tuple[Field, ...]
     seconds: float | None = None
     pickled: bool = False
+    explain: int = 0
 
     def name(self, file: str) -> str:
         """The object's name of a file."""

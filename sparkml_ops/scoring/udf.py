@@ -49,6 +49,7 @@ def predict_udf(
     storage_root: str | None = None,
     allowed_loaders: Sequence[str] = (),
     trusted_pickles: Sequence[str] = (),
+    explain: int = 0,
 ) -> Any:
     """A model of the registry as an iterator pandas UDF: a struct of its inputs in, a struct of its outputs out.
 
@@ -63,6 +64,7 @@ def predict_udf(
             master a folder of the user's temporary files.
         allowed_loaders: Modules that may load models of other kinds, as `mlflow.xgboost`.
         trusted_pickles: Registered names of models that may be unpickled by them, which runs what their makers wrote.
+        explain: Inputs that the struct names for each row as those that move the prediction most, as `scoring.explain` says; 0: none.
 
     Returns:
         What `F.pandas_udf` returns; `spark.udf.register` takes it.
@@ -91,7 +93,9 @@ def predict_udf(
     where = tracking_uri or spark.conf.get(_TRACKING, None)
     storage = Storage(storage_root or spark.conf.get(_STORAGE, None) or _temporary(spark))
     registry = Registry(reveal(where) if where else None)
-    model = publish_version(registry, storage, address.name, address.which, loaders=allowed_loaders, pickled=trusted_pickles).published
+    model = publish_version(
+        registry, storage, address.name, address.which, loaders=allowed_loaders, pickled=trusted_pickles, explain=explain
+    ).published
     zone = spark.conf.get("spark.sql.session.timeZone", "UTC")
     if zone not in ("UTC", "Etc/UTC", "Z") and (times := [field.name for field in model.inputs if field.type == "timestamp"]):
         # pandas UDFs get timestamps as wall clock of the session's zone, in which an hour of autumn is two.

@@ -237,7 +237,7 @@ def _task(
     def body(run_id: str, now: datetime) -> ScoredWindow:
         with track("score", 3) as advance:
             advance(0, "loading the model")
-            model = scoring.load(work.tracking, work.storage, work.sections.release.model, version or slot, settings)
+            model = scoring.load(work.tracking, work.storage, work.sections.release.model, version or slot, settings, explain=settings.explain)
             _check_units(work, model.record, model.units)
             advance(1, "joining features")
             inputs = scoring_set(work, window, key.generation, as_of=now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from sparkml_ops.model import ModelSpec, NumericInput, artifact, load
 from sparkml_ops.model.network import build
 from sparkml_ops.model.spec import ArrayInput
 from sparkml_ops.scoring import predictions, quarantine
+from sparkml_ops.scoring.explaining import explained
+from sparkml_ops.scoring.kinds import arrow_kind
 from sparkml_ops.scoring.model import ScoringModel
 from sparkml_ops.scoring.signature import Signature
 from sparkml_ops.storage import Storage
@@ -154,3 +158,26 @@ def test_dates_and_arrays_score_as_they_were_trained(spark: SparkSession, wareho
         assert [row["prediction"]["probability"] for row in found] == expected.tolist()
         apart = quarantine(warehouse, SETTINGS.target, window=WINDOW, slot=f"arrays_{engine}").select("flight_id", "reason").collect()
         assert [tuple(row) for row in apart] == [(3, "uncastable value: embedding as 3 elements")]
+
+
+def test_what_a_prediction_hangs_on_stands_beside_it(warehouse: Tables, storage: Storage, model: ScoringModel, artifact_folder: Path) -> None:
+    """Each engine names the same inputs, and together they are the way from the row of which nothing is known; rows before have none."""
+    plain, target = model.published, "explained_scores"
+    signature = explained(Signature(plain.inputs, plain.outputs), "flights")
+    telling = replace(model, published=replace(plain, outputs=signature.outputs, explain=len(plain.inputs)))
+    snapshot = rewritten(warehouse, lambda frame: frame)
+
+    run(warehouse, model, snapshot, slot="plain", target=target)
+    for engine in ("arrow", "files", "pandas"):  # a new column of the target comes through Spark
+        run(warehouse, telling, snapshot, slot=engine, engine=engine, target=target)
+
+    found: dict[str, list[tuple[float, Any]]] = defaultdict(list)
+    for row in predictions(warehouse, target).orderBy("flight_id").collect():
+        found[row["slot"]].append((row["prediction"]["probability"], row["prediction"]["explanation"]))
+    nothing = pa.table({field.name: pa.nulls(1, arrow_kind(field.type)) for field in plain.inputs})
+    (start,) = load(artifact_folder).predict(nothing)
+    assert found["arrow"] == found["files"] == found["pandas"]
+    assert found["plain"] == [(probability, None) for probability, _ in found["arrow"]]
+    for probability, told in found["arrow"]:
+        assert {item["feature"] for item in told} == {field.name for field in plain.inputs}
+        assert sum(item["contribution"] for item in told) == pytest.approx(probability - start, abs=1e-6)
