@@ -67,23 +67,23 @@ def test_each_rank_is_a_fresh_process_that_returns_its_bytes(spark: SparkSession
         found = [context.rank, context.size, context.attempt, total.item(), torch.get_num_threads(), os.environ["GREETING"], program()]
         return json.dumps(found).encode()
 
-    chosen = settings(environment={"GREETING": "hello"})
+    chosen = settings(workers=3, environment={"GREETING": "hello"})
     heard: Reports = []
     results = launch(spark, task, chosen, storage, "fresh", on_report=heard.append)
 
-    assert [json.loads(result or b"") for result in results] == [[rank, 2, 0, 3, 1, "hello", "sparkml_ops.training.launch.rank"] for rank in range(2)]
-    assert len({report["pid"] for report in heard}) == 2
+    assert [json.loads(result or b"") for result in results] == [[rank, 3, 0, 6, 1, "hello", "sparkml_ops.training.launch.rank"] for rank in range(3)]
+    assert len({report["pid"] for report in heard}) == 3
     assert gone(heard)
 
 
 def test_a_task_of_several_ranks(spark: SparkSession, storage: Storage) -> None:
-    """As on a task with two GPUs: four ranks in two Spark tasks, neighbours in each; one that raises ends its neighbour."""
+    """As on a task with two GPUs: four ranks in two Spark tasks, neighbours in each, and one that raises ends all."""
 
     def task(context: RankContext) -> bytes:
         report_process(context)
         total = context.communicator.all_reduce(torch.tensor([context.rank + 1]))
         if context.attempt:
-            raise ValueError(f"rank {context.rank}") if context.rank == 1 else RuntimeError(fail_together(context))
+            raise ValueError(f"rank {context.rank}") if context.rank == 3 else RuntimeError(fail_together(context))
         return json.dumps([context.rank, total.item(), os.environ["HOROVOD_LOCAL_RANK"], psutil.Process().ppid()]).encode()
 
     heard: Reports = []
@@ -92,9 +92,9 @@ def test_a_task_of_several_ranks(spark: SparkSession, storage: Storage) -> None:
 
     assert [(rank, total, local) for rank, total, local, _ in results] == [(rank, 10, str(rank)) for rank in range(4)]
     assert results[0][3] == results[1][3] != results[2][3] == results[3][3]
-    with pytest.raises(RankFailed, match="rank 1"):
-        launch(spark, task, settings(ranks_per_task=2), storage, "several", on_report=heard.append)
-    assert len(heard) == 6
+    with pytest.raises(RankFailed, match="rank 3"):
+        launch(spark, task, chosen, storage, "several", on_report=heard.append)
+    assert len(heard) == 8
     assert gone(heard)
 
 

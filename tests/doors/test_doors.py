@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ import pytest
 from ended import Ended, run
 from installed import ROOT, Installed
 from pyspark.sql import SparkSession
-from running_session import keys
 from standalone_cluster import StandaloneCluster
 from tiny_plans import FEW_ROWS
 from tiny_project import AS_OF, ROWS, WINDOW, Place, content
@@ -40,13 +36,6 @@ SHELL |= {"PATH": f"{BINARIES}{os.pathsep}{SHELL['PATH']}", "SPARK_LOCAL_IP": "1
 # on the class path, and with another class path Java leaves its archive of Spark's classes alone.
 ZONE = "America/New_York"
 DEFAULTS = " ".join(f"-D{name}={value}" for name, value in {"spark.sql.session.timeZone": ZONE, "spark.ui.enabled": "false", **FEW_ROWS}.items())
-MODULE = """
-import runpy
-from running_session import attach
-
-attach()
-runpy.run_module("sparkml_ops", run_name="__main__", alter_sys=True)
-"""
 WHEEL_TASK = """
 import sys
 from importlib.metadata import entry_points
@@ -63,23 +52,18 @@ class Doors:
     Args:
         installed: Where the wheel task runs, and the cluster's workers.
         cluster: Where spark-submit goes.
-        spark: The session of this process, which a notebook finds.
     """
 
     installed: Installed
     cluster: StandaloneCluster
-    spark: SparkSession
 
     def console_script(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
         """`sparkml-ops`, from another folder."""
         return run([str(BINARIES / "sparkml-ops"), verb, *place.options(), *options, "--json"], SHELL, place.folder)
 
     def module(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
-        """`python -m sparkml_ops`; where there is work to do, on a session that somebody has started: tests/faults has it start its own."""
-        words = [verb, *place.options(), *options, "--json"]
-        if verb == "score":
-            return run([sys.executable, "-c", MODULE, *words], SHELL | keys(self.spark), ROOT)
-        return run([sys.executable, "-m", "sparkml_ops", *words], SHELL, ROOT)
+        """`python -m sparkml_ops`."""
+        return run([sys.executable, "-m", "sparkml_ops", verb, *place.options(), *options, "--json"], SHELL, ROOT)
 
     def wheel_task(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
         """The entry point of the installed wheel, called as a python_wheel_task calls it."""
@@ -100,24 +84,19 @@ class Doors:
         return Ended(ended.status, last, said) if ended.status == 0 else Ended(ended.status, "", f"{said}\n{last}")
 
     def notebook(self, place: Place, verb: str, options: Sequence[str]) -> Ended:
-        """A notebook in Databricks' source format, in a process that has a session before its first cell; those of tests/e2e start theirs."""
+        """A notebook in Databricks' source format."""
         assert (verb, *options) == ("score", "--window", WINDOW)
         own = {"CONF": str(place.folder / "conf"), "WINDOW": WINDOW, "AS_OF": AS_OF}
-        assert self.spark.getActiveSession() is not None
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
-            for name, value in own.items():
-                patch.setenv(name, value)
-            runpy.run_path(str(Path(__file__).with_name("notebook.py")), {"spark": self.spark})
-        return Ended(0, said.getvalue(), "")
+        return run([sys.executable, str(Path(__file__).with_name("notebook.py"))], SHELL | own, place.folder)
 
 
 NAMES = ("console_script", "module", "wheel_task", "spark_submit", "notebook")
 
 
 @pytest.fixture(scope="module")
-def doors(installed: Installed, cluster: StandaloneCluster, spark: SparkSession) -> Doors:
+def doors(installed: Installed, cluster: StandaloneCluster) -> Doors:
     """All of them."""
-    return Doors(installed, cluster, spark)
+    return Doors(installed, cluster)
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +108,14 @@ def copies(place: Place, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def scored(doors: Doors, copies: dict[str, Place]) -> dict[str, Ended]:
-    """A window's scores through each door; two doors at a time, and the one in this process by itself."""
+    """A window's scores through each door; two doors at a time."""
 
     def score(name: str) -> Ended:
         door: Callable[[Place, str, Sequence[str]], Ended] = getattr(doors, name)
         return door(copies[name], "score", ["--window", WINDOW])
 
-    *others, last = NAMES
     with ThreadPoolExecutor(2) as pool:
-        found = dict(zip(others, pool.map(score, others), strict=True))
-    return {**found, last: score(last)}
+        return dict(zip(NAMES, pool.map(score, NAMES), strict=True))
 
 
 def rows(place: Place, table: str) -> list[dict[str, Any]]:

@@ -39,13 +39,12 @@ def kill_at_each(place: Place, drivers: Drivers, verb: str, names: list[str], *w
 
     Everything that lasts passes a hook, so that what is there after one is what is there before the next:
     a kill before each, after those that only a start after a kill passes, and after the last, are all the states
-    that a kill can leave. In `score` the JVM dies too before the last of them, with the tasks whose files nobody has committed; ranks
-    whose JVM is killed are the subject of tests/distributed/test_launch_cluster.py.
+    that a kill can leave. The JVM dies too before the last of them, where work of every room has been done.
     """
     before, resumed = [name for name in names if name.endswith(":before")], [f"{name}:after" for name in RESUMED.get(verb, [])]
     for number, name in enumerate([*before, *resumed, names[-1]]):
         hooking = {"kill": name, "once": str(place.folder / f"{verb}.killed.{number}")}
-        if verb == "score" and number == len(before) - 1:
+        if number == len(before) - 1:
             status = place.start(verb, *window, hooking=hooking)
         else:
             status = drivers.start(conf=str(place.folder / "conf"), verb=verb, window=window, as_of=AS_OF, hooking=hooking)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +26,6 @@ from feature_store import hooks, refresh
 from feature_store.delta import Commit, Tables
 from feature_store.delta.changes import FEED
 from feature_store.incremental import plan, update
-from feature_store.names import Warehouse
 from feature_store.testing import assert_pit_equal, generators, window_oracle
 
 START = generators.START
@@ -95,14 +92,6 @@ class Source:
         self.tables, self.rng = tables, np.random.default_rng(seed)
         self.rows = rows(seed, 60, 0)
         tables.overwrite("events", self.frame(self.rows), settings={f"spark.databricks.delta.properties.defaults.{FEED[6:]}": "true"})
-
-    def copy(self, folder: Path) -> Source:
-        """The same over a copy of the whole warehouse, which lies in a folder."""
-        shutil.copytree(str(self.tables.warehouse.root), folder / "warehouse")
-        copied = Source.__new__(Source)
-        copied.tables = Tables(self.tables.spark, Warehouse(root=str(folder / "warehouse")))
-        copied.rows, copied.rng = self.rows.copy(), deepcopy(self.rng)
-        return copied
 
     def frame(self, made: pd.DataFrame) -> DataFrame:
         return generators.to_spark(self.tables.spark, made, SCHEMA).coalesce(1)
@@ -222,17 +211,6 @@ TOTALS = fs.FeatureTable(
 NOW = hour(1000)
 
 
-@pytest.fixture(scope="module")
-def begun(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """A warehouse by path with a table of windows and one of single rows, refreshed once: tests take copies."""
-    source = Source(Tables(spark, Warehouse(root=str(tmp_path_factory.mktemp("begun") / "warehouse"))), seed=3)
-    store = fs.FeatureStore(spark, root=source.tables.warehouse.root)
-    store.register(TOTALS, PLAIN)
-    store.refresh("totals", NOW)
-    store.refresh("plain", NOW)
-    return source
-
-
 @pytest.fixture
 def listed(spark: SparkSession, tmp_path: Path) -> Iterator[tuple[fs.FeatureStore, Source]]:
     """A refreshed table in a catalog; those of the other tests lie in folders."""
@@ -281,17 +259,19 @@ def test_a_refresh_writes_what_differs_or_nothing(listed: tuple[fs.FeatureStore,
 
 
 @pytest.mark.usefixtures("large_share")
-@pytest.mark.parametrize("way", ["merge", "replace_stretch"])
+@pytest.mark.parametrize(("corrected", "way"), [(False, "merge"), (True, "merge"), (True, "replace_stretch")])
 def test_two_drivers_at_once_end_in_the_newest_rows(
-    way: str, begun: Source, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corrected: bool, way: str, tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One computed its rows before the other's landed: it starts again from those, and does not write its own over them."""
     monkeypatch.setattr(update, "DENSE", 0 if way == "replace_stretch" else float("inf"))
-    source = begun.copy(tmp_path)
-    tables = source.tables
+    source = Source(tables, seed=5)
     first, second = (fs.FeatureStore(spark, root=tables.warehouse.root) for _ in range(2))
+    first.register(TOTALS)
+    first.refresh("totals", NOW)
     source.arrive(1, 9)
-    source.correct(0.2)
+    if corrected:
+        source.correct(0.2)
     write, seen = getattr(Tables, way), []
 
     def overtaken(self: Tables, name: str, frame: DataFrame, *args: Any, **options: Any) -> Commit:
@@ -334,12 +314,12 @@ def test_what_only_came_leaves_other_files_alone(tables: Tables, spark: SparkSes
 
 
 @pytest.mark.usefixtures("large_share")
-def test_what_came_apart_is_added_as_it_is(begun: Source, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_apart_is_added_as_it_is(tables: Tables, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in a stretch of time without others need no look at these; one identity twice is refused, within them and beside older rows."""
-    source = begun.copy(tmp_path)
-    tables = source.tables
-    store = fs.FeatureStore(spark, root=tables.warehouse.root)
+    source, store = Source(tables, seed=3), fs.FeatureStore(spark, root=tables.warehouse.root)
     added: list[int] = []
+    store.register(PLAIN)
+    store.refresh("plain", NOW)
     append = update.Update._appended
 
     def seen(self: update.Update, *given: Any) -> Commit:
@@ -389,16 +369,14 @@ def test_what_came_apart_is_added_as_it_is(begun: Source, spark: SparkSession, t
     assert_pit_equal(store.read("plain"), expected(PLAIN, source.rows, NOW))
 
 
-def test_a_stretch_that_is_touched_all_over_is_made_anew(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of it that are no longer made go; other rows stay, and files without any of it; what has a feed of its own is merged.
-
-    In a catalog; of a table by path, two drivers write a stretch above.
-    """
+@pytest.mark.parametrize("kind", ["path", "catalog"])
+def test_a_stretch_that_is_touched_all_over_is_made_anew(kind: str, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of it that are no longer made go; other rows stay, and files without any of it; what has a feed of its own is merged."""
     for name, value in {"MOST": float("inf"), "DENSE": 0}.items():
         monkeypatch.setattr(update, name, value)
     monkeypatch.setattr(plan, "SMALL", 0)
     monkeypatch.setattr(refresh, "FILE_ROWS", 10)
-    with opened("catalog", spark, tmp_path) as tables:
+    with opened(kind, spark, tmp_path) as tables:
         source, store = Source(tables, seed=3), fs.FeatureStore(spark, root=tables.warehouse.root, catalog=tables.warehouse.catalog)
         store.register(TOTALS)
         store.refresh("totals", NOW)
@@ -435,11 +413,12 @@ def naive(number: float) -> datetime:
 
 @pytest.mark.usefixtures("large_share")
 @pytest.mark.timeout(600)
-def test_a_killed_stream_goes_on_without_doubles(begun: Source, spark: SparkSession, tmp_path: Path) -> None:
+def test_a_killed_stream_goes_on_without_doubles(tables: Tables, spark: SparkSession, tmp_path: Path) -> None:
     """Killed before its commit and, started again, after it: the third start ends in the rows of a rebuild, each change in one commit."""
-    source = begun.copy(tmp_path)
-    tables = source.tables
+    source = Source(tables, seed=7)
     store = fs.FeatureStore(spark, root=tables.warehouse.root)
+    store.register(TOTALS)
+    store.refresh("totals")
     source.arrive(1, 9)
     source.correct(0.2)
     command = [sys.executable, str(Path(__file__).with_name("streaming_driver.py")), str(tables.warehouse.root), str(tmp_path / "checkpoint")]

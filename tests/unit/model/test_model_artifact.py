@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from unpickling import unpickling
 
 from sparkml_ops.errors import ContractError
 from sparkml_ops.model import CategoricalInput, ModelSpec, NumericInput, digest, load, save
@@ -16,6 +16,25 @@ from sparkml_ops.model.pyfunc import _load_pyfunc
 
 SPEC = ModelSpec("mlp", (NumericInput("x", "double", 0.0, 0.0, 1.0),), (CategoricalInput("c", "string", ("a", "b"), 2),), (5,), 0.1)
 ROWS = pd.DataFrame({"x": [0.5, np.nan, -2.0], "c": ["a", "z", None]}, index=[7, 8, 9])
+
+_LOAD_WITHOUT_PICKLE = """
+import sys
+import pyarrow, pandas, torch, scipy.special, safetensors.torch
+from pathlib import Path
+
+def refuse(event, arguments):
+    if event == "pickle.find_class":
+        raise RuntimeError(f"pickle of {arguments}")
+
+sys.addaudithook(refuse)
+import pickle
+try:
+    pickle.loads(pickle.dumps(Path("x")))
+except RuntimeError:
+    print("guarded")
+from sparkml_ops.model.artifact import load
+print(load(Path(sys.argv[1])).predict(pandas.DataFrame({"x": [0.5], "c": ["a"]}))[0].hex())
+"""
 
 
 def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -30,13 +49,11 @@ def test_a_model_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_loading_runs_no_pickle(tmp_path: Path) -> None:
-    """It loads and predicts while whoever unpickles is heard."""
+    """A fresh process with an audit hook on `pickle.find_class` loads and predicts."""
     save(tmp_path / "model", SPEC, build(SPEC, 3).state_dict())
-    with unpickling() as found:
-        load(tmp_path / "model").predict(ROWS)
-        assert found == []
-        pickle.loads(pickle.dumps(Path("x")))
-        assert found
+    done = subprocess.run([sys.executable, "-c", _LOAD_WITHOUT_PICKLE, str(tmp_path / "model")], capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["guarded", load(tmp_path / "model").predict(ROWS)[0].hex()], done.stderr
 
 
 def test_the_same_model_has_the_same_digest(tmp_path: Path) -> None:
